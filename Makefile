@@ -1,0 +1,41 @@
+# Everything is installed in .venv, with the versions in constraints.txt; nothing else on the machine changes.
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: demo test verify lint format install clean
+.DEFAULT_GOAL := test
+
+demo: $(READY)
+	$(BIN)/python topologies/digits/demo.py
+
+test: lint
+	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+verify: lint
+	HLSIM_VERIFY=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "verify or not verify"
+
+lint: $(READY)
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy --no-error-summary
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
