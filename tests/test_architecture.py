@@ -24,14 +24,14 @@ ARCHITECTURE = (
     ("errors",),
     ("ops",),
     ("neurons", "losses", "rules"),
-    ("topology", "network"),
-    ("state", "calendar", "projections"),
+    ("attributes", "draws", "topology", "network"),
+    ("controls", "state", "calendar", "projections"),
     ("engine", "reference"),
     ("protocol", "stimulus"),
     ("trace",),
     ("simulation",),
     ("analysis", "report"),
-    ("experiment", "cli"),
+    ("settings", "experiment", "cli"),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
 
