@@ -1,0 +1,197 @@
+"""Streams of rows, and those whose rows are arrays in memory or in a file.
+
+A stream yields one row after the other: what a run holds of it does not grow with its length.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hlsim.errors import StimulusError, unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a stream.
+
+    Parameters
+    ----------
+    input : ndarray (n_input,)
+    target : ndarray (n_output,), optional
+        None: the row asks for nothing.
+    label : int
+        Class of the row; -1: none.
+    """
+
+    input: np.ndarray
+    target: np.ndarray | None = None
+    label: int = -1
+
+
+class Stream(ABC):
+    """Rows to show, in one or more splits.
+
+    Attributes
+    ----------
+    n_input, n_output : int
+        Columns of input and target; ``n_output`` 0: there are no targets.
+    splits : tuple of str
+    """
+
+    n_input: int
+    n_output: int
+    splits: tuple[str, ...]
+
+    @abstractmethod
+    def length(self, split: str) -> int | None:
+        """Return the number of rows of a split; None: it has no end that is known."""
+
+    @abstractmethod
+    def rows(self, split: str, order: np.ndarray | None = None) -> Iterator[Row]:
+        """Yield the rows of a split, in the given order of their indices (k,) or as they are."""
+
+    def check_split(self, split: str) -> None:
+        """Raise a StimulusError that names the known splits, unless ``split`` is one."""
+        if split not in self.splits:
+            raise StimulusError("stimulus: " + unknown("split", split, self.splits))
+
+
+Splits = Mapping[str, slice | ArrayLike]
+
+
+class Arrays(Stream):
+    """Rows of arrays in memory.
+
+    Parameters
+    ----------
+    input : array (steps, n_input)
+    target : array (steps, n_output), optional
+    label : array (steps,) of int, optional
+    splits : mapping, optional
+        Name to the rows of a split: a slice, or indices (k,). Without it all rows are "train".
+    where : str
+        What errors call the arrays, for example a file.
+    """
+
+    def __init__(
+        self,
+        input: ArrayLike,  # noqa: A002 - the column's name
+        target: ArrayLike | None = None,
+        label: ArrayLike | None = None,
+        splits: Splits | None = None,
+        *,
+        where: str = "stimulus",
+    ) -> None:
+        self._where = where
+        self._input = self._matrix("input", input)
+        steps, self.n_input = self._input.shape
+        self._target = None if target is None else self._matrix("target", target, steps)
+        self.n_output = 0 if self._target is None else self._target.shape[1]
+        self._label = None if label is None else self._labels(label, steps)
+        given = {"train": slice(None)} if splits is None else splits
+        self._splits = {name: self._indices(name, part, steps) for name, part in given.items()}
+        self.splits = tuple(self._splits)
+
+    def length(self, split: str) -> int:
+        """Return the number of rows of a split."""
+        self.check_split(split)
+        return len(self._splits[split])
+
+    def rows(self, split: str, order: np.ndarray | None = None) -> Iterator[Row]:
+        """Yield the rows of a split, in the given order of their indices (k,) or as they are."""
+        self.check_split(split)
+        indices = self._splits[split]
+        return map(self._row, indices if order is None else indices[order])
+
+    def _row(self, i: int) -> Row:
+        target = None if self._target is None else self._target[i]
+        return Row(self._input[i], target, -1 if self._label is None else int(self._label[i]))
+
+    def _matrix(self, name: str, values: ArrayLike, steps: int | None = None) -> np.ndarray:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub":
+            raise StimulusError(f"{self._where}: {name} must be real numbers, got dtype {array.dtype}")
+        if array.ndim != 2 or 0 in array.shape:
+            raise StimulusError(f"{self._where}: {name} must have shape (steps, columns), got {array.shape}")
+        if steps is not None and len(array) != steps:
+            raise StimulusError(
+                f"{self._where}: {name} must have {steps} rows as input has, got {len(array)}"
+            )
+        array = array if array.dtype.kind == "f" else array.astype(np.float64)
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            value = array[row, column]
+            raise StimulusError(
+                f"{self._where}: row {row}: {name} must be finite, got {value} in column {column}"
+            )
+        return array
+
+    def _labels(self, values: ArrayLike, steps: int) -> np.ndarray:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iu":
+            raise StimulusError(f"{self._where}: label must be whole numbers, got dtype {array.dtype}")
+        if array.shape != (steps,):
+            raise StimulusError(f"{self._where}: label must have shape ({steps},), got {array.shape}")
+        return array
+
+    def _indices(self, name: str, part: slice | ArrayLike, steps: int) -> np.ndarray:
+        indices = np.arange(steps)[part] if isinstance(part, slice) else np.asarray(part)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu" or not indices.size:
+            raise StimulusError(f"{self._where}: split {name!r} must hold indices of rows, got {part!r}")
+        if indices.min() < 0 or indices.max() >= steps:
+            out = indices[(indices < 0) | (indices >= steps)][0]
+            raise StimulusError(f"{self._where}: split {name!r} must hold rows 0 to {steps - 1}, got {out}")
+        return indices
+
+
+class File(Arrays):
+    """Rows of an NPZ file, read as a whole.
+
+    Parameters
+    ----------
+    path : path
+        As ``numpy.savez`` writes it, with arrays ``input`` (steps, n_input) and, where there are, ``target``
+        (steps, n_output), ``label`` (steps,) of int and ``split`` (steps,) of text, the name of the split
+        that each row belongs to. Without ``split`` all rows are "train".
+    """
+
+    ARRAYS = ("input", "label", "split", "target")
+
+    def __init__(self, path: str | Path) -> None:
+        arrays = _npz(Path(path))
+        for name in arrays.keys() - set(self.ARRAYS):
+            raise StimulusError(f"{path}: " + unknown("array", name, self.ARRAYS))
+        if "input" not in arrays:
+            raise StimulusError(
+                f"{path}: must have an array 'input', got {', '.join(sorted(arrays)) or 'none'}"
+            )
+        split = arrays.pop("split", None)
+        steps = len(np.atleast_1d(arrays["input"]))
+        super().__init__(**arrays, splits=_named_splits(path, split, steps), where=str(path))
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.lib.npyio.NpzFile):
+            with file:
+                return dict(file)
+    except OSError as error:
+        raise StimulusError(f"{path}: cannot read: {error.strerror or error}") from None
+    except Exception as error:  # noqa: BLE001 - numpy and zipfile raise many kinds for a broken file
+        raise StimulusError(f"{path}: is no NPZ file that can be read: {error}") from None
+    raise StimulusError(f"{path}: must be an NPZ file of named arrays, got a single array")
+
+
+def _named_splits(path: str | Path, split: np.ndarray | None, steps: int) -> Splits | None:
+    if split is None:
+        return None
+    if split.shape != (steps,) or split.dtype.kind != "U":
+        raise StimulusError(
+            f"{path}: split must be {steps} names, got shape {split.shape}, dtype {split.dtype}"
+        )
+    return {str(name): np.flatnonzero(split == name) for name in dict.fromkeys(split.tolist())}
