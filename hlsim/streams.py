@@ -176,9 +176,9 @@ class File(Arrays):
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.lib.npyio.NpzFile):
-            with file:
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if isinstance(file, np.lib.npyio.NpzFile):
                 return dict(file)
     except OSError as error:
         raise StimulusError(f"{path}: cannot read: {error.strerror or error}") from None
