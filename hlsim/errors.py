@@ -1,0 +1,53 @@
+"""Errors a user can cause. Each names where, which rule, and the value that broke it, in one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HlsimError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it as one line."""
+
+
+class TopologyError(HlsimError, ValueError):
+    """A graph, node or edge that cannot be simulated."""
+
+
+class ExperimentError(HlsimError, ValueError):
+    """An experiment, option or argument that has no meaning."""
+
+
+class StimulusError(HlsimError, ValueError):
+    """A stream that cannot be read or does not fit the network."""
+
+
+class TraceError(HlsimError, OSError):
+    """A trace that cannot be written or read."""
+
+
+class LocalityError(HlsimError, AttributeError):
+    """A rule or model asked for a value that is not its neuron's own."""
+
+
+class NumericalError(HlsimError, ArithmeticError):
+    """A state became infinite or NaN.
+
+    Attributes
+    ----------
+    tick : int
+        The first tick at which the state was not finite.
+    node : str
+        Label of the first such node, in canonical order.
+    """
+
+    def __init__(self, tick: int, node: str, what: str, value: object) -> None:
+        super().__init__(f"tick {tick}: node {node!r}: {what} must stay finite, got {value}")
+        self.tick = tick
+        self.node = node
+
+
+def unknown(what: str, name: object, known: Iterable[object]) -> str:
+    """Return ``unknown WHAT 'name'; known: a, b, c``, with the closest known name where there is one."""
+    names = sorted(str(k) for k in known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {what} {str(name)!r}{hint}; known: {', '.join(names)}"
