@@ -1,0 +1,72 @@
+r"""Losses on the outputs, with the gradient a costate starts from.
+
+Shapes: y and target ``(replica, output)``; a value is ``(replica,)``, a gradient ``(replica, output)``.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+
+class Loss:
+    """A function L(y, target) of the states of the output neurons."""
+
+    name: str
+    # Every output's gradient depends on all outputs, so that all of them must be evaluated together.
+    coupled: bool = False
+
+    def value(self, y: Tensor, target: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def gradient(self, y: Tensor, target: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class SquaredError(Loss):
+    r""":math:`L = \frac12 \sum_i (y_i - \hat y_i)^2`, gradient :math:`y - \hat y`."""
+
+    name = "squared_error"
+
+    def value(self, y: Tensor, target: Tensor) -> Tensor:
+        return 0.5 * ((y - target) ** 2).sum(-1)
+
+    def gradient(self, y: Tensor, target: Tensor) -> Tensor:
+        return y - target
+
+
+class CrossEntropy(Loss):
+    r""":math:`L = -\sum_i \hat y_i \log \mathrm{softmax}(y)_i` over all outputs; targets are probabilities.
+
+    The gradient is :math:`\mathrm{softmax}(y) \sum_i \hat y_i - \hat y`; for targets that sum to one the
+    familiar difference.
+    """
+
+    name = "cross_entropy"
+    coupled = True
+
+    def value(self, y: Tensor, target: Tensor) -> Tensor:
+        return -(target * torch.log_softmax(y, -1)).sum(-1)
+
+    def gradient(self, y: Tensor, target: Tensor) -> Tensor:
+        return torch.softmax(y, -1) * target.sum(-1, keepdim=True) - target
+
+
+class Custom(Loss):
+    """A user's function of ``(y, target)`` that returns one number a replica; its gradient is autograd's."""
+
+    name = "python"
+    coupled = True
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.function = function
+
+    def value(self, y: Tensor, target: Tensor) -> Tensor:
+        return self.function(y, target)
+
+    def gradient(self, y: Tensor, target: Tensor) -> Tensor:
+        return torch.func.grad(lambda x: self.function(x, target).sum())(y)
+
+
+LOSSES: Mapping[str, Loss] = MappingProxyType({loss.name: loss for loss in (SquaredError(), CrossEntropy())})
