@@ -1,0 +1,83 @@
+"""Ticks on SimPy's clock: time is a whole number of ticks, phases of a tick are priorities within it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+# SimPy runs events of one time by priority. Its own processes have 0 and 1, so whatever users' processes do
+# at a tick is done before the network's part of it; recorders come after.
+TICK = 1_000
+RECORD = 2**40
+READ = RECORD + 1
+
+
+def call_at(env: simpy.Environment, tick: int, priority: int, callback: Callable[[], None]) -> None:
+    """Schedule ``callback`` at ``tick``, not before now, among the events of that tick by ``priority``."""
+    event = simpy.Event(env)
+    event._ok, event._value = True, None
+    event.callbacks.append(lambda _: callback())
+    env.schedule(event, priority=priority, delay=tick - env.now)  # type: ignore[arg-type]
+
+
+class Observer(Protocol):
+    """Hears every message and update as it happens; whoever listens changes nothing."""
+
+    def message(
+        self, kind: int, arrival: NDArray, edge: NDArray, value: NDArray, sent: int, replica: NDArray
+    ) -> None:
+        """Take messages sent at one tick: canonical edges (k,), values (k,), ticks of arrival (k,)."""
+
+    def update(self, tick: int, node: NDArray, replica: NDArray) -> None:
+        """Take which neurons were due at a tick."""
+
+    def dropped(self, tick: int) -> None:
+        """Everything in flight at ``tick`` was dropped by a reset."""
+
+
+class Engine(Protocol):
+    """What runs a network. ``Batched`` is made for speed, ``Reference`` to be obviously right."""
+
+    observer: Observer | None
+
+    def start(self) -> None:
+        """Ask SimPy for tick 0."""
+
+    def read(self, name: str, tick: int) -> NDArray[np.float64]:
+        """Return a field at a tick: h, z, a (replica, node), w, omega (1 or replica, edge), loss (replica,).
+
+        After all phases of that tick; a neuron not due is read in closed form (arrival) or as last updated.
+        Nothing is written back.
+        """
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Return state and costate sends and updates by neuron (replica, node); overtaken, in_flight (1,)."""
+
+
+class Ticks:
+    """At most one SimPy event per busy tick.
+
+    Parameters
+    ----------
+    callback : callable
+        Called with the tick; a tick asked for after it has run becomes the next one.
+    """
+
+    def __init__(self, env: simpy.Environment, callback: Callable[[int], None]) -> None:
+        self._env, self._callback = env, callback
+        self._asked: set[int] = set()
+        self._done = -1
+
+    def request(self, tick: int) -> None:
+        """Make sure that ``tick`` runs."""
+        tick = max(tick, self._done + 1)
+        if tick not in self._asked:
+            self._asked.add(tick)
+            call_at(self._env, tick, TICK, lambda: self._run(tick))
+
+    def _run(self, tick: int) -> None:
+        self._asked.discard(tick)
+        self._done = tick
+        self._callback(tick)
