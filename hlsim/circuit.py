@@ -1,0 +1,165 @@
+"""A network on a device: constants as tensors, neurons sorted into what is evaluated together, state."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hlsim import plan
+from hlsim.losses import Loss
+from hlsim.network import Network
+from hlsim.neurons import ACTIVATIONS, MODELS, Activation, Neuron
+from hlsim.projections import LAST
+from hlsim.rules import Rule
+from hlsim.state import Some, State, Whole
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neurons of one model, activation and rank: one call evaluates them."""
+
+    model: Neuron
+    activation: Activation
+    rank: int
+    back_rank: int
+    whole: Whole
+
+
+class Circuit:
+    """Constants and state of a run.
+
+    Neurons are *synchronous* (due at every tick, thresholds 0) or *event* neurons: all others, inputs too.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        rule: Rule,
+        loss: Loss | None,
+        dt: float,
+        replicas: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
+        self.n, self.dtype, self.device = network.n, dtype, device
+        self.plan = plan.make(network, rule, replicas, dtype, device)
+        self.push = self.plan.push
+        self.state = State.zeros(network, replicas, self.plan.weight, rule.synapse_fields)
+        self._constants(network)
+        self._sort(network)
+        self.target: Tensor | None = None
+
+    def _constants(self, network: Network) -> None:
+        def real(x: np.ndarray) -> Tensor:
+            return torch.as_tensor(x, dtype=self.dtype, device=self.device)
+
+        def whole(x: np.ndarray) -> Tensor:
+            return torch.as_tensor(x, device=self.device)
+
+        # Input nodes follow the stimulus, whatever their update says.
+        inputs = np.array([MODELS[name].is_input for name in network.model])
+        self.parameters = {name: real(x) for name, x in network.parameters.items()}
+        # Less one part in 1e9, so that what moves by exactly the threshold counts as having moved.
+        self.send_threshold = real(network.send_threshold) * (1 - 1e-9)
+        self.costate_threshold = real(network.costate_threshold) * (1 - 1e-9)
+        self.send_interval, self.refresh = whole(network.send_interval), whole(network.refresh)
+        self.period, self.phase, self.clock = (
+            whole(x) for x in (network.period, network.phase, network.clock & ~inputs)
+        )
+        self.inputs, self.outputs = whole(network.inputs), whole(network.outputs)
+        models = [MODELS[name] for name in network.model]
+        self.is_input = whole(np.array([m.is_input for m in models]))
+        self.instant = whole(np.array([m.instant for m in models]))
+        self.stateful = ~(self.is_input | self.instant)
+        self.arrival = ~self.clock
+        self.sync = whole(plan.synchronous(network))
+        self.is_output = torch.zeros(network.n, dtype=torch.bool, device=self.device)
+        self.is_output[self.outputs] = True
+        real_edge = network.source >= 0
+        self.sends_state = whole(np.bincount(network.source[real_edge], minlength=network.n) > 0)
+        back = (network.feedback > 0) & self.rule.sends_costates
+        self.sends_costate = whole(np.bincount(network.target[back], minlength=network.n) > 0)
+        self.learns = whole(np.bincount(network.target[network.plastic], minlength=network.n) > 0)
+        self.rank, self.back_rank = (
+            whole(np.where(r < 0, LAST, r)) for r in (network.rank, network.back_rank)
+        )
+
+    def _sort(self, network: Network) -> None:
+        keys: dict[tuple, list[int]] = defaultdict(list)
+        ranks, back_ranks, sync = self.rank.tolist(), self.back_rank.tolist(), self.sync.tolist()
+        for i in range(network.n):
+            key = (sync[i], network.model[i], network.activation[i], ranks[i], back_ranks[i])
+            keys[key].append(i)
+        self.sync_blocks: list[Block] = []
+        self.event_blocks: list[Block] = []
+        self.block_of = torch.full((network.n,), -1, dtype=torch.int64, device=self.device)
+        for (is_sync, model, activation, rank, back), nodes in sorted(keys.items(), key=lambda kv: kv[1][0]):
+            whole = Whole(torch.tensor(nodes, device=self.device))
+            block = Block(MODELS[model], ACTIVATIONS[activation], rank, back, whole)
+            if is_sync:
+                self.sync_blocks.append(block)
+            else:
+                self.block_of[whole.nodes] = len(self.event_blocks)
+                self.event_blocks.append(block)
+        self.sync_stateful = self._whole(self.sync & self.stateful)
+        self.sync_instant = self._whole(self.sync & self.instant)
+        # Synchronous neurons with single messages on some of their edges.
+        self.mixed_in = self._all(self.sync & (self.push.incoming.count > 0))
+        self.mixed_out = self._all(self.sync & (self.push.outgoing.count > 0))
+        self.mixed_back = self._all(self.sync & (self.push.backward.count > 0))
+        self.mixed_hearing = self._all(self.sync & (self.push.hearing.count > 0))
+        self.forward_levels = self._levels([b.rank for b in self._blocks], "forward")
+        self.backward_levels = self._levels([b.back_rank for b in self._blocks], "backward")
+        self.events = bool((~self.sync).any())
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return self.sync_blocks + self.event_blocks
+
+    def _levels(self, ranks: list[int], channel: str) -> list[int]:
+        pulled = [getattr(pull.signature, channel) for pull in self.plan.pulls]
+        return sorted({*ranks, *pulled, LAST})
+
+    def _whole(self, mask: Tensor) -> Whole | None:
+        nodes = torch.nonzero(mask).squeeze(1)
+        return Whole(nodes) if len(nodes) else None
+
+    def _all(self, mask: Tensor) -> Some | None:
+        """Return a fixed set of neurons of every replica by flat index."""
+        nodes = torch.nonzero(mask).squeeze(1)
+        return self.tile(nodes) if len(nodes) else None
+
+    def tile(self, nodes: Tensor) -> Some:
+        """Return ``nodes`` in every replica."""
+        first = torch.arange(self.replicas, device=self.device).unsqueeze(1) * self.n
+        return self.some((first + nodes).reshape(-1))
+
+    def some(self, flat: Tensor) -> Some:
+        """Return a selection of flat neurons."""
+        return Some(flat, flat % self.n if self.replicas > 1 else flat)
+
+    def by_block(self, chosen: Some) -> list[tuple[Block, Tensor]]:
+        """Return each block that has neurons among the chosen event neurons, and which (k,)."""
+        if len(chosen) == 0:
+            return []
+        block = self.block_of[chosen.nodes]
+        return [(self.event_blocks[b], block == b) for b in torch.unique(block).tolist()]
+
+    def p(self, chosen: Whole | Some) -> dict[str, Tensor]:
+        """Return the model parameters of a selection."""
+        return {name: chosen.param(x) for name, x in self.parameters.items()}
+
+    def loss_gradient(self, mask: Tensor | None) -> None:
+        """Set dl = dL/dh at the outputs; ``mask`` (replica, output): only there."""
+        state, outputs = self.state, self.outputs
+        if len(outputs) == 0:
+            return
+        y = state.h[:, outputs]
+        if self.loss is None or self.target is None:
+            gradient = torch.zeros_like(y)
+        else:
+            gradient = self.loss.gradient(y, self.target)
+        state.dl[:, outputs] = gradient if mask is None else torch.where(mask, gradient, state.dl[:, outputs])

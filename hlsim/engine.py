@@ -1,0 +1,376 @@
+"""The batched engine: every phase of a tick as a few torch calls over all neurons that are due."""
+
+from collections.abc import Callable
+
+import numpy as np
+import simpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hlsim import view, wakeups
+from hlsim.advance import advance, learn_instant
+from hlsim.calendar import COSTATE, STATE, Calendar, Delivery
+from hlsim.circuit import Block, Circuit
+from hlsim.controls import Changes, Controls
+from hlsim.errors import NumericalError
+from hlsim.kernel import Observer, Ticks
+from hlsim.post import Post
+from hlsim.projections import LAST
+from hlsim.state import Selection, Some
+
+
+class Batched:
+    """Runs a circuit tick by tick; a tick at which nothing is due does not exist.
+
+    A tick's phases: 0 advance, 1 controls, 2 send and take in, 3 drives, 4 loss, 5 costates, 6 learning of
+    instant neurons; the recorder reads after them. The page on the design says why in this order.
+    """
+
+    def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
+        self.circuit, self._controls = circuit, controls
+        self._ticks = Ticks(env, self._tick)
+        size = circuit.replicas * circuit.n
+        self._calendar = Calendar(size)
+        self._post = Post(circuit, self._calendar, self._make_late)
+        # Event neurons that are due at the running tick, by flat index.
+        self._due = torch.zeros(size, dtype=torch.bool, device=circuit.device)
+        self._updates = torch.zeros(circuit.replicas, circuit.n, dtype=torch.int64, device=circuit.device)
+        self._now = 0
+        # Whether the weights of synchronous neurons have moved since they last sent costates.
+        self._sync_moved = False
+        self._clocks = self._event_clocks()
+        controls.attach(lambda: self._ticks.request(int(env.now)))
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who hears of every message and update."""
+        return self._post.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._post.observer = observer
+
+    def start(self) -> None:
+        """Ask SimPy for tick 0."""
+        self._ticks.request(0)
+
+    def read(self, name: str, tick: int) -> NDArray[np.float64]:
+        """Return a field at ``tick``; see ``hlsim.view``."""
+        return view.read(self.circuit, name, tick)
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Return sends and updates by neuron, and messages overtaken and in flight."""
+        return {
+            "state": self._post.counts[STATE].cpu().numpy(),
+            "costate": self._post.counts[COSTATE].cpu().numpy(),
+            "updates": self._updates.cpu().numpy(),
+            "overtaken": np.array([int(self.circuit.push.overtaken)]),
+            "in_flight": np.array([self._calendar.in_flight]),
+        }
+
+    def _tick(self, tick: int) -> None:
+        c = self.circuit
+        self._now = self._post.now = tick
+        changes = self._controls.take()
+        states, costates, woken = self._calendar.pop(tick)
+        self._find_due(changes, states, costates, woken)
+        if tick > 0:
+            advance(c, tick, self._chosen(), synchronous=True)
+            self._sync_moved |= c.state.learning
+        self._apply(changes)
+        if not changes.reset:
+            self._take(STATE, states)
+            self._take(COSTATE, costates)
+        self._send()
+        self._drives()
+        self._loss()
+        if c.rule.sends_costates:
+            self._costates()
+        # r = w q with the weights of phase 5, before phase 6 moves them.
+        for pull in c.plan.pulls:
+            pull.emit(c.state)
+        self._post.report()
+        self._learn_instant()
+        self._finish()
+
+    # ---- who is due
+
+    def _chosen(self, mask: Tensor | None = None) -> Some:
+        """Return the due event neurons, in a fixed order; ``mask`` (node,): only those."""
+        chosen = self.circuit.some(torch.nonzero(self._due).squeeze(1))
+        return chosen if mask is None else chosen.where(mask[chosen.nodes])
+
+    def _find_due(
+        self, changes: Changes, states: Delivery | None, costates: Delivery | None, woken: Tensor
+    ) -> None:
+        c, due = self.circuit, self._due
+        if self._now == 0 or changes.reset:
+            due[:] = ~c.sync.repeat(c.replicas)
+            return
+        due[woken] = True
+        for delivery, ends in ((states, c.push.target), (costates, c.push.source)):
+            if delivery is not None:
+                reached = ends[delivery.edge]
+                due[reached[c.arrival[reached % c.n]]] = True
+        for period, phase, neurons in self._clocks:
+            if _on_clock(self._now, period, phase):
+                due[neurons] = True
+        self._controls_make_due(changes)
+        self._couple()
+
+    def _controls_make_due(self, changes: Changes) -> None:
+        c = self.circuit
+        mask = self._due.view(c.replicas, c.n)
+        if changes.learn is not None and changes.learn != c.state.learning:
+            mask |= c.arrival & ~c.is_input
+        if changes.input is not None:
+            new = self._real(changes.input) != c.state.u[:, c.inputs]
+            mask[:, c.inputs] |= new & c.arrival[c.inputs]
+        mask[:, c.outputs] |= self._outputs_changed(changes) & c.arrival[c.outputs]
+
+    def _outputs_changed(self, changes: Changes) -> Tensor:
+        c = self.circuit
+        changed = torch.zeros(c.replicas, len(c.outputs), dtype=torch.bool, device=c.device)
+        if changes.target is not None:
+            changed |= True if c.target is None else self._real(changes.target) != c.target
+        if changes.no_target and c.target is not None:
+            changed |= True
+        if changes.phi is not None and changes.phi != c.state.phi:
+            changed |= True
+        return changed
+
+    def _couple(self) -> None:
+        """One due member of a coupled loss makes every member that updates on arrival due."""
+        c = self.circuit
+        if c.loss is not None and c.loss.coupled and len(c.outputs):
+            mask = self._due.view(c.replicas, c.n)
+            any_due = (mask | c.sync)[:, c.outputs].any(1, keepdim=True)
+            mask[:, c.outputs] |= any_due & c.arrival[c.outputs]
+
+    def _make_late(self, neurons: Tensor) -> None:
+        """Event neurons made due in the middle of a tick advance before anything else happens to them."""
+        c = self.circuit
+        late = torch.unique(neurons[c.arrival[neurons % c.n] & ~self._due[neurons]])
+        if len(late):
+            advance(c, self._now, c.some(late), synchronous=False)
+            self._due[late] = True
+
+    # ---- phases 1 and 2: controls; send and take in
+
+    def _apply(self, changes: Changes) -> None:
+        c, state = self.circuit, self.circuit.state
+        if changes.reset:
+            self._reset()
+        if changes.input is not None:
+            state.u[:, c.inputs] = self._real(changes.input)
+        if changes.target is not None:
+            c.target = self._real(changes.target)
+        if changes.no_target:
+            c.target = None
+        state.phi = state.phi if changes.phi is None else changes.phi
+        state.learning = state.learning if changes.learn is None else changes.learn
+
+    def _reset(self) -> None:
+        self.circuit.state.reset()
+        for pull in self.circuit.plan.pulls:
+            pull.reset()
+        self.circuit.push.reset()
+        self._calendar.clear_messages()
+        if self.observer is not None:
+            self.observer.dropped(self._now)
+
+    def _take(self, kind: int, delivery: Delivery | None) -> None:
+        if delivery is not None:
+            self.circuit.push.deliver(kind, delivery.edge, delivery.value)
+
+    def _send(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        inputs = self._chosen(c.is_input)
+        inputs.put(state.h, inputs.take(state.u))
+        # Chosen before any message of this tick can make others due.
+        senders = self._chosen(~c.instant)
+        if c.sync_stateful is not None:
+            self._post.sync_state(c.sync_stateful)
+        self._post.state(senders)
+
+    # ---- phase 3: drives
+
+    def _drives(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        total = state.u.clone()
+        for level in c.forward_levels:
+            for pull in c.plan.pulls:
+                if pull.signature.forward == level:
+                    pull.drive(state, total)
+            self._mixed(c.mixed_in, c.rank == level, total, c.push.drive_of(state))
+            for block in c.sync_blocks:
+                if block.rank == level:
+                    self._evaluate(block, block.whole, block.whole.take(total))
+                    if block.model.instant:
+                        self._post.sync_state(block.whole)
+            self._event_drives(level)
+
+    def _event_drives(self, level: int) -> None:
+        c = self.circuit
+        chosen = self._chosen((c.rank == level) & ~c.is_input)
+        if len(chosen) == 0:
+            return
+        drive = chosen.take(c.state.u) + c.push.drive(c.state, chosen)
+        for block, mask in c.by_block(chosen):
+            self._evaluate(block, chosen.where(mask), drive[mask])
+        if level != LAST:
+            self._post.state(chosen)
+
+    def _evaluate(self, block: Block, chosen: Selection, a: Tensor) -> None:
+        state, model, sigma = self.circuit.state, block.model, block.activation
+        chosen.put(state.a, a)
+        if model.instant:
+            y = model.rest(a, sigma)
+            chosen.put(state.h, y)
+            chosen.put(state.df_da, sigma.slope(a, y))
+            return
+        h, p = chosen.take(state.h), self.circuit.p(chosen)
+        chosen.put(state.f, model.velocity(h, a, sigma, p))
+        df_dh, df_da = model.partials(h, a, sigma, p)
+        chosen.put(state.df_dh, df_dh)
+        chosen.put(state.df_da, df_da)
+
+    # ---- phase 4: loss
+
+    def _loss(self) -> None:
+        c = self.circuit
+        before = self._due.clone()
+        self._couple()
+        late = torch.nonzero(self._due & ~before).squeeze(1)
+        if len(late):
+            self._due[late] = False
+            self._make_late(late)
+        c.loss_gradient((self._due.view(c.replicas, c.n) | c.sync)[:, c.outputs])
+
+    # ---- phase 5: costates
+
+    def _costates(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        self._stateful_send()
+        heard = torch.zeros_like(state.heard)
+        for level in c.backward_levels:
+            for pull in c.plan.pulls:
+                if pull.backwards and pull.signature.backward == level:
+                    pull.pullback(state, heard)
+            self._mixed(c.mixed_hearing, c.back_rank == level, heard, c.push.heard)
+            self._instant_costates(level, heard)
+        if c.sync_stateful is not None:
+            self._gather(c.sync_stateful, c.sync_stateful.take(heard))
+        last = self._chosen(c.stateful)
+        self._gather(last, c.push.heard(last))
+
+    def _stateful_send(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        due = self._chosen(c.stateful)
+        if c.sync_stateful is not None:
+            c.sync_stateful.put(state.q, c.sync_stateful.take(state.z) * c.sync_stateful.take(state.df_da))
+            self._post.sync_costate(c.sync_stateful, self._sync_moved)
+        due.put(state.q, due.take(state.z) * due.take(state.df_da))
+        self._post.costate(due)
+
+    def _instant_costates(self, level: int, heard: Tensor) -> None:
+        c = self.circuit
+        for block in c.sync_blocks:
+            if block.model.instant and block.back_rank == level:
+                self._gather(block.whole, block.whole.take(heard))
+                self._instant_q(block.whole)
+                self._post.sync_costate(block.whole, self._sync_moved)
+        chosen = self._chosen(c.instant & (c.back_rank == level))
+        if len(chosen):
+            self._gather(chosen, c.push.heard(chosen))
+            self._instant_q(chosen)
+            self._post.costate(chosen)
+
+    def _gather(self, chosen: Selection, heard: Tensor) -> None:
+        state = self.circuit.state
+        chosen.put(state.heard, heard)
+        chosen.put(state.g, state.phi * chosen.take(state.dl) + heard)
+
+    def _instant_q(self, chosen: Selection) -> None:
+        state = self.circuit.state
+        z = chosen.take(state.g)
+        chosen.put(state.z, z)
+        chosen.put(state.q, z * chosen.take(state.df_da))
+
+    # ---- phase 6 and the end of a tick
+
+    def _learn_instant(self) -> None:
+        c, tick = self.circuit, self._now
+        self._sync_moved = False
+        if c.rule.order == "sequential" and c.state.learning:
+            on_clock = (tick == 0) | ((tick >= c.phase) & ((tick - c.phase) % c.period == 0))
+            learn_instant(c, self._chosen(c.instant & on_clock))
+            self._sync_moved = True
+
+    def _finish(self) -> None:
+        c, due = self.circuit, self._chosen()
+        due.put(self._updates, due.take(self._updates) + 1)
+        self._updates += c.sync
+        self._check_finite()
+        if self.observer is not None:
+            mask = self._due.view(c.replicas, c.n) | c.sync
+            replica, node = torch.nonzero(mask, as_tuple=True)
+            self.observer.update(self._now, node.cpu().numpy(), replica.cpu().numpy())
+        arrival = due.where(c.arrival[due.nodes])
+        if len(arrival):
+            self._calendar.wake(arrival.flat, wakeups.predict(c, self._now, arrival))
+        self._due[due.flat] = False
+        self._ask_for_next()
+
+    def _check_finite(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        if bool(torch.isfinite(state.h.sum() + state.z.sum() + state.a.sum())):
+            return
+        for name in ("h", "z", "a"):
+            values = getattr(state, name)
+            bad = torch.nonzero(~torch.isfinite(values))
+            if len(bad):
+                replica, node = bad[0].tolist()
+                raise NumericalError(self._now, c.network.label[node], name, values[replica, node].item())
+
+    def _ask_for_next(self) -> None:
+        if bool(self.circuit.sync.any()):
+            self._ticks.request(self._now + 1)
+            return
+        coming = [_next_on_clock(self._now, period, phase) for period, phase, _ in self._clocks]
+        planned = self._calendar.next()
+        coming += [] if planned is None else [planned]
+        if coming:
+            self._ticks.request(min(coming))
+
+    # ---- small helpers
+
+    def _mixed(self, some: Some | None, mask: Tensor, total: Tensor, sums: Callable[[Some], Tensor]) -> None:
+        """Add what synchronous neurons get by single messages to what projections gave them."""
+        if some is None:
+            return
+        chosen = some.where(mask[some.nodes])
+        if len(chosen):
+            chosen.put(total, chosen.take(total) + sums(chosen))
+
+    def _event_clocks(self) -> list[tuple[int, int, Tensor]]:
+        """Return (period, phase, flat neurons) of clocked event neurons."""
+        c = self.circuit
+        nodes = torch.nonzero(c.clock & ~c.sync).squeeze(1)
+        pairs = torch.stack([c.period[nodes], c.phase[nodes]], 1)
+        return [
+            (period, phase, c.tile(nodes[(pairs == torch.tensor([period, phase])).all(1)]).flat)
+            for period, phase in torch.unique(pairs, dim=0).tolist()
+        ]
+
+    def _real(self, values: NDArray[np.float64]) -> Tensor:
+        return torch.as_tensor(values, dtype=self.circuit.dtype, device=self.circuit.device)
+
+
+def _on_clock(tick: int, period: int, phase: int) -> bool:
+    return tick >= phase and (tick - phase) % period == 0
+
+
+def _next_on_clock(tick: int, period: int, phase: int) -> int:
+    return phase if tick < phase else tick + period - (tick - phase) % period

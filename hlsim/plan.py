@@ -1,0 +1,141 @@
+"""Deals the edges of a network out to projections."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hlsim.errors import ExperimentError
+from hlsim.network import Network
+from hlsim.neurons import MODELS
+from hlsim.projections import LAST, Dense, Pull, Signature, Sparse
+from hlsim.push import Push
+from hlsim.rules import Rule
+
+# Fewer edges than this are cheaper as part of a sparse projection than as a matrix of their own.
+_DENSE_LEAST = 32
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Projections in a fixed order, and where the edges of the network lie in storage.
+
+    Attributes
+    ----------
+    pulls, push : list of Pull, Push
+        Every edge is in exactly one of them.
+    place : Tensor
+        ``stored[..., place]`` is in the network's canonical edge order.
+    weight : Tensor
+        Initial weights in storage order, ``(1 or replica, edge)``.
+    """
+
+    pulls: list[Pull]
+    push: Push
+    place: Tensor
+    weight: Tensor
+
+
+def synchronous(network: Network) -> NDArray[np.bool_]:
+    """Return which neurons (n,) update at every tick and send whatever changes."""
+    is_input = np.array([MODELS[name].is_input for name in network.model])
+    return (
+        ~is_input
+        & network.clock
+        & (network.period == 1)
+        & (network.phase == 0)
+        & (network.send_threshold == 0)
+        & (network.costate_threshold == 0)
+        & (network.send_interval == 1)
+    )
+
+
+def make(network: Network, rule: Rule, replicas: int, dtype: torch.dtype, device: torch.device) -> Plan:
+    """Return the projections of a network whose weights are private to a replica or shared by all."""
+    pulled = _pulled(network)
+    if replicas > 1 and network.weight.shape[0] == 1:
+        _check_shared(network, pulled)
+    groups = _groups(network, np.flatnonzero(pulled))
+    order = [edges for *_, edges in groups] + [np.flatnonzero(~pulled)]
+    stored = np.concatenate([g if len(g) else np.empty(0, np.int64) for g in order])
+    push_edges = order[-1][np.argsort(network.target[order[-1]], kind="stable")]
+    stored[len(stored) - len(push_edges) :] = push_edges
+    weight = torch.as_tensor(network.weight[:, stored], dtype=dtype, device=device)
+    pulls, start = [], 0
+    for signature, sources, targets, edges in groups:
+        if sources is None:
+            pull: Pull = Sparse(network, signature, edges, start, rule, weight, replicas)
+        else:
+            pull = Dense(network, signature, sources, targets, edges, start, rule, weight, replicas)
+        pulls.append(pull)
+        start += len(edges)
+    push = Push(network, push_edges, start, rule, weight, replicas)
+    place = np.empty(len(stored), np.int64)
+    place[stored] = np.arange(len(stored))
+    return Plan(pulls, push, torch.as_tensor(place, device=device), weight)
+
+
+def _pulled(network: Network) -> NDArray[np.bool_]:
+    sync = synchronous(network)
+    is_input = np.array([MODELS[name].is_input for name in network.model])
+    readable = sync | (is_input & (network.send_threshold == 0) & (network.send_interval == 1))
+    return sync[network.target] & ((network.source < 0) | readable[np.maximum(network.source, 0)])
+
+
+def _check_shared(network: Network, pulled: NDArray[np.bool_]) -> None:
+    sync = synchronous(network)
+    late = [i for i in range(network.n) if not (sync[i] or MODELS[network.model[i]].is_input)]
+    late += [] if pulled.all() else [int(network.source[~pulled][0])]
+    if late:
+        raise ExperimentError(
+            f"simulation.batch: replicas that share synapses need neurons with clock 1, thresholds 0 and "
+            f"send_interval 1, got node {network.label[late[0]]!r}"
+        )
+
+
+def _signatures(network: Network, edges: Ints) -> list[Signature]:
+    instant = np.array([MODELS[name].instant for name in network.model])
+    source, target = np.maximum(network.source[edges], 0), network.target[edges]
+    from_instant = instant[source] & (network.source[edges] >= 0)
+    to_instant = instant[target]
+    delay, back = network.delay[edges], network.feedback_delay[edges]
+    forward = np.where(to_instant, network.rank[target], LAST)
+    forward = np.where((delay == 0) & from_instant, forward, 0)
+    backward = np.where(from_instant, network.back_rank[source], LAST)
+    backward = np.where((back == 0) & to_instant, backward, 0)
+    columns = (to_instant, forward, backward, delay, back, network.feedback[edges])
+    return [
+        Signature(bool(i), int(f), int(b), int(d), int(r), int(k))
+        for i, f, b, d, r, k in zip(*(c.tolist() for c in columns), strict=True)
+    ]
+
+
+def _groups(network: Network, edges: Ints) -> list[tuple[Signature, Ints | None, Ints, Ints]]:
+    """Return (signature, sources, targets, edges in (target, source) order); sources None: sparse."""
+    fans: dict[tuple[Signature, int], list[int]] = defaultdict(list)
+    for edge, signature in zip(edges.tolist(), _signatures(network, edges), strict=True):
+        fans[signature, int(network.target[edge])].append(edge)
+    blocks: dict[tuple[Signature, tuple[int, ...]], list[list[int]]] = defaultdict(list)
+    for (signature, _), fan in sorted(fans.items(), key=lambda item: item[0][1]):
+        blocks[signature, tuple(network.source[fan].tolist())].append(fan)
+    dense, rest = [], defaultdict(list)
+    for (signature, sources), block in blocks.items():
+        flat = np.array(block).reshape(-1)
+        if len(set(sources)) == len(sources) and (len(flat) >= _DENSE_LEAST or sources == (-1,)):
+            targets = network.target[[fan[0] for fan in block]]
+            dense.append((signature, np.array(sources), targets, flat))
+        else:
+            rest[Signature(signature.instant, signature.forward, signature.backward)].append(flat)
+    sparse = []
+    for signature, parts in rest.items():
+        flat = np.concatenate(parts)
+        # By target, then in canonical order: one fixed order of every sum.
+        flat = flat[np.lexsort((flat, network.target[flat]))]
+        sparse.append((signature, None, network.target[flat], flat))
+    groups = [*dense, *sparse]
+    return sorted(groups, key=lambda group: int(group[3][0]))

@@ -1,0 +1,132 @@
+"""When a neuron that updates on arrival must update although nothing reaches it.
+
+A leaky neuron wakes when h or q will have moved by its threshold since last sent, an output when h will have
+moved by its threshold since its last update (the loss listens to it), a learning neuron when its own weights
+will have moved its drive by its threshold; and whoever was kept from sending by its interval when that ends.
+"""
+
+import torch
+from torch import Tensor
+
+from hlsim.advance import held
+from hlsim.circuit import Block, Circuit
+from hlsim.state import Some
+
+# No wake-up; later than any tick.
+_NEVER = 2**60
+
+
+def pending(value: Tensor, sent: Tensor, threshold: Tensor, moved: Tensor | None = None) -> Tensor:
+    """Return whether a value is to be sent, its interval aside.
+
+    ``moved``: the weights that scale what is sent have moved. At threshold 0 that counts as a change, so that
+    a network with thresholds 0 hears r = w q with the w and q of every update.
+    """
+    wants = (value != sent) & ((value - sent).abs() >= threshold)
+    if moved is not None:
+        wants = wants | ((threshold == 0) & moved & (value != 0))
+    return wants
+
+
+def predict(circuit: Circuit, tick: int, chosen: Some) -> Tensor:
+    """Return for each neuron the tick to wake at, -1: none."""
+    wake = torch.full((len(chosen),), _NEVER, dtype=torch.int64, device=circuit.device)
+    for block, mask in circuit.by_block(chosen):
+        part = chosen.where(mask)
+        earliest = _state_sends(circuit, tick, block, part)
+        if not block.model.is_input:
+            earliest = torch.minimum(earliest, _costate_sends(circuit, tick, block, part))
+            earliest = torch.minimum(earliest, _loss_listens(circuit, tick, block, part))
+            earliest = torch.minimum(earliest, _drive_moves(circuit, tick, block, part))
+        wake[mask] = earliest
+    return torch.where(wake >= _NEVER, torch.full_like(wake, -1), wake)
+
+
+def _state_sends(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
+    state = circuit.state
+    h, sent = part.take(state.h), part.take(state.h_sent)
+    threshold = part.param(circuit.send_threshold)
+    free = part.take(state.h_sent_at) + part.param(circuit.send_interval)
+    wants = pending(h, sent, threshold)
+    wait = torch.full_like(free, _NEVER)
+    if block.model.stateful:
+        rest = block.model.rest(part.take(state.a), block.activation)
+        rate = block.model.rate(circuit.p(part))
+        wait = _crossing(circuit, h, rest, rate, sent, threshold)
+    wake = _after(tick, torch.where(wants, torch.ones_like(wait), wait), free)
+    return torch.where(part.param(circuit.sends_state), wake, torch.full_like(wake, _NEVER))
+
+
+def _costate_sends(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
+    state = circuit.state
+    q, sent = part.take(state.q), part.take(state.q_sent)
+    threshold = part.param(circuit.costate_threshold)
+    free = part.take(state.q_sent_at) + part.param(circuit.send_interval)
+    wait = torch.full_like(free, _NEVER)
+    if block.model.stateful:
+        lam = block.model.rate(circuit.p(part)) + circuit.rule.eta
+        gain = part.take(state.df_da)
+        # q now, not as last evaluated: a neuron made due by a costate of this tick did not send.
+        q = gain * part.take(state.z)
+        wait = _crossing(circuit, q, gain * part.take(state.g) / lam, lam, sent, threshold)
+    wants = pending(q, sent, threshold, part.take(state.moved) & part.param(circuit.learns))
+    wake = _after(tick, torch.where(wants, torch.ones_like(wait), wait), free)
+    return torch.where(part.param(circuit.sends_costate), wake, torch.full_like(wake, _NEVER))
+
+
+def _loss_listens(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
+    never = torch.full((len(part),), _NEVER, dtype=torch.int64, device=circuit.device)
+    if not block.model.stateful or circuit.loss is None or circuit.target is None:
+        return never
+    h = part.take(circuit.state.h)
+    rest = block.model.rest(part.take(circuit.state.a), block.activation)
+    rate = block.model.rate(circuit.p(part))
+    wait = _crossing(circuit, h, rest, rate, h, part.param(circuit.send_threshold))
+    return torch.where(part.param(circuit.is_output) & (wait < _NEVER), tick + wait, never)
+
+
+def _crossing(
+    circuit: Circuit, x: Tensor, rest: Tensor, rate: Tensor, origin: Tensor, threshold: Tensor
+) -> Tensor:
+    """Return in how many ticks (>= 1) |x - origin| first reaches the threshold as x relaxes to ``rest``."""
+    level = origin + torch.copysign(threshold, rest - origin)
+    ratio = (rest - x) / (rest - level)
+    wait = torch.ceil(torch.log(ratio) / rate / circuit.dt).clamp(min=1, max=float(2**40))
+    reaches = (rest - origin).abs() > threshold
+    # At threshold 0 the last step of a relaxation may be too small for the number format to show.
+    still = rest + (x - rest) * torch.exp(-circuit.dt * rate) == x
+    reaches &= ~((threshold == 0) & still)
+    ticks = torch.where(reaches, wait, torch.ones_like(wait)).to(torch.int64)
+    return torch.where(reaches & (ticks < 2**40), ticks, torch.full_like(ticks, _NEVER))
+
+
+def _after(tick: int, wait: Tensor, free: Tensor) -> Tensor:
+    """Return the tick ``wait`` ticks on, or when the interval ends if that is later."""
+    return torch.where(wait < _NEVER, torch.maximum(tick + wait, free), wait)
+
+
+def _drive_moves(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
+    state, rule = circuit.state, circuit.rule
+    never = torch.full((len(part),), _NEVER, dtype=torch.int64, device=circuit.device)
+    if not state.learning:
+        return never
+    a, b, size = circuit.push.drift(state, part)
+    refresh = part.param(circuit.refresh)
+    source = (
+        part.take(state.q).abs()
+        if block.model.instant
+        else part.take(state.z).abs() + part.take(state.g).abs()
+    )
+    moving = (size != 0) | ((b != 0) & (source != 0))
+    steps = torch.arange(1, int(refresh.max()) + 1, device=circuit.device)
+    duration = circuit.dt * steps.to(circuit.dtype).unsqueeze(1)
+    i2 = _i2(circuit, block, part, duration)
+    motion = (a * rule.memory(duration) + b * i2).abs()
+    crossed = (motion != 0) & (motion >= part.param(circuit.send_threshold)) & (steps.unsqueeze(1) < refresh)
+    first = torch.where(crossed.any(0), steps[crossed.to(torch.int8).argmax(0)], refresh)
+    return torch.where(moving, tick + first, never)
+
+
+def _i2(circuit: Circuit, block: Block, part: Some, duration: Tensor) -> Tensor:
+    """Return the second integral of q over each ``duration`` (d, 1), (d, k)."""
+    return held(circuit, block, part, duration)[3]
