@@ -1,0 +1,352 @@
+"""The reference engine: one SimPy process a neuron, one SimPy event a message.
+
+Slow and meant to be obviously right: it is what "equal" means for every faster path.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import simpy
+import torch
+from numpy.typing import NDArray
+
+from hlsim.calendar import COSTATE, STATE
+from hlsim.controls import Changes, Controls
+from hlsim.errors import ExperimentError
+from hlsim.kernel import Observer, call_at
+from hlsim.losses import Loss
+from hlsim.network import Network
+from hlsim.neurons import ACTIVATIONS, MODELS
+from hlsim.process import CONDUCT, CONTROL, COUPLE, LOSS_COUPLE, MAIL, Process
+from hlsim.record import Guarded, Link, Record, Synapse
+from hlsim.rules import Rule
+
+
+class Group:
+    """The outputs of one replica: told every member's h, it knows the gradient of a coupled loss."""
+
+    def __init__(self, outputs: int) -> None:
+        self.members: list[Process] = []
+        self.h = torch.zeros(1, outputs, dtype=torch.float64)
+        self.target: torch.Tensor | None = None
+
+
+class Reference:
+    """The world of the processes: the post, the conductor of controls, and what can be looked at.
+
+    Parameters
+    ----------
+    replicas : int
+        Members of an ensemble, each with its own neurons. Minibatches are for the batched engine.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        network: Network,
+        rule: Rule,
+        loss: Loss | None,
+        dt: float,
+        replicas: int,
+        controls: Controls,
+    ) -> None:
+        if replicas > 1 and network.weight.shape[0] == 1:
+            raise ExperimentError(f"simulation.batch: must be 1 with engine = 'reference', got {replicas}")
+        self.env, self.network, self.rule, self.loss, self.dt = env, network, rule, loss, dt
+        self._controls = controls
+        self.observer: Observer | None = None
+        self._epoch = 0
+        self._phase = (-1, 0)
+        self._in_flight = 0
+        self._conducting = -1
+        self._groups = [Group(len(network.outputs)) for _ in range(replicas)]
+        self._processes = [
+            [Process(_Desk(self, p), _record(network, rule, i, p)) for i in range(network.n)]
+            for p in range(replicas)
+        ]
+        for p, group in enumerate(self._groups):
+            group.members = [self._processes[p][i] for i in network.outputs]
+        self._couplings: set[tuple[int, int, int]] = set()
+        controls.attach(self._hear_controls)
+
+    def start(self) -> None:
+        """Bring every process to life and make it due at tick 0."""
+        for replica in self._processes:
+            for one in replica:
+                self.env.process(one.live())
+        call_at(self.env, 0, MAIL, self._ring_all)
+
+    def _ring_all(self) -> None:
+        for replica in self._processes:
+            for one in replica:
+                one.ring()
+
+    # ---- phases and post
+
+    @property
+    def now(self) -> int:
+        return int(self.env.now)
+
+    @property
+    def phase(self) -> int:
+        """The phase that the running tick has reached."""
+        tick, phase = self._phase
+        return phase if tick == self.now else 0
+
+    def at(self, phase: int) -> simpy.Event:
+        """Return an event of this tick in the given phase."""
+        event = simpy.Event(self.env)
+        event._ok, event._value = True, None
+        event.callbacks.append(lambda _: self._enter(phase))
+        self.env.schedule(event, priority=phase)  # type: ignore[arg-type]
+        return event
+
+    def _enter(self, phase: int) -> None:
+        self._phase = (self.now, phase)
+
+    def post(self, replica: int, kind: int, edge: int, value: float, delay: int) -> None:
+        """Schedule a message on an edge: one SimPy event."""
+        self._in_flight += 1
+        ends = self.network.target if kind == STATE else self.network.source
+        receiver = self._processes[replica][int(ends[edge])]
+        deliver = partial(self._deliver, self._epoch, receiver, kind, edge, value)
+        call_at(self.env, self.now + delay, MAIL, deliver)
+        if self.observer is not None:
+            arrival, edges, values = (np.array([x]) for x in (self.now + delay, edge, value))
+            self.observer.message(kind, arrival, edges, values, self.now, np.array([replica]))
+
+    def _deliver(self, epoch: int, receiver: Process, kind: int, edge: int, value: float) -> None:
+        # A reset began a new epoch: what was in flight is dropped.
+        if epoch == self._epoch:
+            self._in_flight -= 1
+            receiver.receive(kind, edge, value)
+
+    def wake(self, one: Process, tick: int) -> None:
+        """Wake a process at ``tick``, unless it has changed its mind by then."""
+        call_at(self.env, tick, MAIL, lambda: one.ring() if one.wake_at == tick else None)
+
+    # ---- controls
+
+    def _hear_controls(self) -> None:
+        tick = self.now if self.phase < CONDUCT else self.now + 1
+        if tick != self._conducting:
+            self._conducting = tick
+            call_at(self.env, tick, CONDUCT, self._conduct)
+
+    def _conduct(self) -> None:
+        """Make those due whom the changes concern, then let the changes take effect in phase 1."""
+        self._enter(CONDUCT)
+        changes = self._controls.take()
+        if changes.reset:
+            self._epoch += 1
+            self._in_flight = 0
+        for p, replica in enumerate(self._processes):
+            for i, one in enumerate(replica):
+                if changes.reset or (one.arrival and self._concerned(changes, p, i, one.record)):
+                    one.ring()
+        call_at(self.env, self.now, CONTROL, lambda: self._obey(changes))
+
+    def _concerned(self, changes: Changes, p: int, i: int, record: Record) -> bool:
+        u, target = self._columns(changes, p, i)
+        concerns = u is not None and u != record.u
+        if record.output is not None:
+            concerns |= changes.target is not None and target != record.target
+            concerns |= changes.no_target and record.target is not None
+            concerns |= changes.phi is not None and changes.phi != record.phi
+        switched = changes.learn is not None and changes.learn != record.learning
+        return concerns or (switched and not record.model.is_input)
+
+    def _columns(self, changes: Changes, p: int, i: int) -> tuple[float | None, float | None]:
+        network = self.network
+        values: list[float | None] = []
+        for columns, table in ((network.inputs, changes.input), (network.outputs, changes.target)):
+            at = np.flatnonzero(columns == i)
+            values.append(float(table[p, at[0]]) if table is not None and len(at) else None)
+        return values[0], values[1]
+
+    def _obey(self, changes: Changes) -> None:
+        if changes.reset and self.observer is not None:
+            self.observer.dropped(self.now)
+        for p, replica in enumerate(self._processes):
+            for i, one in enumerate(replica):
+                self._obey_one(changes, p, i, one)
+            if changes.target is not None:
+                self._groups[p].target = torch.as_tensor(changes.target[p : p + 1])
+            if changes.no_target:
+                self._groups[p].target = None
+
+    def _obey_one(self, changes: Changes, p: int, i: int, one: Process) -> None:
+        record = one.record
+        u, target = self._columns(changes, p, i)
+        if changes.reset:
+            one.reset()
+        record.u = record.u if u is None else u
+        record.target = record.target if target is None else target
+        record.target = None if changes.no_target else record.target
+        record.phi = record.phi if changes.phi is None else changes.phi
+        record.learning = record.learning if changes.learn is None else changes.learn
+
+    # ---- the coupled loss
+
+    def couple(self, replica: int) -> None:
+        """A member of a coupled loss is due: all that update on arrival are."""
+        phase = COUPLE if self.phase < COUPLE else LOSS_COUPLE
+        key = (self.now, phase, replica)
+        if self.phase < LOSS_COUPLE and key not in self._couplings:
+            self._couplings = {k for k in self._couplings if k[0] == self.now} | {key}
+            call_at(self.env, self.now, phase, partial(self._couple, replica, phase))
+
+    def _couple(self, replica: int, phase: int) -> None:
+        self._enter(phase)
+        for member in self._groups[replica].members:
+            if member.arrival:
+                member.ring()
+
+    def gradient(self, replica: int, output: int) -> float:
+        """Return dL/dh of one member, from what all have told."""
+        group = self._groups[replica]
+        if self.loss is None or group.target is None:
+            return 0.0
+        return float(self.loss.gradient(group.h, group.target)[0, output])
+
+    def tell(self, replica: int, output: int, h: float) -> None:
+        """Take a member's h."""
+        self._groups[replica].h[0, output] = h
+
+    # ---- what others may look at
+
+    def read(self, name: str, tick: int) -> NDArray[np.float64]:
+        """Return a field at ``tick`` in closed form (arrival) or as last updated (clock)."""
+        if name == "loss":
+            return self._loss_value(tick)
+        records = [[_at(one, tick, self.dt) for one in replica] for replica in self._processes]
+        if name in ("h", "z", "a"):
+            return np.array([[getattr(r, name) for r in replica] for replica in records])
+        values = np.zeros((len(records), self.network.m))
+        for p, replica in enumerate(records):
+            for synapse in (s for r in replica for s in r.synapses):
+                values[p, synapse.edge] = synapse.w if name == "w" else synapse.fields[name]
+        return values
+
+    def _loss_value(self, tick: int) -> NDArray[np.float64]:
+        h = self.read("h", tick)[:, self.network.outputs]
+        targets = [group.target for group in self._groups]
+        if self.loss is None or not targets or targets[0] is None:
+            return np.full(len(targets), np.nan)
+        together = torch.cat([t for t in targets if t is not None])
+        return self.loss.value(torch.as_tensor(h), together).numpy()
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Return sends and updates by neuron, and messages overtaken and in flight."""
+        table = np.array([[one.counts for one in replica] for replica in self._processes])
+        overtaken = sum(one.overtaken for replica in self._processes for one in replica)
+        return {
+            "state": table[..., STATE],
+            "costate": table[..., COSTATE],
+            "updates": table[..., 2],
+            "overtaken": np.array([overtaken]),
+            "in_flight": np.array([self._in_flight]),
+        }
+
+
+class _Desk:
+    """A process's counter of the office: it speaks for one replica, and shows no neuron another one."""
+
+    def __init__(self, world: Reference, replica: int) -> None:
+        self._world, self._replica = world, replica
+        self.rule, self.loss, self.dt = world.rule, world.loss, world.dt
+
+    @property
+    def now(self) -> int:
+        return self._world.now
+
+    @property
+    def phase(self) -> int:
+        return self._world.phase
+
+    def at(self, phase: int) -> simpy.Event:
+        return self._world.at(phase)
+
+    def event(self) -> simpy.Event:
+        return self._world.env.event()
+
+    def post(self, kind: int, edge: int, value: float, delay: int) -> None:
+        self._world.post(self._replica, kind, edge, value, delay)
+
+    def wake(self, one: Process, tick: int) -> None:
+        self._world.wake(one, tick)
+
+    def couple(self, one: Process) -> None:
+        self._world.couple(self._replica)
+
+    def report(self, one: Process, h: float) -> None:
+        self._world.tell(self._replica, _column(one), h)
+
+    def coupled_gradient(self, one: Process) -> float:
+        return self._world.gradient(self._replica, _column(one))
+
+    def updated(self, one: Process) -> None:
+        if self._world.observer is not None:
+            node = self._world.network.label.index(one.record.label)
+            self._world.observer.update(self.now, np.array([node]), np.array([self._replica]))
+
+
+def _column(one: Process) -> int:
+    column = one.record.output
+    return -1 if column is None else column
+
+
+def _at(one: Process, tick: int, dt: float) -> Record:
+    """Return the record as it is at ``tick``, without touching it."""
+    r = one.record
+    duration = dt * (tick - r.updated)
+    if r.clock or r.model.is_input or duration <= 0:
+        return r
+    synapses = [replace(s) for s in r.synapses]
+    h, z = one.hold(duration, list(zip(r.synapses, synapses, strict=True)))
+    return replace(r, h=h, z=z, synapses=synapses)
+
+
+def _record(network: Network, rule: Rule, i: int, replica: int) -> Record:
+    outputs = np.flatnonzero(network.outputs == i)
+    model = MODELS[network.model[i]]
+    row = min(replica, network.weight.shape[0] - 1)
+    own = network.beta
+    synapses = [
+        Synapse(
+            edge=int(e),
+            w=float(network.weight[row, e]),
+            fields=Guarded(dict.fromkeys(rule.synapse_fields, 0.0)),
+            beta=rule.beta if np.isnan(own[e]) else float(own[e]),
+            plastic=bool(network.plastic[e]),
+            feedback=int(network.feedback[e]),
+            feedback_weight=float(network.feedback_weight[row, e]),
+            feedback_delay=int(network.feedback_delay[e]),
+            bias=bool(network.source[e] < 0),
+            s=1.0 if network.source[e] < 0 else 0.0,
+        )
+        for e in np.flatnonzero(network.target == i)
+    ]
+    links = [
+        Link(int(e), int(network.delay[e]), bool(network.feedback[e]))
+        for e in np.flatnonzero(network.source == i)
+    ]
+    return Record(
+        label=network.label[i],
+        model=model,
+        activation=ACTIVATIONS[network.activation[i]],
+        p={name: float(x[i]) for name, x in network.parameters.items()},
+        clock=bool(network.clock[i]) and not model.is_input,
+        period=int(network.period[i]),
+        phase=int(network.phase[i]),
+        send_threshold=float(network.send_threshold[i]),
+        costate_threshold=float(network.costate_threshold[i]),
+        send_interval=int(network.send_interval[i]),
+        refresh=int(network.refresh[i]),
+        rank=int(network.rank[i]),
+        back_rank=int(network.back_rank[i]),
+        output=int(outputs[0]) if len(outputs) else None,
+        synapses=synapses,
+        links=links,
+    )
