@@ -1,0 +1,105 @@
+"""From options to an engine, with every option checked."""
+
+from typing import Any
+
+import numpy as np
+import simpy
+import torch
+
+from hlsim.circuit import Circuit
+from hlsim.controls import Controls
+from hlsim.engine import Batched
+from hlsim.errors import ExperimentError, StimulusError, unknown
+from hlsim.kernel import Engine
+from hlsim.losses import LOSSES, Loss
+from hlsim.network import Network, check_stability
+from hlsim.neurons import MODELS
+from hlsim.reference import Reference
+from hlsim.rules import Rule
+from hlsim.stimulus import Stream
+
+ENGINES = ("batched", "reference")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def engine(
+    env: simpy.Environment,
+    network: Network,
+    rule: Rule,
+    loss: Loss | None,
+    controls: Controls,
+    *,
+    dt: float,
+    replicas: int,
+    kind: str,
+    dtype: str,
+    device: str,
+) -> tuple[Engine, dict[str, Any]]:
+    """Return an engine and what a trace says of it: its kind, number format and device."""
+    for what, name, known in (
+        ("engine", kind, ENGINES),
+        ("dtype", dtype, DTYPES),
+        ("device", device, DEVICES),
+    ):
+        if name not in known:
+            raise ExperimentError(f"simulation: {unknown(what, name, known)}")
+    chosen = _device(device)
+    if kind == "reference":
+        facts = {"engine": kind, "dtype": "float64", "device": "cpu"}
+        return Reference(env, network, rule, loss, dt, replicas, controls), facts
+    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen)
+    return Batched(env, circuit, controls), {"engine": kind, "dtype": dtype, "device": str(chosen)}
+
+
+def loss(kind: str | Loss | None) -> Loss | None:
+    """Return the loss of a name, or the one given."""
+    if kind is None or isinstance(kind, Loss):
+        return kind
+    if kind == "none":
+        return None
+    if kind not in LOSSES:
+        raise ExperimentError(f"loss.kind: {unknown('loss', kind, (*LOSSES, 'none'))}")
+    return LOSSES[kind]
+
+
+def check_rule(network: Network, rule: Rule, dt: float) -> None:
+    """Refuse what the rule cannot do on this network."""
+    check_stability(network, dt, rule.eta)
+    inputs = np.array([MODELS[name].is_input for name in network.model])
+    arrival = np.flatnonzero(~network.clock & ~inputs)
+    if not len(arrival):
+        return
+    label = network.label[int(arrival[0])]
+    if rule.order == "sequential":
+        raise ExperimentError(
+            f"learning.order: sequential needs update = 'clock', got node {label!r} on arrival"
+        )
+    if rule.weight_decay:
+        raise ExperimentError(
+            f"learning.weight_decay: must be 0 where a node is updated on arrival, got {rule.weight_decay:g} "
+            f"with node {label!r}"
+        )
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no whole number >= 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ExperimentError(f"simulation.{name}: must be a whole number >= 1, got {value!r}")
+
+
+def check_columns(stimulus: Stream, network: Network) -> None:
+    """Refuse a stream whose columns are not the network's inputs and outputs."""
+    for what, role, columns, nodes in (
+        ("input", "input", stimulus.n_input, len(network.inputs)),
+        ("target", "output", stimulus.n_output, len(network.outputs)),
+    ):
+        if columns != nodes and not (what == "target" and columns == 0):
+            raise StimulusError(f"stimulus: {columns} {what} columns for {nodes} nodes of role '{role}'")
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ExperimentError("simulation.device: cuda is not available on this machine, got 'cuda'")
+    cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if cuda else "cpu")

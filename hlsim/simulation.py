@@ -1,0 +1,360 @@
+"""A thin facade: network, rule, stimulus and engine put together, run and recorded."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import simpy
+import torch
+from numpy.typing import NDArray
+
+from hlsim import building
+from hlsim.controls import Changes, Controls
+from hlsim.errors import ExperimentError, unknown
+from hlsim.losses import Loss
+from hlsim.network import Network, flatten
+from hlsim.protocol import Presentation, Protocol, follow
+from hlsim.recording import Recorder
+from hlsim.rules import Gate, Hamiltonian, Rule, Schedule
+from hlsim.stimulus import Stage, Stream
+from hlsim.trace import Trace
+from hlsim.watch import Progress, Watch
+
+SAMPLED = ("h", "z", "a", "w", "omega", "loss")
+
+
+class Simulation:
+    """A network that can be run.
+
+    Parameters
+    ----------
+    network : networkx graph or Network
+        The topology; see docs/topology.md for the attributes of nodes and edges.
+    rule : Rule
+        How costates and synapses move.
+    stimulus : Stream, optional
+        Rows of input and target. Without one the network runs as users' processes make it.
+    loss : str, Loss or None
+        "squared_error", "cross_entropy", a loss of your own, or none.
+    stages : sequence of Stage, optional
+        Without: one learning stage over the split "train", as it is.
+    hold : int
+        Ticks a row is held.
+    reset : bool
+        Whether every row begins with a reset: h, z and messages are forgotten, weights stay.
+    dt : float
+        Length of a tick in model time.
+    seed : int
+        Of every random draw.
+    dtype, device, engine : str
+        float32 or float64; cpu, cuda or auto; batched or reference (float64 numbers on the CPU).
+    threads : int
+        Threads of torch while the run goes on. Results do not depend on it.
+    batch : int
+        Replicas that share synapses and move them by the mean of their gradients: a minibatch. Needs clocked
+        neurons with thresholds 0.
+    ensemble : int
+        Replicas with synapses of their own; member k has the weights and the order of
+        rows of seed ``seed + k``, on the connections and delays of ``seed``.
+    node_defaults, edge_defaults : mapping, optional
+        For attributes that an element of the graph does not carry.
+    experiment : str
+        TOML text, kept in the trace.
+
+    Attributes
+    ----------
+    env : simpy.Environment
+        Time is in ticks; your own processes run beside the network and act through ``controls``.
+    controls : Controls
+        Stimulus, targets, phi, the learning switch and resets.
+    """
+
+    def __init__(
+        self,
+        network: nx.DiGraph | Network,
+        *,
+        rule: Rule | None = None,
+        stimulus: Stream | None = None,
+        loss: str | Loss | None = "squared_error",
+        stages: Sequence[Stage] | None = None,
+        hold: int = 1,
+        reset: bool = False,
+        dt: float = 1.0,
+        seed: int = 0,
+        dtype: str = "float32",
+        device: str = "cpu",
+        engine: str = "batched",
+        threads: int = 1,
+        batch: int = 1,
+        ensemble: int = 1,
+        node_defaults: Mapping[str, Any] | None = None,
+        edge_defaults: Mapping[str, Any] | None = None,
+        experiment: str = "",
+    ) -> None:
+        for name, value in (("hold", hold), ("threads", threads), ("batch", batch), ("ensemble", ensemble)):
+            building.check_count(name, value)
+        if batch > 1 and ensemble > 1:
+            raise ExperimentError(
+                f"simulation: batch and ensemble exclude each other, got {batch} and {ensemble}"
+            )
+        self.rule = Hamiltonian() if rule is None else rule
+        self.loss = building.loss(loss)
+        seeds = [seed + k for k in range(ensemble)]
+        if not isinstance(network, Network):
+            network = flatten(
+                network, node_defaults=node_defaults, edge_defaults=edge_defaults, seeds=seeds, dt=dt
+            )
+        building.check_rule(network, self.rule, dt)
+        self.network, self.dt, self.seed, self.threads = network, dt, seed, threads
+        self.replicas = batch * ensemble
+        self.env = simpy.Environment()
+        self.controls = Controls(self.replicas, len(network.inputs), len(network.outputs))
+        self.controls.listen(self._heard)
+        self._engine, facts = building.engine(
+            self.env,
+            network,
+            self.rule,
+            self.loss,
+            self.controls,
+            dt=dt,
+            replicas=self.replicas,
+            kind=engine,
+            dtype=dtype,
+            device=device,
+        )
+        self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
+        self._recorder: Recorder | None = None
+        self._watch: Watch | None = None
+        self._input = np.zeros((self.replicas, len(network.inputs)))
+        self._target: NDArray[np.float64] | None = None
+        self._wall = 0.0
+        self._score: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
+        self._engine.start()
+
+    # ---- putting together
+
+    def _start_protocol(
+        self,
+        stimulus: Stream | None,
+        stages: Sequence[Stage] | None,
+        hold: int,
+        reset: bool,
+        seeds: Sequence[int],
+        batch: int,
+    ) -> None:
+        self._stages_end: int | None = None
+        self._process: simpy.Process | None = None
+        if stimulus is None:
+            if stages:
+                raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
+            self.env.process(self._phi_alone())
+            return
+        building.check_columns(stimulus, self.network)
+        protocol = Protocol(
+            self.controls,
+            stimulus,
+            [Stage()] if stages is None else stages,
+            hold=hold,
+            reset=reset,
+            phi=self.rule.phi,
+            seeds=seeds,
+            batch=batch,
+            on_row=self._row,
+        )
+        self._stages_end = protocol.ticks()
+        self._process = self.env.process(protocol.run(self.env))
+
+    def _phi_alone(self) -> Generator[simpy.Event, object, None]:
+        """Without rows phi follows the rule from tick 0 on."""
+        phi = self.rule.phi
+        if isinstance(phi, Schedule):
+            yield from follow(self.env, self.controls, phi)
+            return
+        for tick, value in phi.changes() if isinstance(phi, Gate) else [(0, phi)]:
+            yield self.env.timeout(tick - self.env.now)
+            self.controls.phi(value)
+
+    # ---- running
+
+    @property
+    def tick(self) -> int:
+        """The next tick to run."""
+        return int(self.env.now)
+
+    def run(
+        self,
+        until: int | None = None,
+        record: str | Path | None = None,
+        *,
+        every: int | Mapping[str, int] = 10,
+        sampled: Iterable[str] = SAMPLED,
+        events: Iterable[str] = (),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Trace:
+        """Run up to tick ``until`` (not included), or to the end of the stages; call again to go on.
+
+        Parameters
+        ----------
+        record : path, optional
+            Where the trace goes; without one it is kept in memory.
+        every : int or mapping
+            Ticks between samples, by name where they differ ("default" for the rest).
+        sampled : iterable of str
+            Among h, z, a, w, omega, loss.
+        events : iterable of str
+            Among "message", "update".
+        progress : callable, optional
+            Called about twice a second with a ``Progress``.
+
+        Returns
+        -------
+        Trace
+            Of this call; closed by the garbage collector or as a context manager.
+
+        Raises
+        ------
+        NumericalError
+            A state became infinite or NaN; the trace up to there is kept.
+        """
+        end = self._end(until)
+        recorder = Recorder(
+            record,
+            header={**self._header, "until": end},
+            network=self.network,
+            replicas=self.replicas,
+            every=every,
+            sampled=tuple(sampled),
+            events=tuple(events),
+        )
+        started = time.perf_counter()
+        status = "interrupted"
+        try:
+            self._go(end, recorder, progress)
+            status = "complete"
+        finally:
+            self._wall += time.perf_counter() - started
+            recorder.traffic(*self.traffic())
+            recorder.finish(status, self.summary)
+        return recorder.trace()
+
+    def _end(self, until: int | None) -> int:
+        end = self._stages_end if until is None else until
+        if end is None:
+            raise ExperimentError(
+                "simulation.until: is needed where no stage says how long a run is, got none"
+            )
+        if not isinstance(end, int) or end <= self.tick:
+            raise ExperimentError(
+                f"simulation.until: must be a whole number of ticks > {self.tick}, got {end!r}"
+            )
+        return end
+
+    def _go(self, end: int, recorder: Recorder, progress: Callable[[Progress], None] | None) -> None:
+        self._recorder = recorder
+        self._watch = Watch(self.env, self._engine, self.network, recorder, end, self._messages, progress)
+        if self.tick > 0:
+            recorder.stimulus(self.tick, self._input, self._target)
+        self._watch.start()
+        complete = False
+        try:
+            with _torch_threads(self.threads):
+                self.env.run(until=end)
+            complete = True
+        finally:
+            self._watch.stop(complete=complete)
+            self._watch = self._recorder = None
+
+    # ---- what is recorded beside samples
+
+    def _heard(self, changes: Changes) -> None:
+        """The engine takes changes: keep what is fed as it was used."""
+        if changes.input is None and changes.target is None and not changes.no_target:
+            return
+        self._input = self._input if changes.input is None else changes.input
+        if changes.target is not None or changes.no_target:
+            self._target = changes.target
+        if self._recorder is not None:
+            self._recorder.stimulus(self.tick, self._input, self._target)
+
+    def _row(self, tick: int, shown: Presentation) -> None:
+        y = self._engine.read("h", tick)[:, self.network.outputs]
+        known = shown.label >= 0
+        classes = y.argmax(1) if y.shape[1] > 1 else np.full(len(y), -1)
+        prediction = np.where(known, classes, -1)
+        if self._watch is not None:
+            self._watch.row(tick, shown, prediction)
+        if y.shape[1] > 1:
+            score = self._score[shown.stage.name]
+            score[0] += int((prediction[known] == shown.label[known]).sum())
+            score[1] += int(known.sum())
+
+    # ---- what can be looked at
+
+    def read(self, name: str) -> NDArray[np.float64]:
+        """Return a field after the last tick that was run.
+
+        h, z, a (replica, node); w, omega (1 or replica, edge) in the order of ``network``; loss (replica,).
+        """
+        known = ("h", "z", "a", "w", "loss", *self.rule.synapse_fields)
+        if name not in known:
+            raise ExperimentError(f"read: {unknown('field', name, known)}")
+        return self._engine.read(name, self.tick - 1)
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Return how often each neuron (replica, node) sent a state or a costate and was updated."""
+        return self._engine.counts()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Ticks, messages, node updates, loss, accuracy of every stage, wall time so far."""
+        counts = self.counts()
+        state, costate = self.traffic()
+        loss = float(self._engine.read("loss", self.tick - 1).mean()) if self.tick else float("nan")
+        return {
+            "ticks": self.tick,
+            "state_messages": int(state.sum()),
+            "costate_messages": int(costate.sum()),
+            "overtaken": int(counts["overtaken"][0]),
+            "node_updates": int(counts["updates"].sum()),
+            "loss": loss if np.isfinite(loss) else None,
+            "accuracy": {name: right / of for name, (right, of) in self._score.items() if of},
+            "wall_s": self._wall,
+        }
+
+    def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many state and costate messages went from group to group (from, to), sorted by name."""
+        counts, network = self.counts(), self.network
+        names = sorted(set(network.group))
+        group = np.array([names.index(g) for g in network.group])
+        real, back = network.source >= 0, network.feedback > 0
+        back &= self.rule.sends_costates
+        matrices = []
+        for kind, chosen, origin, goal in (
+            ("state", real, network.source, network.target),
+            ("costate", back, network.target, network.source),
+        ):
+            matrix = np.zeros((len(names), len(names)), dtype=np.int64)
+            sends = counts[kind].sum(0)[origin[chosen]]
+            np.add.at(matrix, (group[origin[chosen]], group[goal[chosen]]), sends)
+            matrices.append(matrix)
+        return matrices[0], matrices[1]
+
+    def _messages(self) -> int:
+        return int(sum(matrix.sum() for matrix in self.traffic()))
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Torch runs on so many threads, and afterwards on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

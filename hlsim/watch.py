@@ -1,0 +1,126 @@
+"""Watches one run: samples, rows, messages and progress, all read after the phases of a tick."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from hlsim.kernel import RECORD, Engine, call_at
+from hlsim.network import Network
+from hlsim.protocol import Presentation
+from hlsim.recording import Recorder
+
+# How often progress is told and the log written, in seconds of wall time.
+PULSE_S = 0.5
+# Times a run looks whether it is time for that where nothing is sampled.
+_BEATS = 1000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: ticks done, ticks asked for, seconds of wall time, messages sent so far."""
+
+    tick: int
+    until: int
+    wall_s: float
+    messages: int
+
+
+class Watch:
+    """Feeds a recorder from one run of an engine, from the tick that has come up to ``end``.
+
+    Parameters
+    ----------
+    messages : callable
+        Returns how many messages were sent so far.
+    progress : callable, optional
+        Called with a ``Progress`` about twice a second.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        engine: Engine,
+        network: Network,
+        recorder: Recorder,
+        end: int,
+        messages: Callable[[], int],
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._env, self._engine, self._network, self._recorder = env, engine, network, recorder
+        self._end, self._messages, self._progress = end, messages, progress
+        self._started, self._pulsed = time.perf_counter(), 0.0
+
+    def start(self) -> None:
+        """Listen to the engine and plan the first sample."""
+        now, recorder = int(self._env.now), self._recorder
+        self._engine.observer = self if recorder.events else None
+        self._plan(now if recorder.due(now) else recorder.next(now))
+        if self._progress is not None:
+            self._beat(now, max(1, (self._end - now) // _BEATS))
+
+    def stop(self, *, complete: bool) -> None:
+        """Listen no more; say that all ticks are over where they are."""
+        self._engine.observer = None
+        if complete:
+            self._recorder.now(self._end - 1)
+            if self._progress is not None:
+                self._progress(Progress(self._end, self._end, self._wall(), self._messages()))
+
+    # ---- samples and progress
+
+    def _plan(self, tick: int) -> None:
+        if tick < self._end:
+            call_at(self._env, tick, RECORD, lambda: self._sample(tick))
+
+    def _sample(self, tick: int) -> None:
+        names = self._recorder.due(tick)
+        self._recorder.sample(tick, {name: self._engine.read(name, tick) for name in names})
+        self._pulse(tick)
+        self._plan(self._recorder.next(tick))
+
+    def _beat(self, tick: int, step: int) -> None:
+        if tick < self._end:
+            call_at(self._env, tick, RECORD, lambda: self._beaten(tick, step))
+
+    def _beaten(self, tick: int, step: int) -> None:
+        self._pulse(tick)
+        self._beat(tick + step, step)
+
+    def _pulse(self, tick: int) -> None:
+        wall = self._wall()
+        if wall - self._pulsed < PULSE_S:
+            return
+        self._pulsed = wall
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._recorder.log(wall, tick, int(self._engine.counts()["in_flight"][0]), memory)
+        if self._progress is not None:
+            self._progress(Progress(tick, self._end, wall, self._messages()))
+
+    def _wall(self) -> float:
+        return time.perf_counter() - self._started
+
+    # ---- rows of the stream, and what the engine tells
+
+    def row(self, tick: int, shown: Presentation, prediction: NDArray[np.int64]) -> None:
+        """Record how a row ended."""
+        loss = self._engine.read("loss", tick)
+        self._recorder.row(tick, shown.stage.name, shown.label, prediction, loss)
+
+    def message(
+        self, kind: int, arrival: NDArray, edge: NDArray, value: NDArray, sent: int, replica: NDArray
+    ) -> None:
+        """Take messages sent at one tick."""
+        self._recorder.message(kind, arrival, edge, value, sent, replica)
+
+    def update(self, tick: int, node: NDArray, replica: NDArray) -> None:
+        """Take who was due; a tick's phases are over then."""
+        self._recorder.update(tick, node, replica)
+
+    def dropped(self, tick: int) -> None:
+        """A reset drops what is in flight, what would have arrived at its own tick too."""
+        self._recorder.drop(tick - 1)
