@@ -1,0 +1,127 @@
+"""What a run would take, told before anything is taken."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hlsim.errors import ExperimentError
+from hlsim.experiment import Experiment
+from hlsim.layout import SAMPLED, SYNAPTIC, rates
+from hlsim.network import BIAS, NONE, Network, memory_bytes
+from hlsim.stimulus import Stage
+
+EVENT_BYTES = 25  # /events without the value: tick, kind, node, edge, sent
+NODE_BYTES, EDGE_BYTES = 100, 50  # /network, roughly
+FILE_BYTES = 60_000  # an empty trace
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take.
+
+    Attributes
+    ----------
+    ticks, rows : int
+        Length of the run, and how many rows of the stimulus it shows.
+    messages : int
+        Most messages there can be: every neuron sends whenever it may. Thresholds keep it lower.
+    memory_bytes : int
+        State of all replicas.
+    sampled_bytes : int
+        Trace without events, before compression.
+    event_bytes : int
+        Events of the trace, before compression, for the most messages there can be.
+    """
+
+    ticks: int
+    rows: int
+    messages: int
+    memory_bytes: int
+    sampled_bytes: int
+    event_bytes: int
+
+
+def estimate(experiment: Experiment) -> Estimate:
+    """Estimate a run from the network and the length of its stages; no tensor is made and no file written.
+
+    Raises
+    ------
+    ExperimentError
+        Nothing says how long the run is.
+    """
+    table, network = experiment.settings.simulation, experiment.network
+    replicas, hold = table.batch * table.ensemble, experiment.settings.stimulus.hold
+    ticks = run_ticks(experiment)
+    rows = 0 if experiment.stream is None else min(stage_rows(experiment) or ticks, -(-ticks // hold))
+    item = np.dtype(table.dtype).itemsize
+    messages = most_messages(network, ticks, hold) * replicas
+    updates = network.n * ticks * replicas
+    events = experiment.settings.record.events
+    event_count = messages * ("message" in events) + updates * ("update" in events)
+    columns = len(network.inputs) + len(network.outputs)
+    fixed = FILE_BYTES + network.n * NODE_BYTES + network.m * EDGE_BYTES + len(network.graph)
+    return Estimate(
+        ticks=ticks,
+        rows=rows * table.batch,
+        messages=messages,
+        memory_bytes=memory_bytes(network, table.dtype) * replicas,
+        sampled_bytes=fixed + rows * replicas * columns * item + _samples(experiment, ticks, item),
+        event_bytes=event_count * (EVENT_BYTES + item),
+    )
+
+
+def run_ticks(experiment: Experiment) -> int:
+    """Return how many ticks a run covers.
+
+    Raises
+    ------
+    ExperimentError
+        Neither ``until`` nor the stages say so.
+    """
+    until, rows = experiment.settings.simulation.until, stage_rows(experiment)
+    if until is not None:
+        return until
+    if rows is None:
+        raise ExperimentError(
+            f"{experiment.path.name}: [simulation] until is needed where no stage says how long a run is"
+        )
+    return rows * experiment.settings.stimulus.hold
+
+
+def stage_rows(experiment: Experiment) -> int | None:
+    """Return how many rows the stages show one replica; None: there is no end, or no stimulus."""
+    if experiment.stream is None:
+        return None
+    batch, total = experiment.settings.simulation.batch, 0
+    for stage in experiment.stages() or [Stage()]:
+        rows = stage.length(experiment.stream)
+        if rows is None:
+            return None
+        # rows that do not fill a batch are not learned from, but they are tested
+        total += rows // batch if stage.learn else -(-rows // batch)
+    return total
+
+
+def most_messages(network: Network, ticks: int, hold: int) -> int:
+    """Return the most messages that one replica can send."""
+    is_input = np.array([model == "input" for model in network.model])
+    interval = np.maximum(network.send_interval, np.where(network.clock, network.period, 1))
+    sends = -(-ticks // np.where(is_input, np.maximum(interval, hold), interval))
+    forward, backward = network.source != BIAS, network.feedback != NONE
+    return int(sends[network.source[forward]].sum() + sends[network.target[backward]].sum())
+
+
+def _samples(experiment: Experiment, ticks: int, item: int) -> int:
+    """Return the bytes of /sampled before compression."""
+    table, record, network = (
+        experiment.settings.simulation,
+        experiment.settings.record,
+        experiment.network,
+    )
+    size = {"node": network.n, "edge": network.m}
+    total = 0
+    for name, every in rates(record.every, record.sampled).items():
+        replicas = table.ensemble if name in SYNAPTIC else table.batch * table.ensemble
+        dims, _ = SAMPLED[name]
+        total += -(-ticks // every) * replicas * int(np.prod([size[dim] for dim in dims])) * item
+    return total

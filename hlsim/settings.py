@@ -1,0 +1,261 @@
+"""What an ``experiment.toml`` may hold: every table and key, its type, default and rule.
+
+The models hold plain TOML values only, so that a resolved experiment can be written back as TOML. What they
+refuse, ``hlsim.parsing`` puts in words.
+"""
+
+import inspect
+import math
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    create_model,
+    model_validator,
+)
+
+from hlsim.errors import unknown
+from hlsim.layout import EVENTS, SAMPLED
+from hlsim.losses import LOSSES
+from hlsim.rules import RULES, Gate, Schedule
+from hlsim.rules import Phi as RulePhi
+from hlsim.stimulus import SOURCES
+
+LOSS_KINDS = (*LOSSES, "none", "python")
+PHI_FORMS = "must be a number, { gate = ticks, value = x } or { schedule = [[tick, value], ...] }"
+
+
+class Table(BaseModel):
+    """A table of an experiment: unknown keys are refused, no value is converted or repaired."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _one_of(what: str, known: Iterable[str]) -> AfterValidator:
+    names = tuple(known)
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(unknown(what, name, names))
+        return name
+
+    return AfterValidator(check)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"must name each once, got {names}")
+    return names
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a TOML value is a finite integer or float; a boolean is neither."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0)]
+Step = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class GateForm(Table):
+    """phi is 0 for the first ``gate`` ticks of every row and ``value`` after them."""
+
+    gate: Natural
+    value: float = 1.0
+
+    def build(self) -> Gate:
+        """Return the gate a rule takes."""
+        return Gate(self.gate, self.value)
+
+
+def _points(points: list[Any]) -> list[Any]:
+    last = -1
+    for point in points:
+        if not (isinstance(point, list) and len(point) == 2 and all(map(is_number, point))):
+            raise ValueError(f"must hold pairs [tick, value], got {point!r}")
+        if not isinstance(point[0], int) or point[0] <= last:
+            raise ValueError(f"must have whole ticks >= 0 that rise, got {point[0]!r} after {last}")
+        last = point[0]
+    return [[tick, float(value)] for tick, value in points]
+
+
+class ScheduleForm(Table):
+    """phi is the value of the last pair [tick, value] whose tick has come; 0 before the first."""
+
+    schedule: Annotated[list[Any], Field(min_length=1), AfterValidator(_points)]
+
+    def build(self) -> Schedule:
+        """Return the schedule a rule takes."""
+        return Schedule(tuple((tick, value) for tick, value in self.schedule))
+
+
+def _phi_form(value: object) -> str | None:
+    if is_number(value):
+        return "number"
+    for form, model in (("gate", GateForm), ("schedule", ScheduleForm)):
+        if isinstance(value, model) or (isinstance(value, Mapping) and form in value):
+            return form
+    return None
+
+
+Phi = Annotated[
+    Annotated[float, Tag("number")]
+    | Annotated[GateForm, Tag("gate")]
+    | Annotated[ScheduleForm, Tag("schedule")],
+    Discriminator(_phi_form, custom_error_type="phi_form", custom_error_message=PHI_FORMS),
+]
+
+
+def build_phi(phi: float | GateForm | ScheduleForm) -> RulePhi:
+    """Return phi as a rule or a stage takes it."""
+    return phi.build() if isinstance(phi, GateForm | ScheduleForm) else phi
+
+
+class NetworkTable(Table):
+    topology: Text
+    parameters: dict[str, Any] = {}
+    node_defaults: dict[str, Any] = {}
+    edge_defaults: dict[str, Any] = {}
+
+
+class SimulationTable(Table):
+    until: Positive | None = None
+    dt: Step = 1.0
+    seed: Natural = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    engine: Literal["batched", "reference"] = "batched"
+    threads: Positive = 1
+    batch: Positive = 1
+    ensemble: Positive = 1
+
+
+class LearningTable(Table):
+    rule: Annotated[str, _one_of("rule", RULES)] = "hamiltonian"
+    order: Literal["explicit", "sequential"] = "explicit"
+    beta: Rate = 0.01
+    eta: Rate = 0.5
+    phi: Phi = 1.0
+    weight_decay: Rate = 0.0
+    reset: bool = False
+
+
+class StimulusTable(Table):
+    """Keys other than ``source`` and ``hold`` are the source's own and are checked against its parameters."""
+
+    model_config = ConfigDict(extra="allow")
+
+    source: Annotated[str, _one_of("source", SOURCES)] | None = None
+    hold: Positive = 1
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the keys that belong to the source."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _keys_need_a_source(self) -> "StimulusTable":
+        if self.source is None and self.model_fields_set:
+            raise ValueError(f"needs a source for {', '.join(sorted(self.model_fields_set))}")
+        return self
+
+
+# How the annotation of a source's parameter reads in TOML; what is not here the source checks itself.
+_IN_TOML: Mapping[Any, Any] = {
+    int: int,
+    float: float,
+    bool: bool,
+    str: Text,
+    str | pathlib.Path: Text,
+    Iterable[str]: list[Text],
+}
+
+
+def source_table(source: str) -> type[Table]:
+    """Return the model of ``[stimulus]`` for a source: its parameters beside the keys of every stimulus."""
+    fields: dict[str, Any] = {"source": (str, source), "hold": (Positive, 1)}
+    config = Table.model_config.copy()
+    for name, parameter in inspect.signature(SOURCES[source]).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            config["extra"] = "allow"
+        elif name != "where":  # what errors call the stream is not the user's choice
+            default = ... if parameter.default is parameter.empty else parameter.default
+            default = list(default) if isinstance(default, tuple) else default
+            fields[name] = (_IN_TOML.get(parameter.annotation, Any), default)
+    return create_model(f"{source}Table", __config__=config, **fields)
+
+
+class StageTable(Table):
+    name: Text = "train"
+    split: Text = "train"
+    passes: Positive = 1
+    shuffle: bool = False
+    learn: bool = True
+    rows: Positive | None = None
+    phi: Phi | None = None
+
+
+class LossTable(Table):
+    kind: Annotated[str, _one_of("kind", LOSS_KINDS)] = "squared_error"
+    path: Text | None = None
+    function: Text | None = None
+
+    @model_validator(mode="after")
+    def _path_belongs_to_python(self) -> "LossTable":
+        if self.kind == "python" and self.path is None:
+            raise ValueError("kind = 'python' needs a path, the file that holds the function")
+        if self.kind != "python" and (self.path or self.function):
+            raise ValueError(f"path and function belong to kind = 'python', got kind = {self.kind!r}")
+        return self
+
+
+def _every(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return _ticks("", value)
+    known = ("default", *SAMPLED)
+    for name, ticks in value.items():
+        if name not in known:
+            raise ValueError(unknown("name in every", name, known))
+        _ticks(f"{name} ", ticks)
+    return dict(value)
+
+
+def _ticks(what: str, value: object) -> object:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{what}must be a whole number of ticks >= 1, got {value!r}")
+    return value
+
+
+class RecordTable(Table):
+    every: Annotated[Any, AfterValidator(_every)] = 10
+    sampled: Annotated[list[Annotated[str, _one_of("name", SAMPLED)]], AfterValidator(_distinct)] = [*SAMPLED]
+    events: Annotated[list[Annotated[str, _one_of("name", EVENTS)]], AfterValidator(_distinct)] = []
+
+
+def _names_differ(stages: list[StageTable]) -> list[StageTable]:
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise ValueError(f"must have names that differ, got {', '.join(names)}")
+    return stages
+
+
+class Settings(Table):
+    """A whole experiment, with every default filled in."""
+
+    network: NetworkTable
+    simulation: SimulationTable = SimulationTable()
+    learning: LearningTable = LearningTable()
+    stimulus: StimulusTable = StimulusTable()
+    stage: Annotated[list[StageTable], AfterValidator(_names_differ)] = []
+    loss: LossTable = LossTable()
+    record: RecordTable = RecordTable()
