@@ -8,7 +8,7 @@ from hlsim.streams import Arrays
 
 
 class Digits(Arrays):
-    """Handwritten digits, 8 x 8 pixels in [0, 1], 1797 rows in ten classes, of scikit-learn.
+    """Handwritten digits, 8 x 8 pixels, 1797 rows in ten classes, of scikit-learn.
 
     Splits are stratified. Rows for "validation" are taken from "train"; "test" keeps its own. The rows of a
     split stand in a random order, the same for the same seed.
@@ -21,6 +21,8 @@ class Digits(Arrays):
         Of the splits.
     low, high : float
         Target of the wrong classes and of the right one.
+    blank, ink : float
+        Input of an empty pixel and of a full one.
 
     Notes
     -----
@@ -28,13 +30,22 @@ class Digits(Arrays):
     """
 
     def __init__(
-        self, test: int = 397, validation: int = 0, seed: int = 0, low: float = 0.0, high: float = 1.0
+        self,
+        test: int = 397,
+        validation: int = 0,
+        seed: int = 0,
+        low: float = 0.0,
+        high: float = 1.0,
+        blank: float = 0.0,
+        ink: float = 1.0,
     ) -> None:
         from sklearn.datasets import load_digits
 
         pixels, label = load_digits(return_X_y=True)
         splits = _stratified(label, test, validation, Draws(seed), "digits")
-        super().__init__(pixels / 16, _one_hot(label, low, high, "digits"), label, splits, where="digits")
+        _check_finite("digits", blank=blank, ink=ink)
+        shown = blank + (ink - blank) * pixels / 16
+        super().__init__(shown, _one_hot(label, low, high, "digits"), label, splits, where="digits")
 
 
 class Iris(Arrays):
@@ -67,10 +78,14 @@ class Iris(Arrays):
 
 def _one_hot(label: np.ndarray, low: float, high: float, where: str) -> np.ndarray:
     """Return targets (steps, classes)."""
-    for name, value in (("low", low), ("high", high)):
+    _check_finite(where, low=low, high=high)
+    return np.where(label[:, None] == np.arange(label.max() + 1), high, low)
+
+
+def _check_finite(where: str, **values: float) -> None:
+    for name, value in values.items():
         if not isinstance(value, int | float) or not np.isfinite(value):
             raise StimulusError(f"{where}: {name} must be a finite number, got {value!r}")
-    return np.where(label[:, None] == np.arange(label.max() + 1), high, low)
 
 
 def _stratified(
