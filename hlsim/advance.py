@@ -11,6 +11,9 @@ from hlsim.state import Selection, Some, State
 
 def advance(circuit: Circuit, tick: int, chosen: Some, synchronous: bool) -> None:
     """Bring event neurons ``chosen`` to ``tick``, and the synchronous ones where ``synchronous``."""
+    if len(chosen) == 0:
+        _euler(circuit, tick, chosen, synchronous)
+        return
     neurons = chosen.where(~circuit.is_input[chosen.nodes])
     arrival = circuit.arrival[neurons.nodes]
     hold(circuit, circuit.state, tick, neurons.where(arrival))
@@ -26,6 +29,8 @@ def learn_instant(circuit: Circuit, chosen: Some) -> None:
     if circuit.mixed_in is not None:
         mixed = circuit.mixed_in.where(circuit.instant[circuit.mixed_in.nodes])
         circuit.push.euler(circuit.state, mixed, circuit.dt)
+    if len(chosen) == 0:
+        return
     period = circuit.period[chosen.nodes].to(circuit.dtype)
     circuit.push.euler(circuit.state, chosen, circuit.dt * period)
     chosen.put(circuit.state.moved, True)

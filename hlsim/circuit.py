@@ -113,7 +113,8 @@ class Circuit:
         self.mixed_hearing = self._all(self.sync & (self.push.hearing.count > 0))
         self.forward_levels = self._levels([b.rank for b in self._blocks], "forward")
         self.backward_levels = self._levels([b.back_rank for b in self._blocks], "backward")
-        self.events = bool((~self.sync).any())
+        self.has_sync = bool(self.sync.any())
+        self.all_outputs_sync = bool(self.sync[self.outputs].all())
 
     @property
     def _blocks(self) -> list[Block]:

@@ -23,6 +23,12 @@ class Changes:
     phi: float | None = None
     learn: bool | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was asked for."""
+        given = (self.input, self.target, self.phi, self.learn)
+        return not (self.reset or self.no_target) and all(value is None for value in given)
+
 
 class Controls:
     """Collects what is asked for at a tick; the engine takes it in phase 1 of that tick.

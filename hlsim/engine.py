@@ -35,7 +35,11 @@ class Batched:
         self._post = Post(circuit, self._calendar, self._make_late)
         # Event neurons that are due at the running tick, by flat index.
         self._due = torch.zeros(size, dtype=torch.bool, device=circuit.device)
+        self._sync_updates = 0
         self._updates = torch.zeros(circuit.replicas, circuit.n, dtype=torch.int64, device=circuit.device)
+        # Whether there are any, so that a tick of synchronous neurons alone costs nothing for the others.
+        self._someone = False
+        self._nobody = circuit.some(torch.empty(0, dtype=torch.int64, device=circuit.device))
         self._now = 0
         # Whether the weights of synchronous neurons have moved since they last sent costates.
         self._sync_moved = False
@@ -64,7 +68,7 @@ class Batched:
         return {
             "state": self._post.counts[STATE].cpu().numpy(),
             "costate": self._post.counts[COSTATE].cpu().numpy(),
-            "updates": self._updates.cpu().numpy(),
+            "updates": (self._updates + self._sync_updates * self.circuit.sync).cpu().numpy(),
             "overtaken": np.array([int(self.circuit.push.overtaken)]),
             "in_flight": np.array([self._calendar.in_flight]),
         }
@@ -75,6 +79,7 @@ class Batched:
         changes = self._controls.take()
         states, costates, woken = self._calendar.pop(tick)
         self._find_due(changes, states, costates, woken)
+        self._someone = bool(self._due.any())
         if tick > 0:
             advance(c, tick, self._chosen(), synchronous=True)
             self._sync_moved |= c.state.learning
@@ -98,6 +103,8 @@ class Batched:
 
     def _chosen(self, mask: Tensor | None = None) -> Some:
         """Return the due event neurons, in a fixed order; ``mask`` (node,): only those."""
+        if not self._someone:
+            return self._nobody
         chosen = self.circuit.some(torch.nonzero(self._due).squeeze(1))
         return chosen if mask is None else chosen.where(mask[chosen.nodes])
 
@@ -108,7 +115,8 @@ class Batched:
         if self._now == 0 or changes.reset:
             due[:] = ~c.sync.repeat(c.replicas)
             return
-        due[woken] = True
+        if len(woken):
+            due[woken] = True
         for delivery, ends in ((states, c.push.target), (costates, c.push.source)):
             if delivery is not None:
                 reached = ends[delivery.edge]
@@ -116,7 +124,8 @@ class Batched:
         for period, phase, neurons in self._clocks:
             if _on_clock(self._now, period, phase):
                 due[neurons] = True
-        self._controls_make_due(changes)
+        if not changes.empty:
+            self._controls_make_due(changes)
         self._couple()
 
     def _controls_make_due(self, changes: Changes) -> None:
@@ -143,7 +152,7 @@ class Batched:
     def _couple(self) -> None:
         """One due member of a coupled loss makes every member that updates on arrival due."""
         c = self.circuit
-        if c.loss is not None and c.loss.coupled and len(c.outputs):
+        if c.loss is not None and c.loss.coupled and not c.all_outputs_sync:
             mask = self._due.view(c.replicas, c.n)
             any_due = (mask | c.sync)[:, c.outputs].any(1, keepdim=True)
             mask[:, c.outputs] |= any_due & c.arrival[c.outputs]
@@ -155,6 +164,7 @@ class Batched:
         if len(late):
             advance(c, self._now, c.some(late), synchronous=False)
             self._due[late] = True
+            self._someone = True
 
     # ---- phases 1 and 2: controls; send and take in
 
@@ -187,12 +197,14 @@ class Batched:
     def _send(self) -> None:
         c, state = self.circuit, self.circuit.state
         inputs = self._chosen(c.is_input)
-        inputs.put(state.h, inputs.take(state.u))
+        if len(inputs):
+            inputs.put(state.h, inputs.take(state.u))
         # Chosen before any message of this tick can make others due.
         senders = self._chosen(~c.instant)
         if c.sync_stateful is not None:
             self._post.sync_state(c.sync_stateful)
-        self._post.state(senders)
+        if len(senders):
+            self._post.state(senders)
 
     # ---- phase 3: drives
 
@@ -240,6 +252,9 @@ class Batched:
 
     def _loss(self) -> None:
         c = self.circuit
+        if c.all_outputs_sync:
+            c.loss_gradient(None)
+            return
         before = self._due.clone()
         self._couple()
         late = torch.nonzero(self._due & ~before).squeeze(1)
@@ -263,7 +278,8 @@ class Batched:
         if c.sync_stateful is not None:
             self._gather(c.sync_stateful, c.sync_stateful.take(heard))
         last = self._chosen(c.stateful)
-        self._gather(last, c.push.heard(last))
+        if len(last):
+            self._gather(last, c.push.heard(last))
 
     def _stateful_send(self) -> None:
         c, state = self.circuit, self.circuit.state
@@ -271,8 +287,9 @@ class Batched:
         if c.sync_stateful is not None:
             c.sync_stateful.put(state.q, c.sync_stateful.take(state.z) * c.sync_stateful.take(state.df_da))
             self._post.sync_costate(c.sync_stateful, self._sync_moved)
-        due.put(state.q, due.take(state.z) * due.take(state.df_da))
-        self._post.costate(due)
+        if len(due):
+            due.put(state.q, due.take(state.z) * due.take(state.df_da))
+            self._post.costate(due)
 
     def _instant_costates(self, level: int, heard: Tensor) -> None:
         c = self.circuit
@@ -310,17 +327,19 @@ class Batched:
 
     def _finish(self) -> None:
         c, due = self.circuit, self._chosen()
-        due.put(self._updates, due.take(self._updates) + 1)
-        self._updates += c.sync
+        if len(due):
+            due.put(self._updates, due.take(self._updates) + 1)
+        self._sync_updates += 1
         self._check_finite()
         if self.observer is not None:
             mask = self._due.view(c.replicas, c.n) | c.sync
             replica, node = torch.nonzero(mask, as_tuple=True)
             self.observer.update(self._now, node.cpu().numpy(), replica.cpu().numpy())
-        arrival = due.where(c.arrival[due.nodes])
+        arrival = self._chosen(c.arrival)
         if len(arrival):
             self._calendar.wake(arrival.flat, wakeups.predict(c, self._now, arrival))
-        self._due[due.flat] = False
+        if len(due):
+            self._due[due.flat] = False
         self._ask_for_next()
 
     def _check_finite(self) -> None:
@@ -335,7 +354,7 @@ class Batched:
                 raise NumericalError(self._now, c.network.label[node], name, values[replica, node].item())
 
     def _ask_for_next(self) -> None:
-        if bool(self.circuit.sync.any()):
+        if self.circuit.has_sync:
             self._ticks.request(self._now + 1)
             return
         coming = [_next_on_clock(self._now, period, phase) for period, phase, _ in self._clocks]

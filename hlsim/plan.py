@@ -108,11 +108,16 @@ def _signatures(network: Network, edges: Ints) -> list[Signature]:
     forward = np.where((delay == 0) & from_instant, forward, 0)
     backward = np.where(from_instant, network.back_rank[source], LAST)
     backward = np.where((back == 0) & to_instant, backward, 0)
-    columns = (to_instant, forward, backward, delay, back, network.feedback[edges])
-    return [
-        Signature(bool(i), int(f), int(b), int(d), int(r), int(k))
-        for i, f, b, d, r, k in zip(*(c.tolist() for c in columns), strict=True)
-    ]
+    columns = (
+        to_instant,
+        forward,
+        backward,
+        delay,
+        back,
+        network.feedback[edges].astype(np.int64),
+        network.source[edges] < 0,
+    )
+    return [Signature(*facts) for facts in zip(*(c.tolist() for c in columns), strict=True)]
 
 
 def _groups(network: Network, edges: Ints) -> list[tuple[Signature, Ints | None, Ints, Ints]]:

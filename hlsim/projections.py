@@ -39,6 +39,7 @@ class Signature:
     delay: int = -1
     feedback_delay: int = -1
     feedback: int = NONE
+    bias: bool = False  # never beside synapses: it has no source to read
 
 
 class Synapses:
@@ -114,7 +115,7 @@ class Dense(Synapses):
     ) -> None:
         super().__init__(network, edges, start, rule, (len(targets), len(sources)), weight)
         self.signature = signature
-        self.bias = bool(sources[0] < 0)
+        self.bias = signature.bias
         device = weight.device
         self._targets = Whole(torch.as_tensor(targets, device=device))
         self._sources = Whole(torch.as_tensor(np.maximum(sources, 0), device=device))
