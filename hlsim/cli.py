@@ -1,0 +1,273 @@
+"""The command line: a thin skin over experiments, traces and their analysis."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hlsim import analysis, experiment, terminal, topology
+from hlsim import trace as traces
+from hlsim.errors import ExperimentError, HlsimError
+from hlsim.estimate import estimate
+from hlsim.experiment import Experiment
+from hlsim.network import Network, describe, flatten
+from hlsim.terminal import show, show_table, size
+from hlsim.trace import Trace
+
+INTERRUPTED = 130  # as shells have it for a program that was stopped by Ctrl-C
+GRAPHS = (".py", ".json", ".graphml")
+
+app = typer.Typer(
+    name="hlsim",
+    help="Simulate networks that learn locally, on line, while their signals take time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ExperimentPath = Annotated[Path, typer.Argument(metavar="FOLDER_OR_TOML", help="An experiment.")]
+TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace, as hlsim run writes it.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a value, e.g. learning.beta=0.02; may be repeated."),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 an error of the user's, told in one line, 130 interrupted."""
+    try:
+        app(args=arguments, prog_name="hlsim")
+    except HlsimError as error:
+        sys.stderr.write(f"hlsim: {' '.join(str(error).split())}\n")
+        raise SystemExit(2) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        # of the code that runs, which need not be what is installed; a module does not import its package
+        typer.echo(f"hlsim {sys.modules['hlsim'].__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+@app.command()
+def run(
+    path: ExperimentPath,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="TRACE",
+            help="The trace; traces/NAME.h5 if there is traces/, or NAME.h5.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    engine: Annotated[str | None, typer.Option(help="batched or reference.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    until: Annotated[int | None, typer.Option(help="Ticks to run.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what the run would take; run nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")] = False,
+) -> None:
+    """Run an experiment and record its trace."""
+    named = {"engine": engine, "device": device, "seed": seed, "until": until}
+    wanted = experiment.load(path, _with_named(overrides or [], named))
+    file = output or _default_trace(wanted.name)
+    if dry_run and quiet:
+        raise ExperimentError(
+            "--dry-run only shows what a run would take, --quiet shows nothing: give one of them"
+        )
+    if dry_run:
+        _show_plan(wanted, file)
+    else:
+        _run(wanted, file, quiet)
+
+
+def _with_named(overrides: Sequence[str], named: dict[str, Any]) -> list[str]:
+    """Add the options that are short for an override; one given both ways is refused."""
+    every = list(overrides)
+    for name, value in named.items():
+        if value is None:
+            continue
+        key = f"simulation.{name}"
+        if twice := [text for text in overrides if text.partition("=")[0].strip() == key]:
+            raise ExperimentError(
+                f"--{name} {value} and --set {twice[0]} say the same thing: give one of them"
+            )
+        every.append(f"{key}={json.dumps(value)}")
+    return every
+
+
+def _default_trace(name: str) -> Path:
+    folder = Path("traces")
+    return (folder if folder.is_dir() else Path()) / f"{name}.h5"
+
+
+def _show_plan(wanted: Experiment, file: Path) -> None:
+    show(f"{wanted.name}: network", terminal.network_rows(_described(wanted)))
+    show(f"{wanted.name}: a run into {file} would take", terminal.estimate_rows(estimate(wanted)))
+
+
+def _described(wanted: Experiment) -> dict[str, Any]:
+    return describe(wanted.network, wanted.settings.simulation.dtype)
+
+
+def _run(wanted: Experiment, file: Path, quiet: bool) -> None:
+    try:
+        if quiet:
+            wanted.run(file).close()
+        else:
+            with terminal.progress(sys.stderr) as progress:
+                trace = wanted.run(file, progress)
+            _show_end(wanted, trace, file)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"hlsim: interrupted{_kept(file)}\n")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _kept(file: Path) -> str:
+    """Tell of the trace of an interrupted run; there is none where the run had not begun."""
+    if not file.is_file():
+        return ""
+    with traces.open(file) as trace:
+        return f"; the trace up to there is in {file}" if trace.status == "interrupted" else ""
+
+
+def _show_end(wanted: Experiment, trace: Trace, file: Path) -> None:
+    with trace:
+        show(
+            wanted.name,
+            [*terminal.run_rows(trace.summary), ("trace", f"{file}, {size(file.stat().st_size)}")],
+        )
+
+
+@app.command()
+def validate(
+    path: Annotated[
+        Path, typer.Argument(metavar="FOLDER_OR_TOML_OR_GRAPH", help="An experiment or a graph.")
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Check an experiment or a graph without running it."""
+    if path.suffix in GRAPHS:
+        network = _graph(path, overrides)
+        typer.echo(f"{path}: valid, {_in_short(network)}")
+        return
+    wanted = experiment.load(path, overrides or [])
+    wanted.simulation()
+    typer.echo(f"{wanted.name}: valid, {_in_short(wanted.network)}, {estimate(wanted).ticks:,} ticks")
+
+
+def _graph(path: Path, overrides: Sequence[str] | None) -> Network:
+    if overrides:
+        raise ExperimentError(
+            f"--set {overrides[0]}: only an experiment has values to set, got the graph {path}"
+        )
+    return flatten(topology.load(path))
+
+
+def _in_short(network: Network) -> str:
+    described = describe(network)
+    return f"{sum(described['neurons'].values()):,} neurons, {described['synapses']:,} synapses"
+
+
+@app.command()
+def info(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER_OR_TOML_OR_GRAPH_OR_TRACE", help="An experiment, a graph or a trace."),
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Show what is in an experiment, a graph or a trace."""
+    if path.suffix in GRAPHS:
+        show(str(path), terminal.network_rows(describe(_graph(path, overrides))))
+    elif path.is_dir() or path.suffix == ".toml":
+        wanted = experiment.load(path, overrides or [])
+        show(f"{wanted.name}: network", terminal.network_rows(_described(wanted)))
+        typer.echo(wanted.toml())
+    elif overrides:
+        raise ExperimentError(
+            f"--set {overrides[0]}: only an experiment has values to set, got the trace {path}"
+        )
+    else:
+        with traces.open(path) as trace:
+            _show_trace(path, trace)
+
+
+def _show_trace(path: Path, trace: Trace) -> None:
+    shown = {
+        k: v for k, v in trace.attrs.items() if k not in ("experiment", "summary", "default", "NX_class")
+    }
+    show(str(path), [("file", size(path.stat().st_size)), *((k, str(v)) for k, v in shown.items())])
+    datasets = {name: trace.h5[name] for name in trace.names()}
+    rows = [(name, " x ".join(map(str, d.shape)), str(d.dtype)) for name, d in datasets.items() if d.shape]
+    show_table("Datasets", ("name", "shape", "dtype"), rows)
+    if trace.attrs["experiment"]:
+        typer.echo(trace.attrs["experiment"])
+
+
+@app.command()
+def analyze(
+    path: TracePath,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Rows a window of the learning curve; a twentieth of a stage.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show the learning curve, accuracy, message rates and traffic of a trace."""
+    with traces.open(path) as trace:
+        found = {
+            "summary": analysis.summary(trace),
+            "accuracy": analysis.accuracy(trace),
+            "learning_curve": analysis.learning_curve(trace, window),
+            "message_rates": analysis.message_rates(trace, bins=10),
+            "traffic": analysis.traffic(trace),
+        }
+    if as_json:
+        typer.echo(json.dumps({name: _plain(part.to_dict()) for name, part in found.items()}))
+    else:
+        terminal.show_analysis(path.name, found)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: it has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@app.command()
+def report(
+    path: TracePath,
+    png: Annotated[Path, typer.Option("--png", metavar="FOLDER", help="Where the figures go.")],
+) -> None:
+    """Draw the figures of a trace."""
+    from hlsim import report as figures
+
+    with traces.open(path) as trace:
+        for file in figures.save(trace, png):
+            typer.echo(file)
+
+
+if __name__ == "__main__":
+    main()

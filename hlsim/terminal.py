@@ -1,0 +1,240 @@
+"""What the command line shows: tables and progress."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+import xarray as xr
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hlsim.estimate import Estimate
+from hlsim.watch import Progress as Standing
+
+PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
+PLAIN_WIDTH = 200  # columns where there is no terminal: a reader that is a program has no margin
+
+
+def console(stream: IO[str]) -> Console:
+    """Return a console that takes text as it is: labels of neurons hold brackets."""
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def out() -> Console:
+    """Return the console for results."""
+    return console(sys.stdout)
+
+
+def show(title: str, rows: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values below one another."""
+    table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE_HEAVY)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in rows:
+        table.add_row(name, value if isinstance(value, str) else number(value))
+    out().print(table)
+
+
+def show_table(title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a table; the first column names the rows."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAVY)
+    for i, name in enumerate(header):
+        table.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+    out().print(table)
+
+
+def show_matrix(title: str, matrix: xr.DataArray) -> None:
+    """Print a matrix over (source, target)."""
+    names = [str(name) or "(no group)" for name in matrix.target.values]
+    rows = ([name, *row] for name, row in zip(names, matrix.values, strict=True))
+    show_table(title, [f"{matrix.dims[0]} \\ {matrix.dims[1]}", *names], rows)
+
+
+def number(value: Any) -> str:
+    """Return a number as one reads it: 12,345; 0.01235; 1.235e-05; - where there is none."""
+    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
+        return "-"
+    whole = float(value).is_integer() and abs(value) < 1e15
+    return f"{int(value):,}" if whole else f"{value:,.4g}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes with a unit: 512 B, 1.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"
+
+
+def seconds(value: float) -> str:
+    """Return a duration: 0.53 s, 2 min 5 s."""
+    minutes, rest = divmod(round(value), 60)
+    return f"{value:.2f} s" if value < 60 else f"{minutes} min {rest} s"
+
+
+def percent(share: float, error: float | None = None) -> str:
+    """Return a share, with its standard error where there is one."""
+    if not np.isfinite(share):
+        return "-"
+    return f"{100 * share:.2f} %" if error is None else f"{100 * share:.2f} ± {100 * error:.2f} %"
+
+
+def spread(ticks: tuple[int, int] | None) -> str:
+    """Return a range of ticks."""
+    if ticks is None:
+        return "-"
+    low, high = ticks
+    return f"{low:,} to {high:,} ticks" if low < high else f"{low:,} tick{'s' * (low != 1)}"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts by name."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
+
+
+def network_rows(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what ``hlsim.network.describe`` says of a network."""
+    yield "nodes", counted(described["neurons"])
+    yield "groups", counted(described["groups"])
+    yield "inputs, outputs", f"{described['inputs']:,}, {described['outputs']:,}"
+    yield "synapses", described["synapses"]
+    yield "biases", described["biases"]
+    yield "plastic", described["plastic"]
+    yield "delay", spread(described["delay"])
+    yield "feedback delay", spread(described["feedback_delay"])
+    yield "zero-delay ranks, back", f"{described['ranks']}, {described['back_ranks']}"
+    yield "memory", size(described["memory_bytes"])
+
+
+def estimate_rows(estimate: Estimate) -> Iterator[tuple[str, Any]]:
+    """Yield what a run would take."""
+    yield "ticks", estimate.ticks
+    yield "rows shown", estimate.rows
+    yield "messages, at most", estimate.messages
+    yield "memory", size(estimate.memory_bytes)
+    yield "trace before compression", size(estimate.sampled_bytes)
+    if estimate.event_bytes:
+        yield "and its events, at most", size(estimate.event_bytes)
+
+
+def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a run told at its end."""
+    wall = max(summary["wall_s"], 1e-9)
+    messages = summary["state_messages"] + summary["costate_messages"]
+    yield "ticks", summary["ticks"]
+    yield "state messages", summary["state_messages"]
+    yield "costate messages", summary["costate_messages"]
+    yield "overtaken", summary["overtaken"]
+    yield "node updates", summary["node_updates"]
+    yield "loss", summary["loss"]
+    for stage, share in summary["accuracy"].items():
+        yield f"accuracy {stage}", percent(share)
+    yield "wall time", seconds(summary["wall_s"])
+    yield "speed", f"{number(summary['ticks'] // wall)} ticks/s, {number(messages // wall)} messages/s"
+
+
+def show_analysis(name: str, found: Mapping[str, Any]) -> None:
+    """Print the results of ``hlsim.analysis`` by their names, those that hold something."""
+    summary = found["summary"]
+    rows = ((key, f"{number(value.item())} {_unit(value)}") for key, value in summary.items())
+    show(f"{name}: {summary.attrs['status']}", rows)
+    _show_accuracy(found["accuracy"])
+    _show_curve(found["learning_curve"])
+    _show_rates(found["message_rates"])
+    for kind, matrix in found["traffic"].items():
+        if not matrix.isnull().all():
+            show_matrix(f"{str(kind).capitalize()} messages from group to group", matrix)
+
+
+def _unit(value: xr.DataArray) -> str:
+    unit = value.attrs["units"]
+    return "" if unit == "1" else str(unit)
+
+
+def _show_accuracy(found: xr.Dataset) -> None:
+    labelled = found.isel(stage=np.flatnonzero(found.rows.sum("replica") > 0))
+    rows = []
+    for name in labelled.stage.values:
+        part = labelled.sel(stage=name)
+        shares = zip(part.accuracy.values, part.standard_error.values, strict=True)
+        rows.append([str(name), *(percent(p, error) for p, error in shares), int(part.rows[0])])
+    if rows:
+        header = ("stage", *_replica_names(found.sizes["replica"], "accuracy"), "rows")
+        show_table("Accuracy", header, rows)
+
+
+def _show_curve(curve: xr.Dataset) -> None:
+    if not curve.sizes["window"]:
+        return
+    loss, accuracy = curve.loss.mean("replica").values, curve.accuracy.mean("replica").values
+    columns = (curve.stage.values, curve.tick.values, curve.rows.values, loss, accuracy)
+    rows = ((str(s), int(t), int(n), x, percent(p)) for s, t, n, x, p in zip(*columns, strict=True))
+    show_table("Learning curve, mean over replicas", ("stage", "tick", "rows", "loss", "accuracy"), rows)
+
+
+def _show_rates(rate: xr.DataArray) -> None:
+    if not rate.size:
+        return
+    spans = zip(rate.tick.values, rate.width.values, rate.values, strict=True)
+    rows = ((f"{first:,} to {first + width - 1:,}", *values) for first, width, values in spans)
+    show_table("Messages and updates per tick", ("ticks", *map(str, rate.kind.values)), rows)
+
+
+def _replica_names(count: int, what: str) -> list[str]:
+    return [what] if count == 1 else [f"replica {i}" for i in range(count)]
+
+
+@contextmanager
+def progress(stream: IO[str]) -> Iterator[Any]:
+    """Give a function that shows where a run stands: a bar on a terminal, now and then a line elsewhere."""
+    if not stream.isatty():
+        yield _Lines(stream)
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed:,} of {task.total:,} ticks"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stream), transient=True) as bar:
+        yield _Bar(bar)
+
+
+class _Bar:
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+
+    def __call__(self, standing: Standing) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("", total=standing.until, speed="")
+        self._bar.update(self._task, completed=standing.tick, speed=_speed(standing))
+
+
+class _Lines:
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._next = time.monotonic() + PLAIN_SECONDS
+
+    def __call__(self, standing: Standing) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + PLAIN_SECONDS
+        left = standing.wall_s * (standing.until - standing.tick) / max(standing.tick, 1)
+        line = f"{standing.tick:,} of {standing.until:,} ticks, {_speed(standing)}, {seconds(left)} left"
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def _speed(standing: Standing) -> str:
+    wall = max(standing.wall_s, 1e-9)
+    return f"{standing.tick / wall:,.0f} ticks/s, {standing.messages / wall:,.0f} messages/s"
