@@ -113,6 +113,9 @@ class Circuit:
         self.mixed_hearing = self._all(self.sync & (self.push.hearing.count > 0))
         self.forward_levels = self._levels([b.rank for b in self._blocks], "forward")
         self.backward_levels = self._levels([b.back_rank for b in self._blocks], "backward")
+        # Masks of the neurons that are evaluated, forward and backward, at each level.
+        self.at_forward = {k: (self.rank == k) & ~self.is_input for k in self.forward_levels}
+        self.at_backward = {k: (self.back_rank == k) & self.instant for k in self.backward_levels}
         self.has_sync = bool(self.sync.any())
         self.all_outputs_sync = bool(self.sync[self.outputs].all())
 

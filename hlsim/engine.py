@@ -225,7 +225,7 @@ class Batched:
 
     def _event_drives(self, level: int) -> None:
         c = self.circuit
-        chosen = self._chosen((c.rank == level) & ~c.is_input)
+        chosen = self._chosen(c.at_forward[level])
         if len(chosen) == 0:
             return
         drive = chosen.take(c.state.u) + c.push.drive(c.state, chosen)
@@ -298,7 +298,7 @@ class Batched:
                 self._gather(block.whole, block.whole.take(heard))
                 self._instant_q(block.whole)
                 self._post.sync_costate(block.whole, self._sync_moved)
-        chosen = self._chosen(c.instant & (c.back_rank == level))
+        chosen = self._chosen(c.at_backward[level])
         if len(chosen):
             self._gather(chosen, c.push.heard(chosen))
             self._instant_q(chosen)

@@ -17,12 +17,22 @@ from hlsim.stimulus import Row, Stage, Stream
 
 @dataclass(frozen=True)
 class Presentation:
-    """What every replica is shown for one row: input, target (replica, columns), label (replica,)."""
+    """What every replica is shown for one row.
+
+    Attributes
+    ----------
+    input, target : (replica, columns)
+    label : int64 (replica,)
+        -1: none.
+    real : bool (replica,)
+        False for copies that fill a batch and do not count.
+    """
 
     stage: Stage
     input: NDArray[np.float64]
     target: NDArray[np.float64] | None
     label: NDArray[np.int64]
+    real: NDArray[np.bool_]
 
 
 class Protocol:
@@ -138,10 +148,11 @@ def follow(
 
 
 def _stacked(stage: Stage, rows: Sequence[Row], count: int) -> Presentation:
-    """Stack one row a replica; those from ``count`` on are copies, labelled -1."""
+    """Stack one row a replica; those from ``count`` on are copies."""
     targets = [row.target for row in rows if row.target is not None]
     if targets and len(targets) < len(rows):
         raise StimulusError("target: rows shown together must all have a target or none")
-    label = np.array([row.label if k < count else -1 for k, row in enumerate(rows)], dtype=np.int64)
+    real = np.arange(len(rows)) < count
+    label = np.where(real, [row.label for row in rows], -1)
     inputs = np.stack([np.asarray(row.input, dtype=np.float64) for row in rows])
-    return Presentation(stage, inputs, np.stack(targets) if targets else None, label)
+    return Presentation(stage, inputs, np.stack(targets) if targets else None, label, real)

@@ -134,6 +134,7 @@ class Simulation:
         self._target: NDArray[np.float64] | None = None
         self._wall = 0.0
         self._score: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        self._losses: dict[str, list[float]] = {}
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
@@ -287,8 +288,12 @@ class Simulation:
         known = shown.label >= 0
         classes = y.argmax(1) if y.shape[1] > 1 else np.full(len(y), -1)
         prediction = np.where(known, classes, -1)
+        loss = np.where(shown.real, self._engine.read("loss", tick), np.nan)
         if self._watch is not None:
-            self._watch.row(tick, shown, prediction)
+            self._watch.row(tick, shown, prediction, loss)
+        total = self._losses.setdefault(shown.stage.name, [0.0, 0])
+        total[0] += float(loss[shown.real].sum())
+        total[1] += int(shown.real.sum())
         if y.shape[1] > 1:
             score = self._score[shown.stage.name]
             score[0] += int((prediction[known] == shown.label[known]).sum())
@@ -312,10 +317,13 @@ class Simulation:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Ticks, messages, node updates, loss, accuracy of every stage, wall time so far."""
+        """Ticks, messages, node updates, loss, accuracy of every stage, wall time so far.
+
+        The loss is the mean over the rows of the last stage, each at its last tick; without rows, that of now.
+        """
         counts = self.counts()
         state, costate = self.traffic()
-        loss = float(self._engine.read("loss", self.tick - 1).mean()) if self.tick else float("nan")
+        loss = self._last_loss()
         return {
             "ticks": self.tick,
             "state_messages": int(state.sum()),
@@ -326,6 +334,12 @@ class Simulation:
             "accuracy": {name: right / of for name, (right, of) in self._score.items() if of},
             "wall_s": self._wall,
         }
+
+    def _last_loss(self) -> float:
+        if self._losses:
+            total, rows = list(self._losses.values())[-1]
+            return total / rows if rows else float("nan")
+        return float(self._engine.read("loss", self.tick - 1).mean()) if self.tick else float("nan")
 
     def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many state and costate messages went from group to group (from, to), sorted by name."""

@@ -106,9 +106,10 @@ class Watch:
 
     # ---- rows of the stream, and what the engine tells
 
-    def row(self, tick: int, shown: Presentation, prediction: NDArray[np.int64]) -> None:
+    def row(
+        self, tick: int, shown: Presentation, prediction: NDArray[np.int64], loss: NDArray[np.float64]
+    ) -> None:
         """Record how a row ended."""
-        loss = self._engine.read("loss", tick)
         self._recorder.row(tick, shown.stage.name, shown.label, prediction, loss)
 
     def message(
