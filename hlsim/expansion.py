@@ -1,0 +1,271 @@
+"""Populations as single neurons, connections as single synapses, and all of them in canonical order."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hlsim import neurons
+from hlsim.checking import Checked
+from hlsim.draws import Distribution, Draws, Normal, bernoulli, subsets
+from hlsim.errors import TopologyError
+
+# Codes of the column ``feedback``.
+NONE, SYMMETRIC, RANDOM = range(3)
+FEEDBACK = {"none": NONE, "symmetric": SYMMETRIC, "random": RANDOM}
+
+# What a column of values may hold besides arrays and distributions, as the checks leave it.
+PLAIN = (float, int, type(None))
+
+# Source of a bias, which is a synapse with s = 1 from no node.
+BIAS = -1
+
+_NUMBER = re.compile("([0-9]+)")
+
+
+def natural(text: str) -> tuple[list[Any], str]:
+    """Return a key that sorts digits as numbers: "a[2]" before "a[10]"."""
+    parts: list[Any] = _NUMBER.split(text)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, text
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the members of the graph's nodes stand in canonical order.
+
+    Attributes
+    ----------
+    label : tuple of str (n,)
+    node : int64 (n,)
+        Node of the graph, by its position there, to which each place belongs.
+    first : int64 (nodes + 1,)
+        Start of every node's members in ``at``.
+    at : int64 (n,)
+        Place of every member, in the order of the graph.
+    """
+
+    label: tuple[str, ...]
+    node: np.ndarray
+    first: np.ndarray
+    at: np.ndarray
+
+    def members(self, nodes: list[int]) -> np.ndarray:
+        """Return the places of the members of some nodes, one after the other."""
+        spans = [self.at[self.first[i] : self.first[i + 1]] for i in nodes]
+        return np.concatenate(spans) if spans else np.zeros(0, np.int64)
+
+
+def place(checked: Checked) -> Places:
+    """Expand the populations and put all members in natural order of their labels."""
+    labels: list[str] = []
+    for name, size in zip(checked.names, checked.nodes["size"], strict=True):
+        labels.extend([name] if size is None else [f"{name}[{i}]" for i in range(size)])
+    sizes = np.array([size or 1 for size in checked.nodes["size"]], np.int64)
+    node = np.repeat(np.arange(len(sizes)), sizes)
+    keys = list(map(natural, labels))
+    order = np.array(sorted(range(len(labels)), key=keys.__getitem__), np.int64)
+    label = tuple(labels[i] for i in order)
+    _check_labels(label)
+    at = np.empty_like(order)
+    at[order] = np.arange(len(order))
+    return Places(label, node[order], np.concatenate(([0], np.cumsum(sizes))), at)
+
+
+def _check_labels(label: Sequence[str]) -> None:
+    for first, second in pairwise(label):
+        if first == second:
+            rule = "label must be unique as text, among members of populations too"
+            raise TopologyError(f"node {first!r}: {rule}, got it twice")
+
+
+def node_columns(checked: Checked, places: Places) -> dict[str, Any]:
+    """Return the node fields of a Network but for its ranks."""
+    columns, node = checked.nodes, places.node
+    parameters = sorted(
+        {name for model in set(columns["model"]) for name in neurons.MODELS[model].parameters}
+    )
+
+    def array(name: str, dtype: type) -> np.ndarray:
+        return np.array(columns[name], dtype)[node]
+
+    def words(name: str) -> tuple[str, ...]:
+        return tuple(map(columns[name].__getitem__, node.tolist()))
+
+    def places_of(role: str) -> np.ndarray:
+        return places.members([i for i, own in enumerate(columns["role"]) if own == role])
+
+    return {
+        "label": places.label,
+        **{name: words(name) for name in ("group", "model", "activation")},
+        "parameters": {name: array(name, np.float64) for name in parameters},
+        "clock": np.array([update == "clock" for update in columns["update"]], bool)[node],
+        **{name: array(name, np.int64) for name in ("period", "phase", "send_interval", "refresh")},
+        **{name: array(name, np.float64) for name in ("send_threshold", "costate_threshold")},
+        "inputs": places_of("input"),
+        "outputs": places_of("output"),
+    }
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """The synapses of the graph's edges, edge by edge, every edge's ordered by target, then source.
+
+    Attributes
+    ----------
+    start : int64 (edges + 1,)
+        Where each edge's synapses begin.
+    edge, source, target : int64 (m,)
+        The edge, and which member of the source's and of the target's population.
+    """
+
+    start: np.ndarray
+    edge: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+
+    def span(self, edge: int) -> slice:
+        """Return where an edge's synapses are."""
+        return slice(self.start[edge], self.start[edge + 1])
+
+
+def connect(checked: Checked, draws: Draws) -> Synapses:
+    """Pair the members of the populations that edges connect."""
+    sizes = np.array([size or 1 for size in checked.nodes["size"]], np.int64)
+    kinds = checked.edges["connect"]
+    sources, targets = (sizes[np.array(ends, np.int64)] for ends in (checked.source, checked.target))
+    one_to_one = np.array([kind == "one_to_one" for kind in kinds], bool)
+    drawn = {i: _random_pairs(checked, i, draws) for i, kind in enumerate(kinds) if kind == "random"}
+    count = np.where(one_to_one, sources, sources * targets)
+    for i, (source, _) in drawn.items():
+        count[i] = len(source)
+    start = np.concatenate(([0], np.cumsum(count)))
+    edge = np.repeat(np.arange(len(kinds)), count)
+    position = np.arange(len(edge)) - start[edge]
+    target, source = np.divmod(position, sources[edge])
+    target = np.where(one_to_one[edge], source, target)
+    synapses = Synapses(start, edge, source, target)
+    for i, (source, target) in drawn.items():
+        synapses.source[synapses.span(i)], synapses.target[synapses.span(i)] = source, target
+    return synapses
+
+
+def _random_pairs(checked: Checked, i: int, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """Return (source, target) members of a random connection; a population's neuron never draws itself."""
+    source, target = checked.source[i], checked.target[i]
+    within = source == target
+    rows, columns = checked.size(target), checked.size(source) - within
+    generator = draws.generator("connect", *_name(checked, i))
+    degree = checked.edges["in_degree"][i]
+    if degree is None:
+        pair = bernoulli(generator, rows * columns, checked.edges["probability"][i])
+        targets, sources = np.divmod(pair, columns)
+    else:
+        targets = np.repeat(np.arange(rows), degree)
+        sources = subsets(generator, rows, columns, degree).ravel()
+    return sources + (within & (sources >= targets)), targets
+
+
+def _name(checked: Checked, i: int) -> tuple[str, str, str]:
+    """Return what tells an edge's draws from those of others."""
+    return checked.names[checked.source[i]], checked.names[checked.target[i]], checked.key[i]
+
+
+def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> dict[str, np.ndarray]:
+    """Return the edge fields of a Network: biases by target, then synapses by source, target and key.
+
+    No two synapses have the same three: only parallel edges share their ends, and their keys differ.
+    """
+    synapses = connect(checked, draws[0])
+    fields = _synapse_fields(checked, places, synapses, draws)
+    rank = {key: i for i, key in enumerate(sorted(set(checked.key), key=natural))}
+    key = np.array([rank[key] for key in checked.key], np.int64)[synapses.edge]
+    order = np.lexsort((key, fields["target"], fields["source"]))
+    biases = _bias_fields(checked, places, len(draws))
+    return {
+        name: np.concatenate((biases[name], field[..., order]), axis=-1) for name, field in fields.items()
+    }
+
+
+def _synapse_fields(
+    checked: Checked, places: Places, synapses: Synapses, draws: Sequence[Draws]
+) -> dict[str, np.ndarray]:
+    edges, edge = checked.edges, synapses.edge
+    sources, targets = (np.array(ends, np.int64)[edge] for ends in (checked.source, checked.target))
+    delay = _values(checked, synapses, "delay", edges["delay"], draws[:1])[0]
+    feedback_delay = _values(checked, synapses, "feedback_delay", edges["feedback_delay"], draws[:1])[0]
+    feedback = _feedback(checked)
+    random = [
+        _like(weight) if code == RANDOM else None
+        for weight, code in zip(edges["weight"], feedback, strict=True)
+    ]
+    return {
+        "source": places.at[places.first[sources] + synapses.source],
+        "target": places.at[places.first[targets] + synapses.target],
+        "delay": delay.astype(np.int64),
+        "feedback_delay": np.where(np.isnan(feedback_delay), delay, feedback_delay).astype(np.int64),
+        "plastic": np.array(edges["plastic"], bool)[edge],
+        "beta": np.array(edges["beta"], np.float64)[edge],
+        "feedback": np.array(feedback, np.int8)[edge],
+        "weight": _values(checked, synapses, "weight", edges["weight"], draws),
+        "feedback_weight": _values(checked, synapses, "feedback", random, draws),
+    }
+
+
+def _feedback(checked: Checked) -> list[int]:
+    """Return the code of every edge; nothing is sent back to input nodes."""
+    to_input = [neurons.MODELS[model].is_input for model in checked.nodes["model"]]
+    return [
+        NONE if to_input[source] else FEEDBACK[feedback]
+        for source, feedback in zip(checked.source, checked.edges["feedback"], strict=True)
+    ]
+
+
+def _like(weight: float | np.ndarray | Distribution) -> Distribution:
+    """Return the distribution of random feedback: the weight's own, or a normal one of equal mean square."""
+    if isinstance(weight, float | np.ndarray):
+        return Normal(float(np.sqrt(np.mean(np.square(weight)))))
+    return weight
+
+
+def _values(
+    checked: Checked, synapses: Synapses, purpose: str, column: list[Any], draws: Sequence[Draws]
+) -> np.ndarray:
+    """Return the value of every synapse for every seed, (seeds, m) float64; NaN for None.
+
+    Whole numbers below 2**53, as delays are, come through exactly.
+    """
+    plain = [value if type(value) in PLAIN else np.nan for value in column]
+    values = np.tile(np.array(plain, np.float64)[synapses.edge], (len(draws), 1))
+    start = synapses.start.tolist()
+    for i, value in enumerate(column):
+        if type(value) in PLAIN:
+            continue
+        span = slice(start[i], start[i + 1])
+        if isinstance(value, np.ndarray):
+            values[:, span] = value[synapses.target[span], synapses.source[span]]
+        else:
+            name, count = _name(checked, i), span.stop - span.start
+            for row, draw in zip(values, draws, strict=True):
+                row[span] = value.sample(draw.generator(purpose, *name), None if count == 1 else count)
+    return values
+
+
+def _bias_fields(checked: Checked, places: Places, seeds: int) -> dict[str, np.ndarray]:
+    bias = np.array(checked.nodes["bias"], np.float64)[places.node]
+    target = np.flatnonzero(~np.isnan(bias))
+    whole = np.zeros(len(target), np.int64)
+    return {
+        "source": whole + BIAS,
+        "target": target,
+        "delay": whole,
+        "feedback_delay": whole,
+        "plastic": np.ones(len(target), bool),
+        "beta": np.full(len(target), np.nan),
+        "feedback": np.full(len(target), NONE, np.int8),
+        "weight": np.tile(bias[target], (seeds, 1)),
+        "feedback_weight": np.full((seeds, len(target)), np.nan),
+    }
