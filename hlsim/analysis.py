@@ -11,6 +11,7 @@ import xarray as xr
 from hlsim.layout import UNKNOWN_COUNT
 from hlsim.trace import Trace
 
+PART = 1_000_000  # events that are read at a time: a trace may hold more than the memory does
 KINDS = ("state", "costate", "update")  # meaning of /events/kind 0, 1, 2
 # Of what a run tells at its end: the unit of each number.
 UNITS = {
@@ -112,16 +113,25 @@ def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
         first, and ``width``.
     """
     end = ticks(trace)
-    kind = trace["events/kind"]
-    if kind.size == 0:
+    if not trace.h5["events/event"].shape[0]:
         return _mean_rates(trace, end)
     width = max(1, -(-end // bins))
     first = np.arange(0, end, width)
     widths = np.minimum(width, end - first)
-    found = np.unique(kind)
-    at = trace["events/tick"] // width
-    counts = np.stack([np.bincount(at[kind == k], minlength=first.size) for k in found], axis=1)
-    return _rates(counts / widths[:, None], first, widths, [KINDS[k] for k in found])
+    counts = _event_counts(trace, width, first.size)
+    found = np.flatnonzero(counts.any(axis=0))
+    return _rates(counts[:, found] / widths[:, None], first, widths, [KINDS[k] for k in found])
+
+
+def _event_counts(trace: Trace, width: int, bins: int) -> np.ndarray:
+    """Return how many events of each kind fall into bins of ``width`` ticks (bins, kinds); reads in parts."""
+    total = trace.h5["events/event"].shape[0]
+    counts = np.zeros(bins * len(KINDS), np.int64)
+    for start in range(0, total, PART):
+        part = slice(start, min(start + PART, total))
+        cell = trace.h5["events/tick"][part] // width * len(KINDS) + trace.h5["events/kind"][part]
+        counts += np.bincount(cell, minlength=counts.size)[: counts.size]
+    return counts.reshape(bins, len(KINDS))
 
 
 def traffic(trace: Trace) -> xr.Dataset:
@@ -203,8 +213,8 @@ def ticks(trace: Trace) -> int:
     """Return how many ticks a run covered, as far as its trace tells."""
     if "ticks" in trace.summary:
         return int(trace.summary["ticks"])
-    axes = [name for name in trace.names() if name.rpartition("/")[2].startswith("tick")]
-    return max((int(trace[name][-1]) + 1 for name in axes if trace[name].size), default=0)
+    found = [trace.h5[name] for name in trace.names() if name.rpartition("/")[2].startswith("tick")]
+    return max((int(column[-1]) + 1 for column in found if column.shape[0]), default=0)
 
 
 def _replicas(trace: Trace) -> int:

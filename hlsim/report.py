@@ -15,8 +15,8 @@ from hlsim import analysis
 from hlsim.errors import TraceError
 from hlsim.trace import Trace
 
-# Okabe and Ito's colours, told apart by most eyes: blue, orange, green, purple, yellow, sky, vermilion.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00")
+# Okabe and Ito's colours, told apart by most eyes; yellow, which is pale on white, comes last.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.spines.right": False,
@@ -29,6 +29,7 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
 }
+NAMES = {"h": "state h", "z": "costate z"}
 THOUSANDS = "{x:,.0f}"
 MANY = 12  # groups whose counts can no longer be written into a matrix
 FEW = 8  # nodes that are drawn as lines; more are rows of an image
@@ -121,7 +122,7 @@ def _draw_senders(axes: Axes, per_tick: xr.Dataset) -> None:
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.set(title="Messages sent, by group", xlabel="messages per tick")
-    axes.legend()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
 
 def traffic(trace: Trace) -> Figure | None:
@@ -163,18 +164,18 @@ def _write_counts(axes: Axes, counts: np.ndarray) -> None:
 
 def states(trace: Trace) -> Figure | None:
     """Draw states and costates over time: lines for few nodes, an image for many, nodes sorted by group."""
-    names = [name for name in ("h", "z") if f"sampled/{name}" in trace and trace[f"sampled/{name}"].size]
+    names = [
+        name for name in ("h", "z") if f"sampled/{name}" in trace and trace.ticks(f"sampled/{name}").size
+    ]
     if not names:
         return None
     figure = _figure(8.0, 0.6 + 2.9 * len(names))
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, names, strict=True):
-        values = trace[f"sampled/{name}"]
-        values = np.real(values[:, 0] if values.ndim == 3 else values)
         # inputs have no costate
         nodes = np.flatnonzero((trace["network/model"] != "input") | (name == "h"))
         draw = _draw_lines if nodes.size <= FEW else _draw_image
-        draw(axes, trace, name, values, nodes)
+        draw(axes, trace, name, nodes)
         first = " of the first replica" if "replica" in trace else ""
         axes.set_title(NAMES[name].capitalize() + first)
     panels[-1].set_xlabel("tick")
@@ -182,23 +183,32 @@ def states(trace: Trace) -> Figure | None:
     return figure
 
 
-def _draw_lines(axes: Axes, trace: Trace, name: str, values: np.ndarray, nodes: np.ndarray) -> None:
+def _sampled(trace: Trace, name: str, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return every so many samples of the first replica, as real numbers, and their ticks."""
+    ticks = trace.ticks(f"sampled/{name}")[::every]
+    # read in part: all samples of a long run may not fit into memory
+    values = trace.h5[f"sampled/{name}"][::every][: ticks.size]
+    return ticks, np.real(values[:, 0] if values.ndim == 3 else values)
+
+
+def _draw_lines(axes: Axes, trace: Trace, name: str, nodes: np.ndarray) -> None:
     labels = trace["network/node_label"]
+    ticks, values = _sampled(trace, name)
     for node in nodes:
-        axes.plot(trace.ticks(f"sampled/{name}"), values[:, node], label=labels[node], lw=1)
+        axes.plot(ticks, values[:, node], label=labels[node], lw=1)
     axes.set_ylabel(NAMES[name])
     axes.legend(ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
 
 
-def _draw_image(axes: Axes, trace: Trace, name: str, values: np.ndarray, nodes: np.ndarray) -> None:
+def _draw_image(axes: Axes, trace: Trace, name: str, nodes: np.ndarray) -> None:
     group = trace["network/group"]
     place = {name: i for i, name in enumerate(analysis.groups(trace))}
     order = np.array(sorted(nodes, key=lambda node: place[str(group[node])]))
-    ticks = trace.ticks(f"sampled/{name}")
-    thin = max(1, -(-ticks.size // COLUMNS))
+    count = trace.ticks(f"sampled/{name}").size
+    ticks, values = _sampled(trace, name, every=max(1, -(-count // COLUMNS)))
     limit = float(np.nanpercentile(np.abs(values[:, order]), 99.5)) or 1.0
     image = axes.imshow(
-        values[::thin, order].T,
+        values[:, order].T,
         aspect="auto",
         interpolation="nearest",
         cmap="RdBu_r",
@@ -244,7 +254,6 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-NAMES = {"h": "state h", "z": "costate z"}
 FIGURES: dict[str, Callable[[Trace], Figure | None]] = {
     "learning_curve": learning_curve,
     "rates": rates,

@@ -33,22 +33,27 @@ def out() -> Console:
 
 def show(title: str, rows: Iterable[tuple[str, Any]]) -> None:
     """Print names and values below one another."""
-    table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE_HEAVY)
+    table = Table(show_header=False, box=box.SIMPLE_HEAVY)
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in rows:
         table.add_row(name, value if isinstance(value, str) else number(value))
-    out().print(table)
+    _print(title, table)
+
+
+def _print(title: str, table: Table) -> None:
+    # above the table and not its title, which would be broken to the table's width
+    out().print(title, table, sep="\n")
 
 
 def show_table(title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print a table; the first column names the rows."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAVY)
+    table = Table(box=box.SIMPLE_HEAVY)
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i else "left")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
-    out().print(table)
+    _print(title, table)
 
 
 def show_matrix(title: str, matrix: xr.DataArray) -> None:

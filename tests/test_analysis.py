@@ -143,6 +143,12 @@ def test_the_last_bin_may_be_narrower(by_hand: Trace) -> None:
     assert (rate * rate.width).sum("bin").values.tolist() == [5, 3, 1]
 
 
+def test_events_are_counted_in_parts(by_hand: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = analysis.message_rates(by_hand)
+    monkeypatch.setattr(analysis, "PART", 2)
+    xr.testing.assert_identical(analysis.message_rates(by_hand), whole)
+
+
 def test_without_events_the_rates_are_means_of_the_run() -> None:
     rec = recorder()
     rec.finish("complete", {"ticks": 10, "state_messages": 50, "costate_messages": 20, "node_updates": 5})

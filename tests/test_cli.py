@@ -248,6 +248,12 @@ def test_analyze_gives_json_that_is_read_elsewhere(hlsim_: Command, traced: Path
     assert found["traffic"]["coords"]["source"]["data"] == ["input", "hidden", "output"]
 
 
+def test_json_says_null_for_what_is_not_known(hlsim_: Command) -> None:
+    assert hlsim_("run", "tiny", "-q", "--set", "loss.kind=none").code == 0
+    found = json.loads(hlsim_("analyze", "tiny.h5", "--json").out, parse_constant=pytest.fail)
+    assert set(np.ravel(found["learning_curve"]["data_vars"]["loss"]["data"])) == {None}
+
+
 def test_report_draws_figures(hlsim_: Command, traced: Path) -> None:
     done = hlsim_("report", str(traced), "--png", "figures")
     names = ["learning_curve.png", "rates.png", "traffic.png", "states.png"]

@@ -526,6 +526,8 @@ def test_the_estimates_are_bounds(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "trace.h5"
     with wanted.run(path) as trace:
         sent = trace.summary["state_messages"] + trace.summary["costate_messages"]
+        # 6 + 6 synapses forward, an input once a row; 6 backward, none to the inputs
+        assert told.messages == experiments.TICKS * (6 + 6) + experiments.TICKS // experiments.HOLD * 6
         assert 0.3 * told.messages < sent <= told.messages
         values = sum(trace[f"sampled/{name}"].nbytes for name in ("h", "z", "a", "w", "omega", "loss"))
         assert values < told.sampled_bytes < 2 * values + 2 * estimate.FILE_BYTES
