@@ -185,7 +185,7 @@ def _graph(path: Path, overrides: Sequence[str] | None) -> Network:
 
 def _in_short(network: Network) -> str:
     described = describe(network)
-    return f"{sum(described['neurons'].values()):,} neurons, {described['synapses']:,} synapses"
+    return f"{sum(described['neurons'].values()):,} nodes, {described['synapses']:,} synapses"
 
 
 @app.command()

@@ -185,9 +185,9 @@ def test_a_run_that_diverges_names_tick_and_node_and_keeps_its_trace(hlsim_: Com
 
 def test_validate_tells_what_is_valid(hlsim_: Command) -> None:
     done = hlsim_("validate", "tiny")
-    assert done == Outcome(0, f"tiny: valid, 7 neurons, 12 synapses, {experiments.TICKS} ticks\n", "")
+    assert done == Outcome(0, f"tiny: valid, 7 nodes, 12 synapses, {experiments.TICKS} ticks\n", "")
     changed = hlsim_("validate", "tiny/experiment.toml", "--set", "network.parameters.hidden=4")
-    assert "8 neurons, 16 synapses" in changed.out
+    assert "8 nodes, 16 synapses" in changed.out
     assert sorted(path.name for path in Path().iterdir()) == ["tiny"]
 
 
@@ -195,7 +195,7 @@ def test_validate_tells_what_is_valid(hlsim_: Command) -> None:
 def test_graphs_are_validated_and_described(hlsim_: Command, name: str) -> None:
     if not Path(name).exists():
         save(layered([2, 3, 2], seed=1), name)
-    assert hlsim_("validate", name).out == f"{name}: valid, 7 neurons, 12 synapses\n"
+    assert hlsim_("validate", name).out == f"{name}: valid, 7 nodes, 12 synapses\n"
     shown = hlsim_("info", name)
     assert shown.code == 0
     assert re.search(r"groups +hidden 3, input 2, output 2", shown.out)
