@@ -92,9 +92,9 @@ def test_weights_have_the_standard_deviation_of_the_fan_in() -> None:
     assert weights(topology.layered([400, 100])).std() == pytest.approx(1 / 20, rel=0.02)
     assert weights(topology.layered([400, 100], std=3.0)).std() == pytest.approx(3.0, rel=0.02)
     assert weights(topology.random(1000, 40)).std() == pytest.approx(1 / np.sqrt(40), rel=0.02)
-    assert weights(topology.random(1000, 39, self_loops=True)).std() == pytest.approx(
-        1 / np.sqrt(40), rel=0.02
-    )
+    for graph in (topology.random(8000, 4, self_loops=True), topology.layered([4, 8000], self_loops=True)):
+        assert weights(graph).std() == pytest.approx(1 / np.sqrt(5), rel=0.02)
+    assert weights(topology.ring(20_000, self_loops=True)).std() == pytest.approx(1 / np.sqrt(2), rel=0.02)
 
 
 @pytest.mark.parametrize("generate", GENERATORS.values(), ids=GENERATORS.keys())
