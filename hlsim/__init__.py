@@ -1,6 +1,6 @@
 """Event-driven simulation of local, on-line learning in networks whose signals take time."""
 
-from hlsim import losses, network, neurons, rules, topology
+from hlsim import analysis, losses, network, neurons, rules, stimulus, topology, trace
 from hlsim.errors import HlsimError
 from hlsim.simulation import Simulation
 
@@ -10,9 +10,12 @@ __all__ = [
     "HlsimError",
     "Simulation",
     "__version__",
+    "analysis",
     "losses",
     "network",
     "neurons",
     "rules",
+    "stimulus",
     "topology",
+    "trace",
 ]

@@ -26,12 +26,14 @@ ARCHITECTURE = (
     ("neurons", "losses", "rules"),
     ("draws", "attributes", "checking", "expansion", "graphfiles", "topology", "network"),
     ("controls", "kernel", "calendar", "state", "push", "projections", "plan"),
-    ("circuit", "advance", "view", "wakeups", "post", "engine", "reference"),
-    ("protocol", "stimulus"),
+    ("circuit", "advance", "view", "wakeups", "post", "engine"),
+    ("record", "alarms", "process", "reference"),
+    ("streams", "datasets", "generated", "stimulus", "protocol"),
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
-    ("simulation",),
-    ("analysis", "report"),
-    ("settings", "experiment", "cli"),
+    ("building", "watch", "simulation"),
+    ("baseline", "analysis", "report"),
+    ("usercode", "settings", "parsing", "overrides", "experiment", "estimate", "sweep", "terminal", "cli"),
+    ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
 
