@@ -1,7 +1,9 @@
 """From options to an engine, with every option checked."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import simpy
 import torch
@@ -12,7 +14,7 @@ from hlsim.engine import Batched
 from hlsim.errors import ExperimentError, StimulusError, unknown
 from hlsim.kernel import Engine
 from hlsim.losses import LOSSES, Loss
-from hlsim.network import Network, check_stability
+from hlsim.network import Network, check_stability, flatten
 from hlsim.neurons import MODELS
 from hlsim.reference import Reference
 from hlsim.rules import Rule
@@ -52,6 +54,28 @@ def engine(
     return Batched(env, circuit, controls), {"engine": kind, "dtype": dtype, "device": str(chosen)}
 
 
+def network(
+    given: nx.DiGraph | Network,
+    seed: int,
+    ensemble: int,
+    dt: float,
+    node_defaults: Mapping[str, Any] | None,
+    edge_defaults: Mapping[str, Any] | None,
+) -> Network:
+    """Return the network of a graph, with weights for every member of an ensemble, or the one given."""
+    if not isinstance(given, Network):
+        seeds = range(seed, seed + ensemble)
+        return flatten(given, node_defaults=node_defaults, edge_defaults=edge_defaults, seeds=seeds, dt=dt)
+    if node_defaults or edge_defaults:
+        raise ExperimentError("simulation: defaults are for graphs, a Network has its own already")
+    if len(given.weight) != ensemble:
+        raise ExperimentError(
+            f"simulation.ensemble: a Network must hold weights for each member, got {len(given.weight)} for "
+            f"{ensemble}"
+        )
+    return given
+
+
 def loss(kind: str | Loss | None) -> Loss | None:
     """Return the loss of a name, or the one given."""
     if kind is None or isinstance(kind, Loss):
@@ -82,10 +106,16 @@ def check_rule(network: Network, rule: Rule, dt: float) -> None:
         )
 
 
-def check_count(name: str, value: object) -> None:
-    """Refuse what is no whole number >= 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ExperimentError(f"simulation.{name}: must be a whole number >= 1, got {value!r}")
+def check_counts(**counts: object) -> None:
+    """Refuse what is no whole number >= 1, and two kinds of replica at once."""
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ExperimentError(f"simulation.{name}: must be a whole number >= 1, got {value!r}")
+    batch, ensemble = counts["batch"], counts["ensemble"]
+    if batch != 1 and ensemble != 1:
+        raise ExperimentError(
+            f"simulation: batch and ensemble exclude each other, got {batch} and {ensemble}"
+        )
 
 
 def check_columns(stimulus: Stream, network: Network) -> None:

@@ -1,7 +1,6 @@
 """A thin facade: network, rule, stimulus and engine put together, run and recorded."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +16,13 @@ from hlsim import building
 from hlsim.controls import Changes, Controls
 from hlsim.errors import ExperimentError, unknown
 from hlsim.losses import Loss
-from hlsim.network import Network, flatten
+from hlsim.network import Network
 from hlsim.protocol import Presentation, Protocol, follow
 from hlsim.recording import Recorder
 from hlsim.rules import Gate, Hamiltonian, Rule, Schedule
 from hlsim.stimulus import Stage, Stream
 from hlsim.trace import Trace
-from hlsim.watch import Progress, Watch
+from hlsim.watch import Progress, Scores, Watch
 
 SAMPLED = ("h", "z", "a", "w", "omega", "loss")
 
@@ -34,7 +33,8 @@ class Simulation:
     Parameters
     ----------
     network : networkx graph or Network
-        The topology; see docs/topology.md for the attributes of nodes and edges.
+        The topology; see docs/topology.md for the attributes of nodes and edges. One flattened before has its
+        weights and defaults already.
     rule : Rule
         How costates and synapses move.
     stimulus : Stream, optional
@@ -96,28 +96,18 @@ class Simulation:
         edge_defaults: Mapping[str, Any] | None = None,
         experiment: str = "",
     ) -> None:
-        for name, value in (("hold", hold), ("threads", threads), ("batch", batch), ("ensemble", ensemble)):
-            building.check_count(name, value)
-        if batch > 1 and ensemble > 1:
-            raise ExperimentError(
-                f"simulation: batch and ensemble exclude each other, got {batch} and {ensemble}"
-            )
+        building.check_counts(hold=hold, threads=threads, batch=batch, ensemble=ensemble)
         self.rule = Hamiltonian() if rule is None else rule
         self.loss = building.loss(loss)
-        seeds = [seed + k for k in range(ensemble)]
-        if not isinstance(network, Network):
-            network = flatten(
-                network, node_defaults=node_defaults, edge_defaults=edge_defaults, seeds=seeds, dt=dt
-            )
-        building.check_rule(network, self.rule, dt)
-        self.network, self.dt, self.seed, self.threads = network, dt, seed, threads
-        self.replicas = batch * ensemble
+        self.network = building.network(network, seed, ensemble, dt, node_defaults, edge_defaults)
+        building.check_rule(self.network, self.rule, dt)
+        self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         self.env = simpy.Environment()
-        self.controls = Controls(self.replicas, len(network.inputs), len(network.outputs))
+        self.controls = Controls(self.replicas, len(self.network.inputs), len(self.network.outputs))
         self.controls.listen(self._heard)
         self._engine, facts = building.engine(
             self.env,
-            network,
+            self.network,
             self.rule,
             self.loss,
             self.controls,
@@ -130,12 +120,11 @@ class Simulation:
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
         self._recorder: Recorder | None = None
         self._watch: Watch | None = None
-        self._input = np.zeros((self.replicas, len(network.inputs)))
+        self._input = np.zeros((self.replicas, len(self.network.inputs)))
         self._target: NDArray[np.float64] | None = None
         self._wall = 0.0
-        self._score: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        self._losses: dict[str, list[float]] = {}
-        self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
+        self._scores = Scores()
+        self._start_protocol(stimulus, stages, hold, reset, [seed + k for k in range(ensemble)], batch)
         self._engine.start()
 
     # ---- putting together
@@ -285,19 +274,10 @@ class Simulation:
 
     def _row(self, tick: int, shown: Presentation) -> None:
         y = self._engine.read("h", tick)[:, self.network.outputs]
-        known = shown.label >= 0
-        classes = y.argmax(1) if y.shape[1] > 1 else np.full(len(y), -1)
-        prediction = np.where(known, classes, -1)
         loss = np.where(shown.real, self._engine.read("loss", tick), np.nan)
+        prediction = self._scores.add(shown, y, loss)
         if self._watch is not None:
             self._watch.row(tick, shown, prediction, loss)
-        total = self._losses.setdefault(shown.stage.name, [0.0, 0])
-        total[0] += float(loss[shown.real].sum())
-        total[1] += int(shown.real.sum())
-        if y.shape[1] > 1:
-            score = self._score[shown.stage.name]
-            score[0] += int((prediction[known] == shown.label[known]).sum())
-            score[1] += int(known.sum())
 
     # ---- what can be looked at
 
@@ -319,7 +299,7 @@ class Simulation:
     def summary(self) -> dict[str, Any]:
         """Ticks, messages, node updates, loss, accuracy of every stage, wall time so far.
 
-        The loss is the mean over the rows of the last stage, each at its last tick; without rows, that of now.
+        The loss is the mean over rows of the last stage, each at its last tick; without rows, that of now.
         """
         counts = self.counts()
         state, costate = self.traffic()
@@ -331,14 +311,14 @@ class Simulation:
             "overtaken": int(counts["overtaken"][0]),
             "node_updates": int(counts["updates"].sum()),
             "loss": loss if np.isfinite(loss) else None,
-            "accuracy": {name: right / of for name, (right, of) in self._score.items() if of},
+            "accuracy": self._scores.accuracy(),
             "wall_s": self._wall,
         }
 
     def _last_loss(self) -> float:
-        if self._losses:
-            total, rows = list(self._losses.values())[-1]
-            return total / rows if rows else float("nan")
+        rows = self._scores.last_loss()
+        if rows is not None:
+            return rows
         return float(self._engine.read("loss", self.tick - 1).mean()) if self.tick else float("nan")
 
     def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
