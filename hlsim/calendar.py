@@ -30,10 +30,13 @@ class Calendar:
     ----------
     neurons : int
         Number of neurons over all replicas.
+    device : torch.device, optional
+        Where messages are.
     """
 
-    def __init__(self, neurons: int) -> None:
-        self._wake_at = torch.full((neurons,), -1, dtype=torch.int64)
+    def __init__(self, neurons: int, device: torch.device | None = None) -> None:
+        self._wake_at = torch.full((neurons,), -1, dtype=torch.int64, device=device)
+        self._nobody = torch.empty(0, dtype=torch.int64, device=device)
         self._wakes: dict[int, list[Tensor]] = defaultdict(list)
         self._flight: tuple[dict[int, list[Delivery]], ...] = (defaultdict(list), defaultdict(list))
         self._ticks: list[int] = []
@@ -44,7 +47,7 @@ class Calendar:
         """Send ``value`` (k,) on ``edge`` (k,) to arrive at ``tick`` (k,), all later than now."""
         self.in_flight += len(edge)
         for at, chosen in _by_tick(tick):
-            stamp = torch.full((len(chosen),), sent, dtype=torch.int64)
+            stamp = torch.full_like(chosen, sent)
             self._flight[kind][at].append(Delivery(edge[chosen], value[chosen], stamp))
             self._note(at)
 
@@ -66,7 +69,9 @@ class Calendar:
             self._known.discard(heapq.heappop(self._ticks))
         state, costate = (self._arrivals(kind, tick) for kind in (STATE, COSTATE))
         woken = self._wakes.pop(tick, [])
-        neurons = torch.cat(woken) if woken else torch.empty(0, dtype=torch.int64)
+        if not woken:
+            return state, costate, self._nobody
+        neurons = torch.cat(woken)
         return state, costate, neurons[self._wake_at[neurons] == tick]
 
     def clear_messages(self) -> None:

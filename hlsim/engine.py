@@ -31,7 +31,7 @@ class Batched:
         self.circuit, self._controls = circuit, controls
         self._ticks = Ticks(env, self._tick)
         size = circuit.replicas * circuit.n
-        self._calendar = Calendar(size)
+        self._calendar = Calendar(size, circuit.device)
         self._post = Post(circuit, self._calendar, self._make_late)
         # Event neurons that are due at the running tick, by flat index.
         self._due = torch.zeros(size, dtype=torch.bool, device=circuit.device)
@@ -379,7 +379,7 @@ class Batched:
         nodes = torch.nonzero(c.clock & ~c.sync).squeeze(1)
         pairs = torch.stack([c.period[nodes], c.phase[nodes]], 1)
         return [
-            (period, phase, c.tile(nodes[(pairs == torch.tensor([period, phase])).all(1)]).flat)
+            (period, phase, c.tile(nodes[(pairs[:, 0] == period) & (pairs[:, 1] == phase)]).flat)
             for period, phase in torch.unique(pairs, dim=0).tolist()
         ]
 
