@@ -1,0 +1,254 @@
+"""What a trace holds and where: groups, dimensions, columns. The format is described in traces/README.md."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hlsim.errors import TraceError, unknown
+from hlsim.network import Network
+from hlsim.tables import NAME, Column, Table, dimension, variable
+
+FORMAT = "hlsim-trace"
+FORMAT_VERSION = 1
+
+# What can be sampled: dimensions after tick and replica, and what it is. The first one sampled owns "tick".
+SAMPLED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "h": (("node",), "state"),
+    "z": (("node",), "costate"),
+    "a": (("node",), "drive"),
+    "loss": ((), "loss at the outputs"),
+    "w": (("edge",), "weight"),
+    "omega": (("edge",), "weight costate"),
+}
+SYNAPTIC = ("w", "omega")
+EVENTS = ("message", "update")
+KINDS = ("state message", "costate message", "update")  # meaning of /events/kind 0, 1, 2
+STATE, COSTATE, UPDATE = range(3)
+
+NODE_FIELDS = (
+    "group", "model", "activation", "clock", "period", "phase", "send_threshold", "costate_threshold",
+    "send_interval", "refresh", "rank", "back_rank",
+)  # fmt: skip
+EDGE_FIELDS = ("source", "target", "delay", "feedback_delay", "feedback", "plastic", "beta")
+TRAFFIC = ("traffic_state", "traffic_costate")
+UNKNOWN_COUNT = -1  # traffic of a run that did not come to its end
+
+
+def rates(every: int | Mapping[str, int], sampled: Iterable[str]) -> dict[str, int]:
+    """Return how many ticks lie between two samples of each quantity, in the order of ``SAMPLED``.
+
+    ``every`` is one number for all, or one a name with "default" for the others (10 where there is none).
+
+    Raises
+    ------
+    TraceError
+        An unknown name, or a rate that is no whole number of ticks >= 1.
+    """
+    wanted = set(sampled)
+    given = dict(every) if isinstance(every, Mapping) else {"default": every}
+    for name in sorted(wanted | given.keys() - {"default"}):
+        if name not in SAMPLED:
+            raise TraceError("record: " + unknown("sampled value", name, SAMPLED))
+    for name, ticks in given.items():
+        whole = isinstance(ticks, int | np.integer) and not isinstance(ticks, bool)
+        if not whole or ticks < 1:
+            raise TraceError(f"record: every {name} must be a whole number of ticks >= 1, got {ticks!r}")
+    default = given.get("default", 10)
+    return {name: int(given.get(name, default)) for name in SAMPLED if name in wanted}
+
+
+def real(dtype: np.dtype) -> np.dtype:
+    """Return the real dtype of the same precision: synapses and losses are real in a complex network."""
+    return np.empty(0, dtype).real.dtype
+
+
+def group_names(network: Network) -> tuple[str, ...]:
+    """Return the names of the locality groups, sorted: the order of the traffic matrices."""
+    return tuple(sorted(set(network.group)))
+
+
+def write_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:
+    """Write root attributes: text and numbers as they are, the rest as JSON; None is left out."""
+    for name, value in values.items():
+        if isinstance(value, str | float | np.number):
+            file.attrs[name] = value
+        elif isinstance(value, int):
+            file.attrs[name] = int(value)  # HDF5 has no booleans
+        elif value is not None:
+            file.attrs[name] = to_json(value)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON in which numpy's arrays and numbers are lists and numbers, and other objects their text."""
+    return json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x))
+
+
+def encoded(text: str) -> bytes:
+    """Return text as a column of dtype ``NAME`` holds it.
+
+    Raises
+    ------
+    TraceError
+        It is longer than the column is wide.
+    """
+    data = text.encode()
+    if len(data) > NAME.itemsize:
+        raise TraceError(f"name {text!r}: must have at most {NAME.itemsize} bytes, got {len(data)}")
+    return data
+
+
+def write_dimensions(file: h5py.File, network: Network, replicas: int) -> None:
+    """Write the dimensions that groups share, with their coordinates."""
+    label = np.array(network.label, dtype=object)
+    dimension(file, "node", label, "label of the neuron")
+    dimension(file, "edge", np.arange(len(network.source), dtype=np.int32), "index of the edge")
+    dimension(file, "input_node", label[network.inputs], "label of the neuron that a column of input feeds")
+    dimension(
+        file, "output_node", label[network.outputs], "label of the neuron that a column of target belongs to"
+    )
+    if replicas > 1:
+        dimension(file, "replica", np.arange(replicas, dtype=np.int32), "index of the replica")
+
+
+def write_network(file: h5py.File, network: Network) -> None:
+    """Write /network: what was simulated, in canonical order."""
+    group = file.create_group("network")
+    variable(group, "node_label", np.array(network.label, dtype=object), ("node",), "label of the neuron")
+    for name in NODE_FIELDS:
+        variable(group, name, np.asarray(getattr(network, name)), ("node",))
+    for name in EDGE_FIELDS:
+        variable(group, name, np.asarray(getattr(network, name)), ("edge",))
+    group["source"].attrs["long_name"] = "index into node_label; -1: the edge is a bias"
+    group["feedback"].attrs["long_name"] = "0 none, 1 symmetric, 2 random"
+    _write_weights(group, network)
+    variable(group, "inputs", network.inputs, ("input_node",), "index into node_label")
+    variable(group, "outputs", network.outputs, ("output_node",), "index into node_label")
+    variable(group, "graph", network.graph, (), "the graph as it was given: node-link JSON of networkx")
+    parameters = group.create_group("parameters")
+    for name, values in network.parameters.items():
+        variable(parameters, name, values, ("node",), "nan: the node's model has no such parameter")
+    _write_traffic(group, network)
+
+
+def _write_weights(group: h5py.Group, network: Network) -> None:
+    one = network.weight.shape[0] == 1
+    dims = ("edge",) if one else ("replica", "edge")
+    variable(group, "weight0", network.weight[0] if one else network.weight, dims, "weight at the start")
+    if (np.asarray(network.feedback) == 2).any():
+        feedback = network.feedback_weight[0] if one else network.feedback_weight
+        variable(group, "feedback_weight", feedback, dims, "fixed random feedback weight; nan: none")
+
+
+def _write_traffic(group: h5py.Group, network: Network) -> None:
+    names = group_names(network)
+    dimension(group, "group_name", np.array(names, dtype=object), "group that sends")
+    dimension(group, "to_group_name", np.array(names, dtype=object), "group that receives")
+    unknown_counts = np.full((len(names), len(names)), UNKNOWN_COUNT, np.int64)
+    for name, kind in zip(TRAFFIC, ("state", "costate"), strict=True):
+        about = f"{kind} messages sent; {UNKNOWN_COUNT}: not known, the run was cut off"
+        variable(group, name, unknown_counts, ("group_name", "to_group_name"), about)
+
+
+def replica_dims(replicas: int) -> tuple[str, ...]:
+    """Return the replica dimension where there is more than one."""
+    return ("replica",) if replicas > 1 else ()
+
+
+def sampled_tables(
+    file: h5py.File, every: Mapping[str, int], dtype: np.dtype, replicas: tuple[int, int], rows: int
+) -> dict[int, Table]:
+    """Write /sampled with one table a rate; ``replicas`` of neurons and of synapses.
+
+    The axis of the first quantity is "tick"; another rate of N ticks has the axis "tick_N".
+    """
+    group = file.create_group("sampled")
+    tables: dict[int, Table] = {}
+    for rate in dict.fromkeys(every.values()):
+        axis = f"tick_{rate}" if tables else "tick"
+        columns = [Column(axis, np.int64, "tick after whose phases the values were read")]
+        for name in (name for name in every if every[name] == rate):
+            dims, about = SAMPLED[name]
+            over = replica_dims(replicas[name in SYNAPTIC]) + dims
+            columns.append(Column(name, dtype if dims == ("node",) else real(dtype), about, over))
+        tables[rate] = Table(group, axis, columns, rows)
+    plottable(group, next(iter(every), None))
+    return tables
+
+
+def event_columns(dtype: np.dtype, replicas: int) -> list[Column]:
+    """Return the columns of /events."""
+    columns = [
+        Column("tick", np.int64, "tick of arrival, or of the update"),
+        Column("kind", np.int8, "; ".join(f"{number} {kind}" for number, kind in enumerate(KINDS))),
+        Column("node", np.int32, "index of the neuron that receives or is updated"),
+        Column("edge", np.int32, "index of the edge; -1: an update"),
+        Column("value", dtype, "number that the message carries; nan: an update"),
+        Column("sent", np.int64, "tick at which the message was sent; -1: an update"),
+    ]
+    return columns + [Column("replica", np.int32, "index of the replica")] * (replicas > 1)
+
+
+def event_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
+    """Write /events, empty: what reached a neuron and when it was updated, ordered by tick."""
+    group = file.create_group("events")
+    table = Table(group, "event", columns, rows)
+    group["kind"].attrs["flag_values"] = np.arange(len(KINDS), dtype=np.int8)
+    group["kind"].attrs["flag_meanings"] = " ".join(kind.replace(" ", "_") for kind in KINDS)
+    plottable(group, "value")
+    return table
+
+
+def stimulus_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
+    """Write /stimulus, empty: input and target as used, each in force from its tick on."""
+    group = file.create_group("stimulus")
+    columns = [
+        Column("tick", np.int64, "tick from which on the values are in force"),
+        Column("input", real(dtype), "input", (*replica_dims(replicas), "input_node")),
+        Column("target", real(dtype), "target; nan: none", (*replica_dims(replicas), "output_node")),
+    ]
+    table = Table(group, "tick", columns, rows)
+    plottable(group, "input")
+    return table
+
+
+def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
+    """Write /rows, empty: what came of each row of the stream."""
+    group = file.create_group("rows")
+    over = replica_dims(replicas)
+    columns = [
+        Column("tick", np.int64, "last tick of the row"),
+        Column("split", NAME, "stage, or split of the stream, that the row belongs to"),
+        Column("label", np.int64, "class of the row; -1: none", over),
+        Column("prediction", np.int64, "class that the network told; -1: none", over),
+        Column("loss", real(dtype), "loss at the last tick of the row", over),
+    ]
+    table = Table(group, "row", columns, rows)
+    plottable(group, "loss")
+    return table
+
+
+def log_table(file: h5py.File, rows: int) -> Table:
+    """Write /log, empty: how the run went."""
+    group = file.create_group("log")
+    columns = [
+        Column("tick", np.int64, "tick that was reached"),
+        Column("wall", np.float64, "seconds of wall time since the start"),
+        Column("in_flight", np.int64, "messages on their way"),
+        Column("memory_bytes", np.int64, "memory of the process"),
+    ]
+    table = Table(group, "tick", columns, rows)
+    plottable(group, "memory_bytes")
+    return table
+
+
+def plottable(group: h5py.Group, signal: str | None) -> None:
+    """Tell h5web what to plot over what: it follows NeXus' NXdata, not dimension scales."""
+    if signal is None:
+        return
+    along = "tick" if "tick" in group else "."
+    group.attrs["NX_class"] = "NXdata"
+    group.attrs["signal"] = signal
+    group.attrs["axes"] = [along] + ["."] * (group[signal].ndim - 1)

@@ -1,0 +1,361 @@
+"""Writes traces while a run goes on, so that others can read them and little is lost if the run is killed."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hlsim import layout, reading, recovery, superblock
+from hlsim.errors import TraceError, unknown
+from hlsim.network import Network
+from hlsim.reading import Trace
+from hlsim.tables import Pending, Table
+
+NEVER = sys.maxsize  # the next sampling tick where nothing is sampled
+FLUSH_SECONDS = 5.0  # what a short run loses at most when it is killed, in wall time
+FLUSH_SHARE = 0.1  # what a long one loses at most, as a share of its wall time
+LOG_ROWS = 1024
+# Files that HDF5 1.10 and later read: "latest" writes datatypes that only HDF5 2 knows.
+VERSIONS = ("v110", "v110")
+
+
+class Recorder:
+    """Writes a trace; a context manager.
+
+    Parameters
+    ----------
+    path : path or None
+        File to write. Its folder must exist; a trace that is there is replaced. None: keep it in memory.
+    header : mapping
+        Root attributes: ``dtype`` (of h, z, a and messages: float32, float64, complex64, complex128),
+        ``experiment``, ``seed``, ``dt``, ``device`` and what else tells where the run comes from.
+    network : Network
+        With one row of weights for all replicas, or one for each.
+    replicas : int
+        P, replicas of the neurons.
+    every : int or mapping
+        Ticks between two samples; by name, with "default" for the others.
+    sampled, events : iterable of str
+        Among h, z, a, loss, w, omega; among message, update.
+    chunk : int
+        Rows a chunk, at most.
+
+    Raises
+    ------
+    TraceError
+        The file cannot be written, or is written by another run; an option has no meaning.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        header: Mapping[str, Any],
+        network: Network,
+        replicas: int = 1,
+        every: int | Mapping[str, int] = 10,
+        sampled: Iterable[str] = tuple(layout.SAMPLED),
+        events: Iterable[str] = (),
+        chunk: int = 32768,
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        self.every = layout.rates(every, sampled)
+        self.events = _known_events(events)
+        self.group_name = layout.group_names(network)
+        self._network = network
+        self._replicas = (replicas, len(network.weight))  # of neurons, of synapses
+        self._chunk = chunk
+        self._traffic: dict[str, np.ndarray] = {}
+        self._over = self._seen = -1  # ticks of which all, of which something is known
+        self._image = b""
+        self._open, self._failed = True, False
+        self._create(_first_attributes() | dict(header))
+        self._started = time.monotonic()
+        self._flush_at = self._started + FLUSH_SECONDS
+
+    def _create(self, attributes: dict[str, Any]) -> None:
+        """Lay the file out aside and put it in its place when it is whole, as it stays from there on."""
+        self._lock: recovery.WriterLock | None = None
+        if self.path is None:
+            self._file = h5py.File("memory", "w", driver="core", backing_store=False, libver=VERSIONS)
+            self._lay_out(attributes)
+            return
+        with self._writing():
+            _check_free(self.path)
+            aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            try:
+                self._file = h5py.File(aside, "w", libver=VERSIONS, locking=False)
+                self._lay_out(attributes)
+                self._file.swmr_mode = True
+                self._lock = recovery.WriterLock(aside)
+                aside.replace(self.path)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    def _lay_out(self, attributes: dict[str, Any]) -> None:
+        """Create every dataset: none can be added while others read."""
+        file, chunk, replicas = self._file, self._chunk, self._replicas[0]
+        dtype = np.dtype(str(attributes.setdefault("dtype", "float32")).removeprefix("torch."))
+        layout.write_attributes(file, attributes)
+        layout.write_dimensions(file, self._network, replicas)
+        layout.write_network(file, self._network)
+        columns = layout.event_columns(dtype, replicas)
+        self._pending = Pending(columns, ("kind", "edge", "node", *layout.replica_dims(replicas)))
+        self._settle_at = chunk
+        self._samples = layout.sampled_tables(file, self.every, dtype, self._replicas, chunk)
+        self._arrived = layout.event_table(file, columns, chunk)
+        self._fed = layout.stimulus_table(file, dtype, replicas, chunk)
+        self._rows = layout.row_table(file, dtype, replicas, chunk)
+        self._log = layout.log_table(file, min(chunk, LOG_ROWS))
+
+    def due(self, tick: int) -> tuple[str, ...]:
+        """Return the names of what is to be sampled at a tick."""
+        return tuple(name for name, every in self.every.items() if tick % every == 0)
+
+    def next(self, tick: int) -> int:
+        """Return the first tick after this one at which something is to be sampled."""
+        return min(((tick // every + 1) * every for every in self._samples), default=NEVER)
+
+    def sample(self, tick: int, values: Mapping[str, ArrayLike]) -> None:
+        """Record values after all phases of a tick, which is over with that.
+
+        Parameters
+        ----------
+        values : mapping
+            h, z, a (replica, node); w, omega (1 or replica, edge); loss (replica,). One rate goes together.
+        """
+        for table in self._samples.values():
+            axis, *names = table.names
+            if not values.keys().isdisjoint(names):
+                if missing := [name for name in names if name not in values]:
+                    raise TraceError(f"sample at tick {tick}: {', '.join(missing)} must be there too")
+                own = {name: self._own(name, values[name]) for name in names}
+                self._append(table, {axis: np.int64(tick), **own})
+        self.now(tick)
+
+    def _own(self, name: str, value: ArrayLike) -> np.ndarray:
+        return _squeezed(name, value, self._replicas[name in layout.SYNAPTIC])
+
+    def stimulus(self, tick: int, input: ArrayLike, target: ArrayLike | None) -> None:  # noqa: A002 - its name
+        """Record what is fed from a tick on: input (replica, n_input), target (replica, n_output) or None."""
+        if target is None:
+            target = np.full((self._replicas[0], len(self._network.outputs)), np.nan)
+        row = {"input": self._own("input", input), "target": self._own("target", target)}
+        self._append(self._fed, {"tick": tick, **row})
+
+    def row(self, tick: int, split: str, label: ArrayLike, prediction: ArrayLike, loss: ArrayLike) -> None:
+        """Record what came of a row of the stream: label, prediction, loss (replica,); -1 for no class."""
+        values = {"label": label, "prediction": prediction, "loss": loss}
+        own = {name: self._own(name, value) for name, value in values.items()}
+        self._append(self._rows, {"tick": tick, "split": layout.encoded(split), **own})
+        self._reached(tick)
+
+    def message(
+        self,
+        kind: int,
+        tick: ArrayLike,
+        edge: ArrayLike,
+        value: ArrayLike,
+        sent: ArrayLike,
+        replica: ArrayLike = 0,
+    ) -> None:
+        """Record messages as they are sent: kind 0 state or 1 costate; edges (k,), the rest (k,) or one.
+
+        Parameters
+        ----------
+        tick : int
+            Tick of arrival: once it is over (``now``) they stand in the trace, unless they were dropped.
+        """
+        if "message" not in self.events:
+            return
+        receiver = self._network.source if kind == layout.COSTATE else self._network.target
+        values = {"edge": edge, "node": receiver[np.asarray(edge)], "value": value, "sent": sent}
+        self._add(np.size(edge), {"kind": kind, "tick": tick, "replica": replica} | values)
+
+    def update(self, tick: ArrayLike, node: ArrayLike, replica: ArrayLike = 0) -> None:
+        """Record that neurons were updated: nodes (k,); tick and replica (k,) or one for all."""
+        if "update" in self.events:
+            blank = {"kind": layout.UPDATE, "edge": -1, "value": np.nan, "sent": -1}
+            self._add(np.size(node), {"tick": tick, "node": node, "replica": replica} | blank)
+
+    def _add(self, count: int, values: Mapping[str, ArrayLike]) -> None:
+        self._pending.add(count, values)
+
+    def now(self, tick: int) -> None:
+        """Say that ticks up to this one are over: whatever happened in them has been recorded."""
+        self._over = max(self._over, tick)
+        if len(self._pending) >= self._settle_at:
+            self._settle(self._over)
+        self._reached(tick)
+
+    def drop(self, tick: int) -> None:
+        """Forget messages that would arrive after a tick, as a reset does."""
+        self._settle(min(self._over, tick))
+        self._pending.drop(tick)
+
+    def _settle(self, tick: int) -> None:
+        """Write, in order, what arrived up to a tick; do it again when as much has come as is on its way."""
+        with self._writing():
+            self._arrived.extend(*self._pending.take(tick))
+        self._settle_at = max(self._chunk, 2 * len(self._pending))
+
+    def traffic(self, state: ArrayLike, costate: ArrayLike) -> None:
+        """Keep how many messages went from group to group (g, g), in order of ``group_name``, for the end."""
+        self._traffic = dict(zip(layout.TRAFFIC, map(np.asarray, (state, costate)), strict=True))
+
+    def log(self, wall: float, tick: int, in_flight: int, memory_bytes: int) -> None:
+        """Record how far the run has come after ``wall`` seconds."""
+        row = {"tick": tick, "wall": wall, "in_flight": in_flight, "memory_bytes": memory_bytes}
+        self._append(self._log, row)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell in one line that the file cannot be written; it is not tried again."""
+        try:
+            yield
+        except TraceError:
+            raise
+        except (OSError, RuntimeError) as error:
+            self._failed = True
+            raise TraceError(f"{self.path}: cannot write: {_reason(error)}") from error
+
+    def _append(self, table: Table, row: Mapping[str, ArrayLike]) -> None:
+        with self._writing():
+            table.append(row)
+
+    def _reached(self, tick: int) -> None:
+        self._seen = max(self._seen, tick)
+        now = time.monotonic()
+        if now >= self._flush_at:
+            self.flush()
+            self._flush_at = now + max(FLUSH_SECONDS, FLUSH_SHARE * (now - self._started))
+
+    def flush(self) -> None:
+        """Bring to the file what is over; chunks begun are written again later, and their room is lost."""
+        self._settle(self._over)
+        self._flush_tables()
+
+    def _flush_tables(self) -> None:
+        with self._writing():
+            for table in (*self._samples.values(), self._arrived, self._fed, self._rows, self._log):
+                table.flush()
+
+    def finish(self, status: str = "complete", summary: Mapping[str, Any] | None = None) -> None:
+        """Write everything that is left and close; a second call does nothing, nor one after a failed write.
+
+        Parameters
+        ----------
+        status : str
+            "complete" or "interrupted".
+        summary : mapping, optional
+            What came of the run; kept as JSON.
+        """
+        if not self._open:
+            return
+        self._open = False
+        attributes = {"status": status, "end": _now(), "summary": layout.to_json(dict(summary or {}))}
+        try:
+            if not self._failed:
+                self._settle(self._seen)
+                self._flush_tables()
+                self._conclude(attributes)
+        finally:
+            (recovery.abandon if self._failed else h5py.File.close)(self._file)
+            if self._lock is not None:
+                self._lock.release()
+
+    def _conclude(self, attributes: Mapping[str, str]) -> None:
+        """Write what is known at the end only: new values of what is there, so that the file stays whole."""
+        with self._writing():
+            for name, counts in self._traffic.items():
+                self._file["network"][name][...] = counts
+            for name, text in attributes.items():
+                self._file.attrs.modify(name, text)
+            self._file.flush()
+            if self.path is None:
+                self._image = self._file.id.get_file_image()
+
+    def trace(self) -> Trace:
+        """Return the trace that was written, open for reading; only after ``finish``."""
+        if self._open:
+            raise TraceError("trace: is still being written; finish it first")
+        return reading.open(self.path) if self.path is not None else reading.in_memory(self._image)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.finish("complete" if error is None else "interrupted")
+
+
+def _known_events(names: Iterable[str]) -> frozenset[str]:
+    events = frozenset(names)
+    for name in sorted(events - set(layout.EVENTS)):
+        raise TraceError("record: " + unknown("event", name, layout.EVENTS))
+    return events
+
+
+def _first_attributes() -> dict[str, Any]:
+    try:
+        version = metadata.version("hlsim")
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        version = "unknown"
+    return {
+        "format": layout.FORMAT,
+        "format_version": layout.FORMAT_VERSION,
+        "hlsim_version": version,
+        "experiment": "",
+        "time_unit": "tick",
+        "status": "running",
+        "start": _now(),
+        "end": "",
+        "summary": "{}",
+        "NX_class": "NXroot",
+        "default": "sampled",
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _squeezed(name: str, value: ArrayLike, replicas: int) -> np.ndarray:
+    """Return values (replica, ...) as the file holds them: without the axis where there is one replica."""
+    array = np.asarray(value)
+    if array.shape[:1] != (replicas,):
+        raise TraceError(f"{name}: must have replicas as its first axis, {replicas}, got shape {array.shape}")
+    return array if replicas > 1 else array[0]
+
+
+def _check_free(path: Path) -> None:
+    """Refuse to write where there is no folder, or over anything but a trace that nobody writes any more."""
+    if not path.parent.is_dir():
+        raise TraceError(f"{path}: cannot write: there is no folder {path.parent}")
+    if not path.exists():
+        return
+    try:
+        reading.attributes(path)
+    except TraceError:
+        raise TraceError(f"{path}: cannot write: it exists and is no hlsim trace") from None
+    if superblock.is_marked(path) and recovery.is_written(path):
+        raise TraceError(f"{path}: cannot write: another run is writing it")
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line why HDF5 could not write; its own messages have many."""
+    inner = re.search("error message = '([^']*)'", str(error))
+    if inner:
+        return inner[1]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0]

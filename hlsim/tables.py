@@ -1,0 +1,261 @@
+"""HDF5 as a trace uses it: named dimensions, and tables that grow while others read them.
+
+Dimensions are dimension scales as netCDF-4 has them: a dataset names its dimensions by scales that stand in
+its own group or in one above it. xarray reads them so.
+
+A table is one dataset a column (struct of arrays), all with the same chunks of rows, shuffled and compressed.
+Rows are buffered, and go to the file a whole chunk at a time: a compressed chunk that is written in part has
+to be written again later, and in SWMR mode the room of the first writing is lost.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hlsim.errors import TraceError
+
+COMPRESSION: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+CHUNK_VALUES = 65536  # values a chunk: 256 KiB of float32, within every version's chunk cache (1 MiB)
+TEXT = h5py.string_dtype()
+NAME = h5py.string_dtype(
+    length=64
+)  # for text that grows: HDF5 cannot append strings of free length in SWMR mode
+NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.{:10d}"  # netCDF-4's own wording
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset of a table.
+
+    Parameters
+    ----------
+    name : str
+    dtype : dtype
+    about : str
+        What it holds, in words; ``long_name`` in the file.
+    dims : tuple of str
+        Names of the dimensions after the table's own axis.
+    """
+
+    name: str
+    dtype: Any
+    about: str = ""
+    dims: tuple[str, ...] = ()
+
+
+def dimension(group: h5py.Group, name: str, values: ArrayLike, about: str = "") -> h5py.Dataset:
+    """Add a dimension with coordinates; text stays text."""
+    scale = variable(group, name, values, (), about)
+    scale.make_scale(name)
+    return scale
+
+
+def variable(
+    group: h5py.Group, name: str, values: ArrayLike, dims: Sequence[str], about: str = ""
+) -> h5py.Dataset:
+    """Add a dataset that does not grow, over dimensions that exist."""
+    array = np.asarray(values)
+    if array.dtype.kind in "UO":
+        array = array.astype(object)
+    elif array.dtype.kind == "b":
+        array = array.astype(np.int8)  # HDF5 has no booleans, and netCDF no such enumeration
+    options = COMPRESSION if array.size > 1024 else {}
+    dtype = TEXT if array.dtype.kind == "O" else array.dtype
+    dataset = group.create_dataset(name, data=array, dtype=dtype, **options)
+    describe(dataset, dims, about)
+    return dataset
+
+
+def describe(dataset: h5py.Dataset, dims: Iterable[str], about: str) -> None:
+    """Name a dataset's dimensions, and say what it holds."""
+    for axis, name in enumerate(dims):
+        dataset.dims[axis].attach_scale(scale(dataset.parent, name))
+    if about:
+        dataset.attrs["long_name"] = about
+
+
+def scale(group: h5py.Group, name: str) -> h5py.Dataset:
+    """Return the nearest dimension of a name, in a group or above it."""
+    while not (name in group and group[name].is_scale):
+        if group.name == "/":
+            raise KeyError(f"no dimension {name!r}")
+        group = group.parent
+    return group[name]
+
+
+def chunk_shape(rows: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the chunks of a column: ``rows`` rows, cut across only where one row is a chunk or more."""
+    chunk: list[int] = []
+    room = max(1, CHUNK_VALUES // rows)
+    for size in reversed(shape):
+        chunk.insert(0, max(1, min(size, room)))
+        room = max(1, room // chunk[0])
+    return (rows, *chunk)
+
+
+def chunk_rows(shapes: Iterable[tuple[int, ...]], most: int) -> int:
+    """Return the rows of a chunk for a table with columns of these shapes: the widest fills a chunk."""
+    widest = max((int(np.prod(shape)) for shape in shapes), default=1)
+    return max(1, min(most, CHUNK_VALUES // max(1, widest)))
+
+
+class Table:
+    """Columns of one group that grow together along an axis.
+
+    Parameters
+    ----------
+    group : h5py.Group
+    axis : str
+        Name of the dimension; where a column has this name, it holds the coordinates.
+    columns : sequence of Column
+    rows : int
+        Rows a chunk, at most.
+    """
+
+    def __init__(self, group: h5py.Group, axis: str, columns: Sequence[Column], rows: int) -> None:
+        shapes = {c.name: tuple(len(scale(group, dim)) for dim in c.dims) for c in columns}
+        self.rows = chunk_rows(shapes.values(), rows)
+        self.names = tuple(shapes)
+        self._filled = 0  # rows in the buffers
+        self._written = 0  # rows in the file
+        self._buffers = {c.name: np.empty((self.rows, *shapes[c.name]), c.dtype) for c in columns}
+        self._datasets = {axis: self._scale(group, axis, columns)}
+        for column in columns:
+            if column.name != axis:
+                self._datasets[column.name] = self._create(group, column, shapes[column.name])
+                describe(self._datasets[column.name], (axis, *column.dims), column.about)
+
+    def __len__(self) -> int:
+        return self._written + self._filled
+
+    def _scale(self, group: h5py.Group, axis: str, columns: Sequence[Column]) -> h5py.Dataset:
+        own = next((column for column in columns if column.name == axis), None)
+        dataset = self._create(group, own or Column(axis, np.dtype("f4")), ())
+        dataset.make_scale(axis if own else NO_VARIABLE.format(0))
+        describe(dataset, (), own.about if own else "")
+        return dataset
+
+    def _create(self, group: h5py.Group, column: Column, shape: tuple[int, ...]) -> h5py.Dataset:
+        dataset = group.create_dataset(
+            column.name,
+            shape=(0, *shape),
+            # HDF5 wants chunks of at least 1 within the limits, also where there is nothing
+            maxshape=(None, *(size or None for size in shape)),
+            chunks=chunk_shape(self.rows, shape),
+            dtype=column.dtype,
+            fillvalue=-1 if np.dtype(column.dtype).kind == "i" else None,
+            **COMPRESSION,
+        )
+        if column.dtype == NAME:
+            dataset.attrs["_Encoding"] = "utf-8"  # how xarray knows bytes that are text
+        return dataset
+
+    def append(self, values: Mapping[str, ArrayLike]) -> None:
+        """Add one row: a value for every column."""
+        at = slice(self._filled, self._filled + 1)
+        for name, buffer in self._buffers.items():
+            value = np.asarray(values[name])
+            if value.shape != buffer.shape[1:]:
+                raise TraceError(f"{name}: must have shape {buffer.shape[1:]}, got {value.shape}")
+            fill(buffer[at], value, name)
+        self._grow(1)
+
+    def extend(self, values: Mapping[str, np.ndarray], count: int) -> None:
+        """Add ``count`` rows: for every column an array that begins with this axis."""
+        done = 0
+        while done < count:
+            step = min(count - done, self._room)
+            at = slice(self._filled, self._filled + step)
+            for name, buffer in self._buffers.items():
+                fill(buffer[at], values[name][done : done + step], name)
+            self._grow(step)
+            done += step
+
+    @property
+    def _room(self) -> int:
+        """Rows to the next boundary between chunks."""
+        return self.rows - len(self) % self.rows
+
+    def _grow(self, count: int) -> None:
+        self._filled += count
+        if len(self) % self.rows == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring all rows to the file. The axis comes last: a row that it has is in every column."""
+        if not self._filled:
+            return
+        stop = self._written + self._filled
+        for name in reversed(self._datasets):
+            dataset = self._datasets[name]
+            dataset.resize(stop, axis=0)
+            if name in self._buffers:
+                dataset[self._written : stop] = self._buffers[name][: self._filled]
+            dataset.flush()
+        self._written, self._filled = stop, 0
+
+
+def fill(buffer: np.ndarray, values: ArrayLike, name: str) -> None:
+    """Copy values into a buffer, without loss of more than digits.
+
+    Raises
+    ------
+    TraceError
+        The dtypes differ in kind, for example complex numbers for a real column.
+    """
+    try:
+        np.copyto(buffer, values, casting="same_kind")
+    except TypeError:
+        got = np.asarray(values).dtype
+        raise TraceError(f"{name}: values must fit dtype {buffer.dtype}, got {got}") from None
+
+
+class Pending:
+    """Rows that are known before their tick has come, in growing arrays.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        One must be "tick".
+    order : tuple of str
+        Columns that order the rows of one tick, the first one first.
+    """
+
+    def __init__(self, columns: Sequence[Column], order: tuple[str, ...]) -> None:
+        self._arrays = {column.name: np.empty(1024, column.dtype) for column in columns}
+        self._order = order
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, count: int, values: Mapping[str, ArrayLike]) -> None:
+        """Add rows: for every column ``count`` values, or one for all."""
+        stop = self._size + count
+        if stop > self._arrays["tick"].size:
+            self._arrays = {name: np.resize(array, 2 * stop) for name, array in self._arrays.items()}
+        for name, array in self._arrays.items():
+            fill(array[self._size : stop], values[name], name)
+        self._size = stop
+
+    def take(self, tick: int) -> tuple[dict[str, np.ndarray], int]:
+        """Remove the rows up to and including a tick; return them, sorted, and how many they are."""
+        ripe = self._arrays["tick"][: self._size] <= tick
+        taken = {name: array[: self._size][ripe] for name, array in self._arrays.items()}
+        self._keep(~ripe)
+        order = np.lexsort([taken[name] for name in reversed(("tick", *self._order))])
+        return {name: array[order] for name, array in taken.items()}, order.size
+
+    def drop(self, tick: int) -> None:
+        """Forget the rows after a tick."""
+        self._keep(self._arrays["tick"][: self._size] <= tick)
+
+    def _keep(self, kept: np.ndarray) -> None:
+        size = int(np.count_nonzero(kept))
+        for array in self._arrays.values():
+            array[:size] = array[: self._size][kept]
+        self._size = size

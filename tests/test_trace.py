@@ -1,0 +1,818 @@
+"""A trace gives back what was recorded, whoever reads it, whenever it is read, however the run ended."""
+
+import errno
+import json
+import math
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hlsim import reading, recording, recovery, superblock, tables, trace
+from hlsim.errors import TraceError
+from hlsim.network import Network
+from hlsim.trace import Recorder
+from tests.traces import (
+    NETWORK,
+    NEURONAL,
+    SAMPLED,
+    SYNAPTIC,
+    check_recorded,
+    network,
+    record,
+    recorder,
+    shape,
+    values,
+)
+
+# ---- round trips
+
+
+@dataclass
+class Run:
+    """A random run: what to record, and how."""
+
+    n: int
+    m: int
+    replicas: int
+    shared: bool
+    dtype: str
+    every: dict[str, int]
+    sampled: tuple[str, ...]
+    chunk: int
+    ticks: int
+    seed: int
+    wrote: dict[str, list[Any]] = field(default_factory=dict)
+
+    def network(self) -> Network:
+        return network(self.n, self.m, 1 if self.shared else self.replicas)
+
+    def rate(self, name: str) -> int:
+        return self.every.get(name, self.every["default"])
+
+    def keep(self, name: str, value: Any) -> None:
+        self.wrote.setdefault(name, []).append(value)
+
+    def write(self, path: Path) -> None:
+        """Record random numbers, and keep what they were."""
+        rng = np.random.default_rng(self.seed)
+        net, p = self.network(), self.replicas
+        with Recorder(
+            path,
+            header={"dtype": self.dtype},
+            network=net,
+            replicas=p,
+            every=self.every,
+            sampled=self.sampled,
+            chunk=self.chunk,
+        ) as rec:
+            for tick in range(self.ticks):
+                row = {name: self.draw(rng, name, shape(name, net, p)) for name in rec.due(tick)}
+                if row:
+                    rec.sample(tick, row)
+                for name, value in row.items():
+                    self.keep(f"sampled/{name}", value)
+                shown, target = (
+                    rng.normal(size=(p, 1)),
+                    rng.normal(size=(p, 1)) if rng.random() < 0.5 else None,
+                )
+                rec.stimulus(tick, shown, target)
+                self.keep("stimulus/input", shown)
+                self.keep("stimulus/target", np.full((p, 1), np.nan) if target is None else target)
+                label, split = rng.integers(-1, 9, p), rng.choice(["train", "prüfen"])
+                rec.row(tick, split, label, -label, row.get("loss", np.zeros(p)))
+                self.keep("rows/label", label)
+                self.keep("rows/split", split)
+
+    def draw(self, rng: np.random.Generator, name: str, size: tuple[int, ...]) -> np.ndarray:
+        value = rng.normal(size=size)
+        if name in NEURONAL and self.dtype.startswith("complex"):
+            return value + 1j * rng.normal(size=size)
+        return value
+
+    def expected(self, name: str) -> np.ndarray:
+        """What was recorded, in the dtype of the file and without an axis for a single replica."""
+        array = np.array(self.wrote[name])
+        of = name.partition("/")[2]
+        if of not in ("split", "label"):
+            dtype = np.dtype(self.dtype)
+            array = array.astype(dtype if of in NEURONAL else np.empty(0, dtype).real.dtype)
+        if of != "split" and (self.replicas == 1 or (of in SYNAPTIC and self.shared)):
+            array = array[:, 0]
+        return array
+
+
+RUNS = st.builds(
+    Run,
+    n=st.integers(2, 5),
+    m=st.integers(0, 6),
+    replicas=st.sampled_from([1, 3]),
+    shared=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64", "complex64", "complex128"]),
+    every=st.fixed_dictionaries({"default": st.integers(1, 3)}, optional={"w": st.integers(1, 4)}),
+    sampled=st.sets(st.sampled_from(SAMPLED)).map(tuple),
+    chunk=st.integers(1, 12),
+    ticks=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+
+
+# xarray takes a third of a second to open a trace
+FEW = settings(max_examples=settings().max_examples // 2)
+
+
+@FEW
+@given(run=RUNS)
+def test_every_reader_gets_what_was_recorded(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("trace") / "t.h5"
+    run.write(path)
+    with h5py.File(path) as plain, trace.open(path) as ours, ours.tree() as tree:
+        for name in run.wrote:
+            expected = run.expected(name)
+            stored = plain[name].asstr()[:] if name == "rows/split" else plain[name][:]
+            assert name == "rows/split" or stored.dtype == expected.dtype
+            for found in (stored, tree[name].to_numpy(), ours[name]):
+                np.testing.assert_array_equal(found, expected)
+        check_dimensions(run, tree)
+
+
+def check_dimensions(run: Run, tree: xr.DataTree) -> None:
+    """Check that xarray finds the dimensions and the coordinates."""
+    net = run.network()
+    many = ("replica",) if run.replicas > 1 else ()
+    # the axis "tick" belongs to the first that is sampled; others of its rate share it
+    rate = next((run.rate(name) for name in SAMPLED if name in run.sampled), 0)
+    for name in run.sampled:
+        axis = "tick" if run.rate(name) == rate else f"tick_{run.rate(name)}"
+        over = ("node",) if name in NEURONAL else ("edge",) if name in SYNAPTIC else ()
+        own = () if name in SYNAPTIC and run.shared else many
+        found = tree[f"sampled/{name}"]
+        assert found.dims == (axis, *own, *over)
+        assert found[axis].to_numpy().tolist() == list(range(0, run.ticks, run.rate(name)))
+        if "node" in over:
+            assert found.node.to_numpy().tolist() == list(net.label)
+        if "edge" in over:
+            assert found.edge.to_numpy().tolist() == list(range(net.m))
+    assert tree["stimulus/input"].dims == ("tick", *many, "input_node")
+    assert tree["stimulus/target"].output_node.to_numpy().tolist() == [net.label[-1]]
+    assert tree["rows/label"].dims == ("row", *many)
+    assert tree["events/tick"].dims == ("event",)
+
+
+def test_xarray_opens_a_trace_unaided(tmp_path: Path) -> None:
+    with recorder(tmp_path / "t.h5", every=1) as rec:
+        record(rec, 0, 5)
+    with xr.open_datatree(tmp_path / "t.h5", engine="h5netcdf") as tree:
+        assert tree["sampled/h"].sel(node="n[2]", tick=3).item() == 3 + 2 / 1024
+        assert tree["rows/split"].to_numpy().tolist() == ["train"] * 5
+
+
+@pytest.mark.parametrize("path", [None, "t.h5"])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_network_is_in_the_trace(path, replicas: int, tmp_path: Path) -> None:
+    net = network(5, 9, replicas)
+    with recorder(path and tmp_path / path, net, replicas=replicas) as rec:
+        pass
+    with rec.trace() as read:
+        assert read.network["node_label"].tolist() == list(net.label)
+        for name in ("group", "model", "activation"):
+            assert read.network[name].tolist() == list(getattr(net, name))
+        for name in (
+            "source",
+            "target",
+            "delay",
+            "feedback_delay",
+            "plastic",
+            "feedback",
+            "beta",
+            "clock",
+            "rank",
+        ):
+            np.testing.assert_array_equal(read.network[name], getattr(net, name))
+        weight, feedback = (
+            (net.weight, net.feedback_weight) if replicas > 1 else (net.weight[0], net.feedback_weight[0])
+        )
+        np.testing.assert_array_equal(read.network["weight0"], weight)
+        np.testing.assert_array_equal(read.network["feedback_weight"], feedback)
+        np.testing.assert_array_equal(read.network["inputs"], net.inputs)
+        np.testing.assert_array_equal(read.network["parameters/tau"], net.parameters["tau"])
+        assert json.loads(str(read.network["graph"])) == json.loads(net.graph)
+
+
+def test_a_trace_in_memory_touches_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rec = recorder(None, events=("message", "update"), every={"default": 1, "w": 3, "omega": 3})
+    with rec:
+        record(rec, 0, 20)
+    with rec.trace() as read:
+        check_recorded(read, 20)
+        np.testing.assert_array_equal(read.tree()["sampled/h"].to_numpy(), read["sampled/h"])
+        assert read.path is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_attributes_tell_where_a_run_comes_from(tmp_path: Path) -> None:
+    header = {"experiment": "[simulation]\nseed = 3\n", "seed": 3, "dt": 0.5, "device": "cpu", "reset": True}
+    summary = {"loss": np.float32(0.5), "accuracy": {"test": 0.25}, "ticks": np.arange(2), "nothing": None}
+    with recorder(tmp_path / "t.h5", header=header | {"none": None, "list": [1, 2]}) as rec:
+        rec.finish("complete", summary)
+    with rec.trace() as read, h5py.File(tmp_path / "t.h5") as plain:
+        for attrs in (read.attrs, plain.attrs, read.tree().attrs):
+            assert {name: attrs[name] for name in header} == header
+            assert (attrs["format"], attrs["format_version"], attrs["status"]) == (
+                "hlsim-trace",
+                1,
+                "complete",
+            )
+            assert attrs["start"] <= attrs["end"]
+            assert attrs["list"] == "[1, 2]"
+            assert "none" not in attrs
+        assert read.summary == {"loss": 0.5, "accuracy": {"test": 0.25}, "ticks": [0, 1], "nothing": None}
+
+
+def test_traffic_is_counted_from_group_to_group() -> None:
+    with recorder(None) as rec:
+        assert rec.group_name == ("a", "b", "in")
+        rec.traffic(np.arange(9).reshape(3, 3), np.eye(3, dtype=int))
+    with rec.trace() as read:
+        found = read.tree()["network"]["traffic_state"].sel(group_name="in", to_group_name="b")
+        assert found.item() == 7
+        np.testing.assert_array_equal(read["network/traffic_costate"], np.eye(3))
+
+
+def test_hdf5_1_10_can_read_a_trace(tmp_path: Path) -> None:
+    """Newer HDF5 writes newer versions of datatypes if it is let; version 3 is the last that 1.10 knows."""
+    with recorder(tmp_path / "t.h5", header={"dtype": "complex64"}):
+        pass
+    with h5py.File(tmp_path / "t.h5") as file:
+        versions = set()
+        # an encoded datatype: two bytes of encoding, then class and version in four bits each
+        file.visititems(
+            lambda _, item: (
+                versions.add(item.id.get_type().encode()[2] >> 4) if hasattr(item, "dtype") else None
+            )
+        )
+        assert max(versions) <= 3
+    assert (tmp_path / "t.h5").read_bytes()[8] == 3  # the superblock
+
+
+def test_h5web_is_told_what_to_plot() -> None:
+    """NXdata as NeXus has it: the signal is there, with one axis a dimension, of its length."""
+    with recorder(None, replicas=2) as rec:
+        rec.sample(0, values(rec, 0, replicas=2))
+    with rec.trace() as read:
+        assert read.h5[read.attrs["default"]].attrs["NX_class"] == "NXdata"
+        groups = [group for group in read.h5.values() if "signal" in group.attrs]
+        assert len(groups) == 5
+        for group in groups:
+            signal, axes = group[group.attrs["signal"]], group.attrs["axes"]
+            assert len(axes) == signal.ndim
+            for axis, size in zip(axes, signal.shape, strict=True):
+                assert axis == "." or group[axis].shape == (size,)
+
+
+# ---- sampling
+
+
+@given(
+    every=st.dictionaries(st.sampled_from(["default", *SAMPLED]), st.integers(1, 12)),
+    sampled=st.sets(st.sampled_from(SAMPLED)),
+    tick=st.integers(0, 500),
+)
+def test_next_is_the_first_tick_at_which_something_is_due(every, sampled, tick: int) -> None:
+    rec = recorder(None, every=every, sampled=sampled)
+    rate = {name: every.get(name, every.get("default", 10)) for name in SAMPLED if name in sampled}
+    assert rec.due(tick) == tuple(name for name in rate if tick % rate[name] == 0)
+    later = [t for t in range(tick + 1, tick + 13) if any(t % r == 0 for r in rate.values())]
+    assert rec.next(tick) == (later[0] if later else recording.NEVER)
+    rec.finish()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampled": ["h", "v"]}, "record: unknown sampled value 'v'; known: a, h, loss, omega, w, z"),
+        ({"every": {"v": 3}}, "record: unknown sampled value 'v'"),
+        ({"every": 0}, "record: every default must be a whole number of ticks >= 1, got 0"),
+        ({"every": {"w": 1.5}}, "record: every w must be a whole number of ticks >= 1, got 1.5"),
+        (
+            {"events": ["messages"]},
+            "record: unknown event 'messages' (did you mean 'message'?); known: message, upd",
+        ),
+    ],
+)
+def test_what_cannot_be_recorded_is_one_line(options, message: str, tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=re.escape(message)):
+        recorder(tmp_path / "t.h5", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sample_that_does_not_fit_is_refused() -> None:
+    with recorder(None, every={"default": 1, "w": 2}) as rec:
+        whole = values(rec, 0)
+        for change, message in (
+            ({"h": None}, "sample at tick 0: h must be there too"),
+            ({"h": whole["h"][0]}, "h: must have replicas as its first axis, 1, got shape (4,)"),
+            ({"h": whole["h"][:, :3]}, "h: must have shape (4,), got (3,)"),
+            ({"h": 1j * whole["h"]}, "h: values must fit dtype float64, got complex128"),
+            ({"w": whole["w"][:, :0]}, "w: must have shape (6,), got (0,)"),
+        ):
+            row = {name: value for name, value in (whole | change).items() if value is not None}
+            with pytest.raises(TraceError, match=re.escape(message)):
+                rec.sample(0, row)
+        with pytest.raises(TraceError, match=r"name 'x{65}': must have at most 64 bytes, got 65"):
+            rec.row(0, "x" * 65, [0], [0], [0])
+
+
+@given(
+    rows=st.integers(1, 100_000),
+    shape=st.lists(st.sampled_from([0, 1, 2, 30, 1000, 70_000, 10**6]), max_size=2).map(tuple),
+)
+def test_chunks_are_as_large_as_agreed(rows: int, shape: tuple[int, ...]) -> None:
+    rows = tables.chunk_rows([shape, ()], rows)
+    sizes = tuple(max(1, size) for size in shape)
+    chunk = tables.chunk_shape(rows, shape)
+    assert all(1 <= part <= size for part, size in zip(chunk[1:], sizes, strict=True))
+    assert math.prod(chunk) <= max(tables.CHUNK_VALUES, rows)
+    # cut across only where a single row does not fit
+    assert chunk[1:] == sizes or rows == 1 or 0 in shape
+
+
+# ---- events
+
+MESSAGES = st.tuples(
+    st.just("message"), st.integers(0, 6), st.integers(0, 1), st.integers(0, 5), st.integers(0, 1)
+)
+UPDATES = st.tuples(st.just("update"), st.integers(0, 3), st.integers(0, 1))
+DROPS = st.tuples(st.just("drop"))
+TICKS = st.lists(st.lists(MESSAGES | UPDATES | DROPS, max_size=4), max_size=20)
+
+
+@given(ticks=TICKS, chunk=st.integers(1, 8), seed=st.integers(0, 9))
+def test_events_are_those_that_arrived_in_order_of_tick(ticks, chunk: int, seed: int) -> None:
+    """Against a list that is filtered at every drop and sorted at the end."""
+    kept: list[tuple[int, ...]] = []
+    with recorder(None, replicas=2, sampled=(), events=("message", "update"), chunk=chunk) as rec:
+        for now, calls in enumerate(ticks):
+            for what, *numbers in calls:
+                if what == "drop":
+                    rec.drop(now)
+                    kept = [event for event in kept if event[0] <= now]
+                elif what == "update":
+                    node, replica = numbers
+                    rec.update(now, [node], [replica])
+                    kept.append((now, 2, -1, node, replica, -1))
+                else:
+                    delay, kind, edge, replica = numbers
+                    rec.message(kind, [now + delay], [edge], [0.5], now, replica)
+                    node = (NETWORK.source if kind else NETWORK.target)[edge]
+                    kept.append((now + delay, kind, edge, node, replica, now))
+            rec.now(now)
+    arrived = sorted(event for event in kept if event[0] < len(ticks))
+    with rec.trace() as read:
+        names = ("tick", "kind", "edge", "node", "replica", "sent")
+        found = list(zip(*(read[f"events/{name}"].tolist() for name in names), strict=True))
+        # two messages of one tick on one edge stand in the order in which they were sent, not sorted by it
+        assert found == sorted(arrived, key=lambda event: event[:5]) or sorted(found) == arrived
+        assert [event[:5] for event in found] == [event[:5] for event in arrived]
+        value = read["events/value"]
+        assert all(np.isnan(v) if event[1] == 2 else v == 0.5 for v, event in zip(value, found, strict=True))
+
+
+def test_events_do_not_depend_on_the_order_in_which_a_tick_is_told() -> None:
+    def told(order: list[int]) -> dict[str, list]:
+        with recorder(None, sampled=(), events=("message",)) as rec:
+            for edge in order:
+                rec.message(0, 3, [edge], [edge / 8], 1)
+            rec.now(3)
+        with rec.trace() as read:
+            return {name: read[f"events/{name}"].tolist() for name in ("tick", "edge", "value")}
+
+    assert told([0, 1, 2, 3]) == told([2, 3, 1, 0])
+
+
+def test_only_events_that_were_asked_for_are_kept() -> None:
+    for events, kinds in (((), []), (("message",), [0]), (("update",), [2])):
+        with recorder(None, sampled=(), events=events) as rec:
+            rec.message(0, 0, [1], [1.0], 0)
+            rec.update(0, [1])
+            rec.now(0)
+        with rec.trace() as read:
+            assert read["events/kind"].tolist() == kinds
+
+
+def test_values_are_copied_when_they_are_told() -> None:
+    """An engine may go on to change the arrays that it passes."""
+    with recorder(None, every=1, sampled=("h",), events=("message",)) as rec:
+        h, value = np.ones((1, NETWORK.n)), np.ones(1)
+        rec.sample(0, {"h": h})
+        rec.message(0, 0, [1], value, 0)
+        h[:], value[:] = 5, 5
+        rec.now(0)
+    with rec.trace() as read:
+        assert read["sampled/h"].max() == 1
+        assert read["events/value"].tolist() == [1]
+
+
+def test_events_in_flight_do_not_pile_up() -> None:
+    """What is kept in memory grows with what is under way, not with the run."""
+    with recorder(None, sampled=(), events=("message",), chunk=100) as rec:
+        for tick in range(2000):
+            rec.message(0, tick + np.arange(10), np.zeros(10, int), np.zeros(10), tick)
+            rec.now(tick)
+            assert len(rec._pending) <= 300
+
+
+# ---- the end of a run
+
+
+def test_a_run_that_fails_loses_nothing(tmp_path: Path) -> None:
+    def run() -> None:
+        every = {"default": 1, "w": 3, "omega": 3}
+        with recorder(tmp_path / "t.h5", every=every, events=("message", "update")) as rec:
+            record(rec, 0, 17)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    with trace.open(tmp_path / "t.h5") as read:
+        assert read.status == "interrupted"
+        check_recorded(read, 17)
+
+
+def test_a_second_finish_changes_nothing(tmp_path: Path) -> None:
+    rec = recorder(tmp_path / "t.h5")
+    with pytest.raises(TraceError, match="is still being written; finish it first"):
+        rec.trace()
+    rec.finish("interrupted", {"n": 1})
+    rec.finish("complete", {"n": 2})
+    with rec.trace() as read:
+        assert (read.status, read.summary) == ("interrupted", {"n": 1})
+
+
+class Clock:
+    """Wall time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_what_is_recorded_reaches_the_file_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill costs at most 5 s or a tenth of the run: no more is missing from the file at any moment."""
+    clock = Clock()
+    monkeypatch.setattr(recording, "time", clock)
+    flushes = 0
+    flush = Recorder.flush
+
+    def counted(rec: Recorder) -> None:
+        nonlocal flushes
+        flushes += 1
+        flush(rec)
+
+    monkeypatch.setattr(Recorder, "flush", counted)
+    with recorder(tmp_path / "t.h5", every=1, sampled=("loss",)) as rec:
+        for tick in range(4000):
+            clock.now = float(tick)
+            rec.sample(tick, values(rec, tick))
+            if tick % 17 == 0:
+                with trace.open(tmp_path / "t.h5") as read:
+                    reached = read["sampled/tick"].max(initial=-1)
+                assert tick - reached <= max(recording.FLUSH_SECONDS, recording.FLUSH_SHARE * tick)
+    assert 10 < flushes < 70
+
+
+# ---- unfinished traces
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path) -> Path:
+    """The file of a run that goes on, with 20 ticks flushed: a copy of it is one without a writer."""
+    every = {"default": 1, "w": 3, "omega": 3}
+    rec = recorder(tmp_path / "t.h5", every=every, events=("message", "update"), chunk=8)
+    with rec:
+        record(rec, 0, 20)
+        rec.flush()
+        record(rec, 20, 23)
+        shutil.copy(tmp_path / "t.h5", tmp_path / "left.h5")
+    return tmp_path / "left.h5"
+
+
+def test_hdf5_refuses_a_file_that_was_left_behind_until_it_is_opened_here(left_behind: Path) -> None:
+    with pytest.raises(OSError, match="already open for write"):
+        h5py.File(left_behind, "r")
+    with trace.open(left_behind) as read:
+        assert read.status == "interrupted"
+        assert read.attrs["end"]
+        check_recorded(read, 20)
+        assert (read["network/traffic_state"] == -1).all()
+    with h5py.File(left_behind, "r") as plain:
+        assert plain.attrs["status"] == "interrupted"
+    with xr.open_datatree(left_behind, engine="h5netcdf") as tree:
+        tree.load()
+
+
+def test_mending_writes_behind_the_data(left_behind: Path) -> None:
+    """The end that the superblock tells is older than the data: to write from there would destroy them."""
+    stored = int.from_bytes(left_behind.read_bytes()[28:36], "little")
+    assert stored < left_behind.stat().st_size
+    before = {}
+    with h5py.File(left_behind, "r", swmr=True) as file:
+        file.visititems(
+            lambda name, item: before.update({name: item[()]}) if hasattr(item, "dtype") else None
+        )
+    recovery.mend(left_behind)
+    with h5py.File(left_behind, "r+") as file:
+        file["more"] = np.arange(10_000)
+        for name, values in before.items():
+            np.testing.assert_array_equal(
+                file[name][: len(values)] if np.ndim(values) else file[name][()], values
+            )
+
+
+@pytest.mark.parametrize(("axis", "extra"), [("sampled/tick", 3), ("events/event", 0), ("rows/row", 0)])
+def test_rows_that_are_not_whole_are_cut(left_behind: Path, axis: str, extra: int) -> None:
+    """As after a kill between two columns: some are longer; of the ticks the last are not written yet."""
+    recovery.mend(left_behind)
+    with h5py.File(left_behind, "r+") as file:
+        rows = len(file[axis])
+        for column in recovery.columns(file[axis])[1:]:
+            column.resize(rows + len(column.name) % 3 + 5, axis=0)
+        file[axis].resize((rows + extra,))
+        file.attrs["status"] = "running"
+    with trace.open(left_behind) as read:
+        check_recorded(read, 20)
+        assert len(read[axis]) == rows
+        assert read.status == "interrupted"
+        assert {len(column) for column in recovery.columns(read.h5[axis])} == {rows}
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_trace_that_may_not_be_changed_is_read_as_it_is(
+    left_behind: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(code, os.strerror(code))
+
+    before = left_behind.read_bytes()
+    monkeypatch.setattr(recovery, "_check_room", refuse)
+    with trace.open(left_behind) as read:
+        assert read.status == "interrupted"
+        check_recorded(read, 20)
+        read.tree().load()
+    assert left_behind.read_bytes() == before
+
+
+def test_two_who_follow_a_trace_see_the_same(tmp_path: Path) -> None:
+    """HDF5 gives wrong values where a dataset is refreshed while it is open twice, so none is refreshed."""
+    with recorder(
+        tmp_path / "t.h5", every={"default": 1, "w": 3, "omega": 3}, events=("message", "update")
+    ) as rec:
+        opened = []
+        for start in (0, 5, 10):
+            record(rec, start, start + 5)
+            rec.flush()
+            opened.append(trace.open(tmp_path / "t.h5"))
+        for read in opened:
+            check_recorded(read, 5)
+            read.close()
+        with trace.open(tmp_path / "t.h5") as read:
+            check_recorded(read, 15)
+
+
+def test_without_locks_nothing_is_mended(left_behind: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "fcntl", None)
+    before = left_behind.read_bytes()
+    with trace.open(left_behind) as read:
+        assert read.status == "running"
+        check_recorded(read, 20)
+    assert left_behind.read_bytes() == before
+
+
+def test_lookup3_gives_the_values_of_its_author_and_of_hdf5(tmp_path: Path) -> None:
+    """The first two are from the driver in Bob Jenkins' lookup3.c."""
+    assert superblock.checksum(b"") == 0xDEADBEEF
+    assert superblock.checksum(b"Four score and seven years ago") == 0x17770551
+    for size in range(30):
+        with h5py.File(tmp_path / "f.h5", "w", libver=("v110", "v110")) as file:
+            file["x"] = np.zeros(size)
+        block = (tmp_path / "f.h5").read_bytes()[: superblock.SIZE]
+        assert superblock.checksum(block[:-4]) == int.from_bytes(block[-4:], "little")
+
+
+# ---- two processes
+
+WRITER = """
+import sys
+from hlsim import recording
+from tests.traces import Path, recorder, record
+
+recording.FLUSH_SECONDS = recording.FLUSH_SHARE = 0
+every = {"default": 1, "w": 3, "omega": 3}
+rec = recorder(Path(sys.argv[1]), every=every, events=("message", "update"), chunk=64)
+for tick in range(int(sys.argv[2])):
+    record(rec, tick, tick + 1)
+    if tick % 20 == 0:
+        print(tick, flush=True)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[Any]:
+    """Start a process that records so many ticks, and then ends without a word."""
+    started = []
+
+    def start(ticks: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WRITER, str(tmp_path / "t.h5"), str(ticks)]
+        root = Path(__file__).parents[1]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def told(process: subprocess.Popen[str]) -> int:
+    """Wait for the next tick that the writer has flushed."""
+    line = process.stdout.readline() if process.stdout else ""
+    assert line, "the writer failed"
+    return int(line)
+
+
+def test_a_trace_can_be_followed_while_it_is_written_and_survives_a_kill(writer, tmp_path: Path) -> None:
+    path = tmp_path / "t.h5"
+    process = writer(10**9)
+    lengths = []
+    for _ in range(10):
+        flushed = told(process)
+        with trace.open(path) as read, h5py.File(path, "r", swmr=True) as plain:
+            assert read.status == "running"
+            check_recorded(read, flushed)
+            lengths.append(len(read["sampled/h"]))
+            assert len(plain["sampled/h"]) >= flushed
+    assert sorted(set(lengths)) == lengths
+    with trace.open(path) as read:
+        for node in read.tree().subtree:
+            node.to_dataset().load()
+    with pytest.raises(TraceError, match=r"t\.h5: cannot write: another run is writing it"):
+        recorder(path)
+    latest = [flushed]
+    reader = threading.Thread(target=lambda: latest.extend(map(int, process.stdout)))
+    reader.start()
+    time.sleep(0.1)
+    process.kill()
+    reader.join()
+    with trace.open(path) as read:
+        assert read.status == "interrupted"
+        check_recorded(read, latest[-1])
+
+
+def test_a_process_that_ends_without_finishing_leaves_a_trace_of_what_it_flushed(
+    writer, tmp_path: Path
+) -> None:
+    process = writer(101)
+    process.communicate()
+    assert process.returncode == 0
+    with trace.open(tmp_path / "t.h5") as read:
+        assert read.status == "interrupted"
+        check_recorded(read, 100)
+
+
+# ---- files
+
+
+def test_a_trace_is_replaced_and_its_readers_keep_the_old_one(tmp_path: Path) -> None:
+    for number in (1, 2):
+        with recorder(tmp_path / "t.h5", header={"number": number}):
+            pass
+        read = trace.open(tmp_path / "t.h5")
+        assert read.attrs["number"] == number
+        if number == 1:
+            old = read
+    with old, read:
+        assert old.attrs["number"] == 1
+        assert old["network/source"].size == NETWORK.m
+
+
+def test_a_trace_left_behind_is_replaced(left_behind: Path) -> None:
+    with recorder(left_behind):
+        pass
+    with trace.open(left_behind) as read:
+        assert read.status == "complete"
+
+
+def test_a_recorder_that_cannot_start_leaves_the_old_trace(tmp_path: Path) -> None:
+    with recorder(tmp_path / "t.h5", header={"number": 1}):
+        pass
+    with pytest.raises(TypeError):
+        recorder(tmp_path / "t.h5", header={"dtype": "float33"})
+    with trace.open(tmp_path / "t.h5") as read:
+        assert read.attrs["number"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["t.h5"]
+
+
+def test_what_is_no_trace_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "experiment.toml").write_text("[network]")
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = 1
+    (tmp_path / "folder.h5").mkdir()
+    for name in ("experiment.toml", "data.h5", "folder.h5"):
+        with pytest.raises(TraceError, match=f"{name}: cannot write: it exists and is no hlsim trace"):
+            recorder(tmp_path / name)
+    assert (tmp_path / "experiment.toml").read_text() == "[network]"
+
+
+def test_a_folder_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"none/t\.h5: cannot write: there is no folder .*none$"):
+        recorder(tmp_path / "none" / "t.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_flushed(tmp_path: Path) -> None:
+    rec = recorder(tmp_path / "t.h5", every={"default": 1, "w": 3, "omega": 3}, events=("message", "update"))
+    record(rec, 0, 20)
+    rec.flush()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "t.h5").stat().st_size, limits[1]))
+    try:
+        record(rec, 20, 25)
+        with pytest.raises(TraceError) as error:
+            rec.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(error.value) == f"{tmp_path / 't.h5'}: cannot write: File too large"
+    rec.finish("interrupted")
+    with trace.open(tmp_path / "t.h5") as read:
+        assert read.status == "interrupted"
+        check_recorded(read, 20)
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.h5"
+    with pytest.raises(TraceError, match=r"t\.h5: cannot read: No such file or directory$"):
+        trace.open(path)
+    with pytest.raises(TraceError, match=r"cannot read: Is a directory$"):
+        trace.open(tmp_path)
+    path.write_text("not HDF5")
+    with pytest.raises(TraceError, match=r"t\.h5: is no hlsim trace$"):
+        trace.open(path)
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = "something else"
+    with pytest.raises(TraceError, match=r"t\.h5: is no hlsim trace$"):
+        trace.open(path)
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"format": "hlsim-trace", "format_version": 2})
+    with pytest.raises(TraceError, match=r"t\.h5: format_version must be 1, got 2$"):
+        trace.open(path)
+
+
+def test_a_file_that_only_its_writer_may_open_is_one_line(
+    left_behind: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAUSE", 0)
+    data = bytearray(left_behind.read_bytes())
+    data[superblock.FLAGS] = 1
+    data[44:48] = superblock.checksum(bytes(data[:44])).to_bytes(4, "little")
+    left_behind.write_bytes(data)
+    with pytest.raises(
+        TraceError, match=r"left\.h5: is marked as open for writing only; .* h5clear -s clears it$"
+    ):
+        trace.open(left_behind)
+
+
+def test_a_dataset_that_is_not_there_is_named_with_the_others() -> None:
+    with recorder(None) as rec:
+        pass
+    with rec.trace() as read:
+        assert "sampled/h" in read
+        assert "sampled/v" not in read
+        assert "sampled" not in read
+        with pytest.raises(
+            TraceError, match=r"trace in memory: unknown dataset 'sampled/hh' .*sampled/h'.*, sampled/z"
+        ):
+            read["sampled/hh"]
+        with pytest.raises(TraceError, match="network/source has no ticks along its first dimension"):
+            read.ticks("network/source")
+        with pytest.raises(TraceError, match="rows/label has no ticks along its first dimension"):
+            read.ticks("rows/label")
