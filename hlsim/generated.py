@@ -53,9 +53,10 @@ class PythonStream(Stream):
         row = self._row(0, first, {})
         self.n_input, self.n_output = row.input.size, 0 if row.target is None else row.target.size
 
-    def length(self, split: str) -> None:
+    def length(self, split: str) -> int | None:
         """Return None: a generator does not tell its length."""
         self.check_split(split)
+        return None
 
     def rows(self, split: str, order: np.ndarray | None = None) -> Iterator[Row]:
         """Yield the rows of a split as the function does; there is no other order.
