@@ -1,16 +1,15 @@
 """Streams that a function of the user yields."""
 
-import importlib.util
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hlsim.errors import StimulusError, unknown
+from hlsim import usercode
+from hlsim.errors import StimulusError
 from hlsim.streams import Row, Stream
 
 KEYS = ("input", "target", "label")
@@ -42,7 +41,7 @@ class PythonStream(Stream):
         **parameters: Any,
     ) -> None:
         self._where = f"{path}: {function}"
-        self._function = _function(Path(path), function)
+        self._function = usercode.function(Path(path), function, StimulusError)
         self._parameters = parameters
         self.splits = tuple(splits)
         self._takes_split = "split" in inspect.signature(self._function).parameters
@@ -119,23 +118,3 @@ class PythonStream(Stream):
             value = array[~np.isfinite(array)][0]
             raise StimulusError(f"{self._where}: row {i}: {name} must be finite, got {value}")
         return array
-
-
-def _function(path: Path, name: str) -> Callable[..., Any]:
-    module = _module(path)
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        raise StimulusError(f"{path}: " + unknown("function", name, known))
-    return function
-
-
-def _module(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise StimulusError(f"{path}: cannot read: no such file")
-    spec = importlib.util.spec_from_file_location(f"hlsim_stimulus_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise StimulusError(f"{path}: must be a Python file, got the suffix {path.suffix!r}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -2,17 +2,15 @@
 
 import inspect
 import json
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import networkx as nx
 import numpy as np
 
+from hlsim import usercode
 from hlsim.errors import TopologyError, unknown
 
 FORMATS = (".py", ".json", ".graphml")
@@ -143,27 +141,14 @@ def _from_text(value: Any) -> Any:
 
 
 def _built(path: Path, parameters: dict[str, Any]) -> nx.DiGraph:
-    module = _module(path)
-    build = getattr(module, "build", None)
+    build = getattr(usercode.module(path, TopologyError), "build", None)
     if not inspect.isfunction(build):
         raise TopologyError(f"{path}: needs a function build(**parameters) that returns a networkx graph")
     _check_parameters(path, build, parameters)
-    graph = _guarded(path, "build", lambda: build(**parameters))
+    graph = usercode.guarded(path, "build", lambda: build(**parameters), TopologyError)
     if not isinstance(graph, nx.Graph):
         raise TopologyError(f"{path}: build must return a networkx graph, got {type(graph).__name__}")
     return graph
-
-
-def _module(path: Path) -> ModuleType:
-    """Run a file as a module, without leaving compiled files beside it."""
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    # Some classes, dataclasses among them, look their module up by name.
-    module.__name__ = f"topology {path.resolve()}"
-    sys.modules[module.__name__] = module
-    code = _guarded(path, "import", lambda: compile(path.read_bytes(), str(path), "exec"))
-    _guarded(path, "import", lambda: exec(code, module.__dict__))
-    return module
 
 
 def _check_parameters(path: Path, build: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
@@ -175,15 +160,3 @@ def _check_parameters(path: Path, build: Callable[..., Any], parameters: Mapping
     for p in known:
         if p.name in names and p.default is p.empty and p.name not in parameters:
             raise TopologyError(f"{path}: build: parameter {p.name!r} has no default and must be given")
-
-
-def _guarded(path: Path, function: str, run: Callable[[], Any]) -> Any:
-    """Run the user's code; whatever it raises becomes one line that names file, function and line."""
-    try:
-        return run()
-    except Exception as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        line = lines[-1] if lines else getattr(error, "lineno", None)
-        place = f"{function}, line {line}" if line else function
-        what = error if isinstance(error, TopologyError) else f"{type(error).__name__}: {error}"
-        raise TopologyError(f"{path}: {place}: {' '.join(str(what).split())}") from error

@@ -2,8 +2,8 @@ r"""Learning rules: what a neuron's costate and its synapses do, from values tha
 
 A rule is frozen and holds no state. It declares the synapse fields it needs; the engines own them. Its
 formulas take numbers or tensors (see ``hlsim.ops``), so that both engines use the same ones: ``z``, ``g``,
-``q`` ``(replica, node)``; ``w`` and the synapse fields ``(1 or replica, edge)`` or the matrix of a projection;
-``qs`` the product of q and the state s that last arrived on the edge, averaged over a minibatch.
+``q`` ``(replica, node)``; ``w`` and the synapse fields ``(1 or replica, edge)`` or the matrix of a
+projection; ``qs`` the product of q and the state s that last arrived on the edge, averaged over a minibatch.
 
 Letters, units: ``duration`` in model time; ``beta`` weight rate, ``eta`` dissipation (both per unit of model
 time); ``phi`` loss scale.

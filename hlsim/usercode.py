@@ -1,34 +1,59 @@
-"""Functions in Python files that the user wrote."""
+"""Python files that the user wrote: run as modules, with whatever they raise told in one line."""
 
 import inspect
-import runpy
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from hlsim.errors import ExperimentError, unknown
+from hlsim.errors import HlsimError, unknown
 
 
-def function(path: Path, name: str) -> Callable[..., Any]:
-    """Run a Python file and return one of its functions.
+def module(path: Path, error: type[HlsimError]) -> ModuleType:
+    """Run a file as a module, without leaving compiled files beside it.
 
     Raises
     ------
-    ExperimentError
-        The file cannot be run, or has no function of this name. Names the line where it failed.
+    error
+        There is no such file, or it fails; names the line.
     """
     if not path.is_file():
-        raise ExperimentError(f"{path}: no such file")
-    try:
-        names = runpy.run_path(str(path))
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        line = lines[-1] if lines else getattr(error, "lineno", None)
-        place = f"{path}: line {line}" if line else str(path)
-        raise ExperimentError(f"{place}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise error(f"{path}: no such file")
+    made = ModuleType(path.stem)
+    made.__file__ = str(path)
+    # Some classes, dataclasses among them, look their module up by name.
+    made.__name__ = f"user code {path.resolve()}"
+    sys.modules[made.__name__] = made
+    code = guarded(path, "import", lambda: compile(path.read_bytes(), str(path), "exec"), error)
+    guarded(path, "import", lambda: exec(code, made.__dict__), error)
+    return made
+
+
+def function(path: Path, name: str, error: type[HlsimError]) -> Callable[..., Any]:
+    """Run a file and return one of its functions.
+
+    Raises
+    ------
+    error
+        The file cannot be run, or has no function of this name: lists those it has.
+    """
+    names = vars(module(path, error))
     functions = [key for key, value in names.items() if inspect.isfunction(value)]
     if name not in functions:
-        raise ExperimentError(f"{path}: {unknown('function', name, functions)}")
-    return names[name]
+        raise error(f"{path}: {unknown('function', name, functions)}")
+    found: Callable[..., Any] = names[name]
+    return found
+
+
+def guarded(path: Path, name: str, run: Callable[[], Any], error: type[HlsimError]) -> Any:
+    """Run the user's code; whatever it raises becomes one line that names file, function and line."""
+    try:
+        return run()
+    except Exception as raised:
+        lines = [f.lineno for f in traceback.extract_tb(raised.__traceback__) if f.filename == str(path)]
+        line = lines[-1] if lines else getattr(raised, "lineno", None)
+        place = f"{name}, line {line}" if line else name
+        what = raised if isinstance(raised, error) else f"{type(raised).__name__}: {raised}"
+        raise error(f"{path}: {place}: {' '.join(str(what).split())}") from raised

@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
 
 # A module imports only from rows above it, or from what stands before it in its own row.
 ARCHITECTURE = (
-    ("errors",),
+    ("errors", "usercode"),
     ("ops",),
     ("neurons", "losses", "rules"),
     ("draws", "attributes", "checking", "expansion", "graphfiles", "topology", "network"),
@@ -32,7 +32,7 @@ ARCHITECTURE = (
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
     ("building", "watch", "simulation"),
     ("baseline", "analysis", "report"),
-    ("usercode", "settings", "parsing", "overrides", "experiment", "estimate", "sweep", "terminal", "cli"),
+    ("settings", "parsing", "overrides", "experiment", "estimate", "sweep", "terminal", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]

@@ -356,10 +356,8 @@ def test_a_row_that_does_not_fit_is_named(tmp_path: Path, body: str, message: st
 
 def test_a_function_that_cannot_be_called_is_one_line(tmp_path: Path) -> None:
     path = write(tmp_path / "s.py", COUNTER)
-    with pytest.raises(StimulusError, match=r"no\.py: cannot read: no such file"):
+    with pytest.raises(StimulusError, match=r"no\.py: no such file"):
         PythonStream(tmp_path / "no.py")
-    with pytest.raises(StimulusError, match=r"s\.txt: must be a Python file, got the suffix '\.txt'"):
-        PythonStream(write(tmp_path / "s.txt", COUNTER))
     with pytest.raises(StimulusError, match=r"s\.py: unknown function 'strem' \(did you mean 'stream'\?\)"):
         PythonStream(path, "strem")
     with pytest.raises(StimulusError, match=r"s\.py: stream: got an unexpected keyword argument 'stop'"):
