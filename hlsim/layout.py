@@ -191,6 +191,13 @@ def event_columns(dtype: np.dtype, replicas: int) -> list[Column]:
     return columns + [Column("replica", np.int32, "index of the replica")] * (replicas > 1)
 
 
+def event_key(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return what orders the events of one tick: kind, then edge (of an update: node), then replica."""
+    element = np.where(rows["edge"] < 0, rows["node"], rows["edge"]).astype(np.int64)
+    key = (rows["kind"].astype(np.int64) << 31) + element
+    return (key << 28) + rows["replica"] if "replica" in rows else key
+
+
 def event_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
     """Write /events, empty: what reached a neuron and when it was updated, ordered by tick."""
     group = file.create_group("events")

@@ -111,7 +111,7 @@ class Recorder:
         layout.write_dimensions(file, self._network, replicas)
         layout.write_network(file, self._network)
         columns = layout.event_columns(dtype, replicas)
-        self._pending = Pending(columns, ("kind", "edge", "node", *layout.replica_dims(replicas)))
+        self._pending = Pending(columns, layout.event_key)
         self._settle_at = chunk
         self._samples = layout.sampled_tables(file, self.every, dtype, self._replicas, chunk)
         self._arrived = layout.event_table(file, columns, chunk)
@@ -284,7 +284,10 @@ class Recorder:
                 self._file.attrs.modify(name, text)
             self._file.flush()
             if self.path is None:
-                self._image = self._file.id.get_file_image()
+                image = self._file.id.get_file_image()
+                # HDF5 1.14 takes the mark out of an image and leaves the checksum as it was
+                start, rest = image[: superblock.SIZE], image[superblock.SIZE :]
+                self._image = superblock.cleared(start, len(image)) + rest
 
     def trace(self) -> Trace:
         """Return the trace that was written, open for reading; only after ``finish``."""

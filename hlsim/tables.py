@@ -8,7 +8,7 @@ Rows are buffered, and go to the file a whole chunk at a time: a compressed chun
 to be written again later, and in SWMR mode the room of the first writing is lost.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,13 +221,15 @@ class Pending:
     ----------
     columns : sequence of Column
         One must be "tick".
-    order : tuple of str
-        Columns that order the rows of one tick, the first one first.
+    key : callable
+        Returns a number for every row (k,), by which the rows of one tick are ordered.
     """
 
-    def __init__(self, columns: Sequence[Column], order: tuple[str, ...]) -> None:
+    def __init__(
+        self, columns: Sequence[Column], key: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    ) -> None:
         self._arrays = {column.name: np.empty(1024, column.dtype) for column in columns}
-        self._order = order
+        self._key = key
         self._size = 0
 
     def __len__(self) -> int:
@@ -247,7 +249,7 @@ class Pending:
         ripe = self._arrays["tick"][: self._size] <= tick
         taken = {name: array[: self._size][ripe] for name, array in self._arrays.items()}
         self._keep(~ripe)
-        order = np.lexsort([taken[name] for name in reversed(("tick", *self._order))])
+        order = np.lexsort((self._key(taken), taken["tick"]))
         return {name: array[order] for name, array in taken.items()}, order.size
 
     def drop(self, tick: int) -> None:
