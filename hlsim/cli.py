@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import xarray as xr
 
 from hlsim import analysis, experiment, terminal, topology
+from hlsim import grid as grids
+from hlsim import sweep as sweeps
 from hlsim import trace as traces
 from hlsim.errors import ExperimentError, HlsimError
 from hlsim.estimate import estimate
@@ -156,6 +159,62 @@ def _show_end(wanted: Experiment, trace: Trace, file: Path) -> None:
             wanted.name,
             [*terminal.run_rows(trace.summary), ("trace", f"{file}, {size(file.stat().st_size)}")],
         )
+
+
+@app.command()
+def sweep(
+    path: ExperimentPath,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid", metavar="KEY=V1,V2", help="Values of a key, e.g. stimulus.hold=1,4; may be repeated."
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every combination.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Where the traces go; NAME-sweep, in traces/ if there is one.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run an experiment over every combination of values and seeds; go on where an earlier call stopped."""
+    name = experiment.load(path, overrides or []).name
+    folder = output or _default_trace(f"{name}-sweep").with_suffix("")
+    axes = dict(grids.axis(text) for text in grid or [])
+    try:
+        with terminal.progress(sys.stderr) as progress:
+            found = sweeps.sweep(
+                path,
+                axes,
+                seeds=seeds,
+                folder=folder,
+                overrides=overrides or [],
+                on_run=_tell,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        sys.stderr.write(f"hlsim: interrupted; what was complete is in {folder}\n")
+        raise typer.Exit(INTERRUPTED) from None
+    _show_sweep(f"{name}, traces in {folder}", found)
+
+
+def _tell(number: int, of: int, outcome: sweeps.Outcome) -> None:
+    sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {sweeps.line(outcome)}\n")
+    sys.stderr.flush()
+
+
+def _show_sweep(title: str, found: xr.Dataset) -> None:
+    several = found.sizes["seed"] > 1
+    spread = f"; mean ± standard deviation over {found.sizes['seed']} seeds" if several else ""
+    show_table(f"{title}{spread}", *sweeps.table(found))
+    if failed := [error for error in found.error.values.flat if error]:
+        sys.stderr.write(f"hlsim: {len(failed)} of {found.error.size} runs failed\n")
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from hlsim.network import Network, flatten
 from hlsim.overrides import override
 from hlsim.parsing import parse
 from hlsim.rules import RULES, Rule
-from hlsim.settings import Settings, StageTable, build_phi
+from hlsim.settings import Settings, StageTable, SweepTable, build_phi
 from hlsim.simulation import Simulation
 from hlsim.stimulus import SOURCES, Stage, Stream
 from hlsim.trace import Trace
@@ -51,6 +51,8 @@ class Experiment:
         data = self.settings.model_dump(exclude_none=True)
         if self.settings.stimulus.source is None:
             del data["stimulus"]
+        if self.settings.sweep == SweepTable():
+            del data["sweep"]
         stages = data.pop("stage")
         return tomli_w.dumps(data) + "".join(map(_stage_toml, stages))
 
@@ -124,7 +126,9 @@ class Experiment:
         """Return the loss."""
         table = self.settings.loss
         if table.path is not None:
-            return Custom(usercode.function(self._file(table.path), table.function or "loss"))
+            return Custom(
+                usercode.function(self._file(table.path), table.function or "loss", ExperimentError)
+            )
         return LOSSES.get(table.kind)
 
     def stages(self) -> list[Stage] | None:

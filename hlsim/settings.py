@@ -242,6 +242,30 @@ class RecordTable(Table):
     events: Annotated[list[Annotated[str, _one_of("name", EVENTS)]], AfterValidator(_distinct)] = []
 
 
+def _grid(grid: dict[str, Any]) -> dict[str, Any]:
+    for key, values in grid.items():
+        check_axis(key, values)
+    return grid
+
+
+def check_axis(key: str, values: object) -> None:
+    """Refuse a key that no sweep may have, and values that are no list of different ones: ValueError."""
+    if "." not in key or key.startswith("sweep.") or isinstance(values, Mapping):
+        raise ValueError(f'must have quoted keys as --set has them, "stimulus.hold" = [1, 2], got {key!r}')
+    if key == "simulation.seed":
+        raise ValueError("cannot hold simulation.seed: seeds = n runs n seeds of every combination")
+    if not (isinstance(values, list) and values):
+        raise ValueError(f"{key}: must be a list of one or more values, got {values!r}")
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"{key}: values must differ, got {value!r} twice")
+
+
+class SweepTable(Table):
+    grid: Annotated[dict[str, Any], AfterValidator(_grid)] = {}
+    seeds: Positive = 1
+
+
 def _names_differ(stages: list[StageTable]) -> list[StageTable]:
     names = [stage.name for stage in stages]
     if len(set(names)) < len(names):
@@ -259,3 +283,4 @@ class Settings(Table):
     stage: Annotated[list[StageTable], AfterValidator(_names_differ)] = []
     loss: LossTable = LossTable()
     record: RecordTable = RecordTable()
+    sweep: SweepTable = SweepTable()

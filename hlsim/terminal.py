@@ -222,7 +222,7 @@ class _Bar:
     def __call__(self, standing: Standing) -> None:
         if self._task is None:
             self._task = self._bar.add_task("", total=standing.until, speed="")
-        self._bar.update(self._task, completed=standing.tick, speed=_speed(standing))
+        self._bar.update(self._task, total=standing.until, completed=standing.tick, speed=_speed(standing))
 
 
 class _Lines:

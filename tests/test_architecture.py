@@ -32,7 +32,7 @@ ARCHITECTURE = (
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
     ("building", "watch", "simulation"),
     ("baseline", "analysis", "report"),
-    ("settings", "parsing", "overrides", "experiment", "estimate", "sweep", "terminal", "cli"),
+    ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep", "terminal", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
