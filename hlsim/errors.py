@@ -40,9 +40,14 @@ class NumericalError(HlsimError, ArithmeticError):
     """
 
     def __init__(self, tick: int, node: str, what: str, value: object) -> None:
-        super().__init__(f"tick {tick}: node {node!r}: {what} must stay finite, got {value}")
+        # SimPy makes an exception of a process anew from its arguments, and so does pickle.
+        super().__init__(tick, node, what, value)
         self.tick = tick
         self.node = node
+
+    def __str__(self) -> str:
+        tick, node, what, value = self.args
+        return f"tick {tick}: node {node!r}: {what} must stay finite, got {value}"
 
 
 def unknown(what: str, name: object, known: Iterable[object]) -> str:
