@@ -65,7 +65,8 @@ def make(network: Network, rule: Rule, replicas: int, dtype: torch.dtype, device
     stored = np.concatenate([g if len(g) else np.empty(0, np.int64) for g in order])
     push_edges = order[-1][np.argsort(network.target[order[-1]], kind="stable")]
     stored[len(stored) - len(push_edges) :] = push_edges
-    weight = torch.as_tensor(network.weight[:, stored], dtype=dtype, device=device)
+    # Contiguous, whatever the order numpy keeps: the engine looks at synapses by flat index.
+    weight = torch.as_tensor(network.weight[:, stored], dtype=dtype, device=device).contiguous()
     pulls, start = [], 0
     for signature, sources, targets, edges in groups:
         if sources is None:

@@ -1,0 +1,114 @@
+"""Replicas side by side are what separate runs are: private synapses in an ensemble, shared ones in a batch."""
+
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import hlsim
+from hlsim.rules import Hamiltonian
+from hlsim.stimulus import Arrays, Stage
+
+ROWS, HOLD = 12, 4
+
+
+def numbers(n_input: int, n_output: int, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(7)
+    return generator.normal(size=(rows, n_input)), generator.normal(size=(rows, n_output))
+
+
+def layers() -> nx.DiGraph:
+    return hlsim.topology.layered([8, 6, 5], draw=False, bias=0.1, output_activation="identity")
+
+
+def loops() -> nx.DiGraph:
+    """A sparse recurrent network whose delays are numbers: an ensemble shares what is drawn of its structure."""
+    graph = hlsim.topology.random(10, 3, seed=3, draw=False, delay=2, inputs=2, outputs=2)
+    for k, (_, _, edge) in enumerate(graph.edges(data=True)):
+        edge["delay"], edge["feedback_delay"] = k % 4, (k + 1) % 3
+    return graph
+
+
+def simulate(graph: nx.DiGraph, **options: Any) -> hlsim.Simulation:
+    nodes = hlsim.network.flatten(graph)
+    given: dict[str, Any] = {
+        "rule": Hamiltonian(beta=0.02, eta=0.4),
+        "stimulus": Arrays(*numbers(len(nodes.inputs), len(nodes.outputs))),
+        "stages": [Stage(shuffle=True)],
+        "hold": HOLD,
+        "dtype": "float64",
+        "node_defaults": {"update": "clock"},
+    }
+    return hlsim.Simulation(graph, **{**given, **options})
+
+
+@pytest.mark.parametrize("graph", [layers(), loops()], ids=["dense", "sparse"])
+@pytest.mark.parametrize("defaults", [{"update": "clock"}, {"send_threshold": 0.01, "refresh": 5}])
+@pytest.mark.parametrize("engine", ["batched", "reference"])
+def test_each_member_of_an_ensemble_is_the_run_with_its_seed(
+    graph: nx.DiGraph, defaults: dict[str, Any], engine: str
+) -> None:
+    """Own weights and order of rows; matrix products of another shape may round otherwise."""
+    together = simulate(graph, ensemble=3, seed=5, engine=engine, node_defaults=defaults)
+    trace = together.run(every=1)
+    for member in range(3):
+        alone = simulate(graph, seed=5 + member, engine=engine, node_defaults=defaults)
+        own = alone.run(every=1)
+        for name in ("h", "z", "a", "w", "omega", "loss"):
+            mine = trace[f"sampled/{name}"][:, member]
+            np.testing.assert_allclose(
+                mine, own[f"sampled/{name}"].reshape(mine.shape), rtol=1e-11, atol=1e-12
+            )
+        for name in ("state", "costate", "updates"):
+            if defaults.get("send_threshold"):
+                np.testing.assert_array_equal(together.counts()[name][member], alone.counts()[name][0])
+
+
+def test_members_of_an_ensemble_differ() -> None:
+    network = simulate(layers(), ensemble=3).network
+    drawn = network.source >= 0
+    assert network.weight.shape[0] == 3
+    assert (network.weight[0, drawn] != network.weight[1, drawn]).all()
+
+
+@pytest.mark.parametrize("graph", [layers(), loops()], ids=["dense", "sparse"])
+def test_a_batch_moves_synapses_by_the_mean_of_the_gradients(graph: nx.DiGraph) -> None:
+    """With the weights held (beta = 0) omega is linear in the gradient: the mean of separate runs."""
+    rule = Hamiltonian(beta=0.0, eta=0.4)
+    network = hlsim.network.flatten(graph)
+    rows, targets = numbers(len(network.inputs), len(network.outputs), 8)
+    given = {"rule": rule, "stages": [Stage()]}
+    batch = simulate(graph, stimulus=Arrays(rows, targets), batch=4, **given)
+    trace = batch.run(every=1, sampled=["h", "omega"])
+    alone = []
+    for k in range(4):
+        part = Arrays(rows[k::4], targets[k::4])
+        alone.append(simulate(graph, stimulus=part, **given).run(every=1, sampled=["h", "omega"]))
+    for k, own in enumerate(alone):
+        np.testing.assert_allclose(trace["sampled/h"][:, k], own["sampled/h"], rtol=1e-12, atol=1e-13)
+    mean = np.mean([own["sampled/omega"] for own in alone], 0)
+    assert np.abs(mean).max() > 0.1
+    np.testing.assert_allclose(trace["sampled/omega"], mean, rtol=1e-12, atol=1e-13)
+
+
+def test_a_batch_of_the_same_rows_is_one_run() -> None:
+    rows, targets = numbers(8, 5)
+    fourfold = Arrays(np.repeat(rows, 4, 0), np.repeat(targets, 4, 0))
+    alone = simulate(layers(), stages=[Stage()])
+    batch = simulate(layers(), stimulus=fourfold, stages=[Stage()], batch=4)
+    alone.run()
+    batch.run()
+    np.testing.assert_allclose(batch.read("w"), alone.read("w"), rtol=1e-12, atol=1e-13)
+
+
+def test_rows_that_fill_no_batch_are_left_out_where_it_learns_and_filled_where_not() -> None:
+    labels = np.arange(ROWS) % 5
+    labelled = Arrays(*numbers(8, 5), labels)
+    stages = [Stage("learn"), Stage("look", learn=False)]
+    sim = simulate(layers(), stimulus=labelled, stages=stages, batch=5)
+    trace = sim.run()
+    split, label = trace["rows/split"].astype(str), trace["rows/label"]
+    np.testing.assert_array_equal(label[split == "learn"].ravel(), labels[:10])
+    np.testing.assert_array_equal(label[split == "look"].ravel(), [*labels, -1, -1, -1])
+    assert sim.tick == (2 + 3) * HOLD
