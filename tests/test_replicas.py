@@ -1,4 +1,4 @@
-"""Replicas side by side are what separate runs are: private synapses in an ensemble, shared ones in a batch."""
+"""Replicas side by side are what separate runs are: private synapses in an ensemble, one set in a batch."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def layers() -> nx.DiGraph:
 
 
 def loops() -> nx.DiGraph:
-    """A sparse recurrent network whose delays are numbers: an ensemble shares what is drawn of its structure."""
+    """A sparse recurrent network whose delays are numbers: what is drawn of its structure is shared."""
     graph = hlsim.topology.random(10, 3, seed=3, draw=False, delay=2, inputs=2, outputs=2)
     for k, (_, _, edge) in enumerate(graph.edges(data=True)):
         edge["delay"], edge["feedback_delay"] = k % 4, (k + 1) % 3
