@@ -158,7 +158,7 @@ def _graph(
 def _sending(draw: DrawFn, clocked: bool) -> dict[str, Any]:
     values = (0.0, 0.003) if clocked else (None, 0.0, 0.01)
     thresholds = {name: draw(st.sampled_from(values)) for name in ("send_threshold", "costate_threshold")}
-    return _given(**thresholds, send_interval=draw(st.sampled_from((None, 1, 2, 3))))
+    return _given(**thresholds, send_interval=draw(st.sampled_from((None, None, 1, 2, 3))))
 
 
 @st.composite
