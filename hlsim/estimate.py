@@ -8,6 +8,7 @@ from hlsim.errors import ExperimentError
 from hlsim.experiment import Experiment
 from hlsim.layout import SAMPLED, SYNAPTIC, rates
 from hlsim.network import BIAS, NONE, Network, memory_bytes
+from hlsim.protocol import presented
 from hlsim.stimulus import Stage
 
 EVENT_BYTES = 25  # /events without the value: tick, kind, node, edge, sent
@@ -52,7 +53,7 @@ def estimate(experiment: Experiment) -> Estimate:
     table, network = experiment.settings.simulation, experiment.network
     replicas, hold = table.batch * table.ensemble, experiment.settings.stimulus.hold
     ticks = run_ticks(experiment)
-    rows = 0 if experiment.stream is None else min(stage_rows(experiment) or ticks, -(-ticks // hold))
+    rows = run_rows(experiment, ticks)
     item = np.dtype(table.dtype).itemsize
     messages = most_messages(network, ticks, hold) * replicas
     updates = network.n * ticks * replicas
@@ -78,28 +79,40 @@ def run_ticks(experiment: Experiment) -> int:
     ExperimentError
         Neither ``until`` nor the stages say so.
     """
-    until, rows = experiment.settings.simulation.until, stage_rows(experiment)
+    until, lengths = experiment.settings.simulation.until, stage_lengths(experiment)
     if until is not None:
         return until
-    if rows is None:
+    if lengths is None:
         raise ExperimentError(
             f"{experiment.path.name}: [simulation] until is needed where no stage says how long a run is"
         )
-    return rows * experiment.settings.stimulus.hold
+    return sum(ticks for _, ticks in lengths)
 
 
-def stage_rows(experiment: Experiment) -> int | None:
-    """Return how many rows the stages show one replica; None: there is no end, or no stimulus."""
+def run_rows(experiment: Experiment, ticks: int) -> int:
+    """Return how many rows one replica is shown in so many ticks."""
+    if experiment.stream is None:
+        return 0
+    hold = experiment.settings.stimulus.hold
+    lengths = stage_lengths(experiment)
+    if lengths is None:
+        return -(-ticks // hold)
+    shown, left = 0, ticks
+    for rows, length in lengths:
+        shown += min(rows, -(-left * rows // length)) if left > 0 and length else 0
+        left -= length
+    return shown
+
+
+def stage_lengths(experiment: Experiment) -> list[tuple[int, int]] | None:
+    """Return (rows shown to one replica, ticks) of every stage; None: there is no end, or no stimulus."""
     if experiment.stream is None:
         return None
-    batch, total = experiment.settings.simulation.batch, 0
-    for stage in experiment.stages() or [Stage()]:
-        rows = stage.length(experiment.stream)
-        if rows is None:
-            return None
-        # rows that do not fill a batch are not learned from, but they are tested
-        total += rows // batch if stage.learn else -(-rows // batch)
-    return total
+    stages, hold = experiment.stages() or [Stage()], experiment.settings.stimulus.hold
+    rows = presented(experiment.stream, stages, experiment.settings.simulation.batch)
+    if rows is None:
+        return None
+    return [(count, count * (stage.hold or hold)) for stage, count in zip(stages, rows, strict=True)]
 
 
 def most_messages(network: Network, ticks: int, hold: int) -> int:

@@ -43,7 +43,7 @@ class Protocol:
     stream, stages : Stream, sequence of Stage
         What is shown, and in which order.
     hold : int
-        Ticks a row is held.
+        Ticks a row is held, in stages without a hold of their own.
     reset : bool
         Whether every row begins with a reset of the state.
     phi : float, Gate or Schedule
@@ -76,14 +76,12 @@ class Protocol:
 
     def ticks(self) -> int | None:
         """Return how many ticks the stages last, None: for ever."""
-        total = 0
-        for stage in self._stages:
-            rows = stage.length(self._stream)
-            if rows is None:
-                return None
-            whole, rest = divmod(rows, self._batch)
-            total += (whole + (rest > 0 and not stage.learn)) * self._hold
-        return total
+        lengths = presented(self._stream, self._stages, self._batch)
+        if lengths is None:
+            return None
+        return sum(
+            rows * (stage.hold or self._hold) for stage, rows in zip(self._stages, lengths, strict=True)
+        )
 
     def run(self, env: simpy.Environment) -> Generator[simpy.Event, object, None]:
         """Be the process."""
@@ -105,19 +103,20 @@ class Protocol:
         start = int(env.now)
         self._controls.input(shown.input)
         self._controls.target(shown.target)
-        last = start + self._hold - 1
+        hold = shown.stage.hold or self._hold
+        last = start + hold - 1
         call_at(env, last, READ, lambda: self._on_row(last, shown))
         elapsed = 0
         if not isinstance(phi, Schedule):
             changes = phi.changes() if isinstance(phi, Gate) else [(0, phi)]
             for after, value in changes:
-                if after >= self._hold:
+                if after >= hold:
                     break
                 if after > elapsed:
                     yield env.timeout(after - elapsed)
                     elapsed = after
                 self._controls.phi(value)
-        yield env.timeout(self._hold - elapsed)
+        yield env.timeout(hold - elapsed)
 
     def _presentations(self, stage: Stage) -> Iterator[Presentation]:
         if len(self._seeds) > 1:
@@ -133,6 +132,18 @@ class Protocol:
                     return
                 rows += (rows[-1],) * (self._batch - count)
             yield _stacked(stage, rows, count)
+
+
+def presented(stream: Stream, stages: Sequence[Stage], batch: int) -> list[int] | None:
+    """Return how many rows each stage shows one replica; None: one of them has no end."""
+    counts = []
+    for stage in stages:
+        rows = stage.length(stream)
+        if rows is None:
+            return None
+        # Rows that do not fill a batch are not learned from, but they are tested.
+        counts.append(rows // batch if stage.learn else -(-rows // batch))
+    return counts
 
 
 def follow(

@@ -203,6 +203,7 @@ class StageTable(Table):
     learn: bool = True
     rows: Positive | None = None
     phi: Phi | None = None
+    hold: Positive | None = None
 
 
 class LossTable(Table):

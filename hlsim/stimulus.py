@@ -47,6 +47,8 @@ class Stage:
         The stage ends after so many rows in all.
     phi : float, Gate or Schedule, optional
         Loss scale; None: the rule's.
+    hold : int, optional
+        Ticks a row is held; None: the simulation's.
     """
 
     name: str = "train"
@@ -56,9 +58,13 @@ class Stage:
     learn: bool = True
     rows: int | None = None
     phi: Phi | None = None
+    hold: int | None = None
 
     def __post_init__(self) -> None:
-        for what, value in (("passes", self.passes), ("rows", 1 if self.rows is None else self.rows)):
+        given = {"passes": self.passes, "rows": self.rows, "hold": self.hold}
+        for what, value in given.items():
+            if value is None and what != "passes":
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise StimulusError(f"stage {self.name!r}: {what} must be a whole number >= 1, got {value!r}")
 

@@ -320,7 +320,7 @@ def test_the_toml_says_every_key(folder: Path) -> None:
             model: Any = field.annotation
             optional = {key for key, field in model.model_fields.items() if field.default is None}
             assert written[name].keys() >= model.model_fields.keys() - optional
-    assert written["stage"][0].keys() == StageTable.model_fields.keys() - {"rows", "phi"}
+    assert written["stage"][0].keys() == StageTable.model_fields.keys() - {"rows", "phi", "hold"}
     assert written["stimulus"]["test"] == 397
 
 
@@ -394,7 +394,7 @@ BAD = [
     (
         "[stage]",
         "name = 'test'\npases = 2",
-        "'test': unknown key 'pases' (did you mean 'passes'?); known: learn",
+        "'test': unknown key 'pases' (did you mean 'passes'?); known: hold, learn",
     ),
     ("[stage]", "learn = 1", "0 learn must be true or false, got 1"),
     ("[stage]", "[[stage]]", "must have names that differ, got train, train"),

@@ -161,3 +161,13 @@ def test_a_run_goes_on_where_the_last_one_ended(engine: str) -> None:
         )
     assert pieces[-1].summary["node_updates"] == trace.summary["node_updates"]
     assert pieces[2]["stimulus/tick"].tolist() == [8, 10, 15, 20]
+
+
+def test_a_stage_may_hold_its_rows_for_a_time_of_its_own() -> None:
+    stages = [Stage("brief", hold=2), Stage("long", hold=7), Stage("as told")]
+    sim = simulate(stimulus=rows(3), stages=stages)
+    trace = sim.run(every=1)
+    starts = [0, 2, 4, 6, 13, 20, 27, 32, 37]
+    assert trace["stimulus/tick"].tolist() == starts
+    assert trace["rows/tick"].tolist() == [start - 1 for start in [*starts[1:], 42]]
+    assert sim.tick == 42
