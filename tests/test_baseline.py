@@ -80,7 +80,7 @@ def as_edges(network: Network, model: nn.Sequential, values: str) -> np.ndarray:
             )
             part = tensor if values == "data" else tensor.grad
             assert part is not None
-            filled[k] = part[int(i)] if network.source[k] < 0 else part[int(i), j]
+            filled[k] = part.detach()[(int(i),) if network.source[k] < 0 else (int(i), j)]
     return filled
 
 
