@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import xarray as xr
 
 from hlsim import analysis, experiment, terminal, topology
 from hlsim import grid as grids
@@ -185,7 +184,14 @@ def sweep(
     """Run an experiment over every combination of values and seeds; go on where an earlier call stopped."""
     name = experiment.load(path, overrides or []).name
     folder = output or _default_trace(f"{name}-sweep").with_suffix("")
-    axes = dict(grids.axis(text) for text in grid or [])
+    axes = grids.parse(grid or [])
+    told: list[sweeps.Outcome] = []
+
+    def tell(number: int, of: int, outcome: sweeps.Outcome) -> None:
+        told.append(outcome)
+        sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {sweeps.line(outcome)}\n")
+        sys.stderr.flush()
+
     try:
         with terminal.progress(sys.stderr) as progress:
             found = sweeps.sweep(
@@ -194,26 +200,18 @@ def sweep(
                 seeds=seeds,
                 folder=folder,
                 overrides=overrides or [],
-                on_run=_tell,
+                on_run=tell,
                 progress=progress,
             )
     except KeyboardInterrupt:
         sys.stderr.write(f"hlsim: interrupted; what was complete is in {folder}\n")
         raise typer.Exit(INTERRUPTED) from None
-    _show_sweep(f"{name}, traces in {folder}", found)
-
-
-def _tell(number: int, of: int, outcome: sweeps.Outcome) -> None:
-    sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {sweeps.line(outcome)}\n")
-    sys.stderr.flush()
-
-
-def _show_sweep(title: str, found: xr.Dataset) -> None:
-    several = found.sizes["seed"] > 1
-    spread = f"; mean ± standard deviation over {found.sizes['seed']} seeds" if several else ""
-    show_table(f"{title}{spread}", *sweeps.table(found))
-    if failed := [error for error in found.error.values.flat if error]:
-        sys.stderr.write(f"hlsim: {len(failed)} of {found.error.size} runs failed\n")
+    several = f"; mean ± standard deviation over {found.sizes['seed']} seeds" * (found.sizes["seed"] > 1)
+    show_table(f"{name}, traces in {folder}{several}", *sweeps.table(found))
+    if failed := [sweeps.line(outcome) for outcome in told if outcome.error]:
+        sys.stderr.write(
+            f"hlsim: {len(failed)} of {len(told)} runs failed:\n" + "".join(f"{x}\n" for x in failed)
+        )
         raise typer.Exit(1)
 
 

@@ -17,7 +17,7 @@ from hlsim.errors import ExperimentError
 from hlsim.experiment import Experiment
 from hlsim.settings import SweepTable, check_axis
 
-Grid = Mapping[str, Sequence[Any]]
+Grid = Mapping[str, Sequence[Any] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,18 @@ def _from_grid(message: str, values: Sequence[str]) -> str:
     return message
 
 
-def axis(text: str) -> tuple[str, list[Any]]:
+def parse(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the grid of texts as ``parse_one`` takes them; ExperimentError for a key that is there twice."""
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        key, values = parse_one(text)
+        if key in grid:
+            raise ExperimentError(f"--grid {text}: {key} is there twice")
+        grid[key] = values
+    return grid
+
+
+def parse_one(text: str) -> tuple[str, list[Any]]:
     """Return key and values of ``key=v1,v2``: TOML values or bare words, separated by commas.
 
     Raises

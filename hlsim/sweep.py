@@ -244,9 +244,7 @@ def line(outcome: Outcome) -> str:
     if outcome.error:
         return f"{outcome.run.title}: failed: {outcome.error}"
     parts = [f"accuracy {stage} {_share(np.array([x]))}" for stage, x in outcome.accuracy.items()]
-    parts += [
-        f"loss {stage} {x:.4g}" for stage, x in outcome.last_loss.items() if stage not in outcome.accuracy
-    ]
+    parts += [f"loss {stage} {x:.4g}" for stage, x in outcome.loss.items() if stage not in outcome.accuracy]
     parts.append("skipped: it is there" if outcome.skipped else f"{outcome.numbers['wall_s']:.1f} s")
     if outcome.replaced:
         parts.append("in place of another")
