@@ -73,12 +73,9 @@ def group_names(network: Network) -> tuple[str, ...]:
 def write_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:
     """Write root attributes: text and numbers as they are, the rest as JSON; None is left out."""
     for name, value in values.items():
-        if isinstance(value, str | float | np.number):
-            file.attrs[name] = value
-        elif isinstance(value, int):
-            file.attrs[name] = int(value)  # HDF5 has no booleans
-        elif value is not None:
-            file.attrs[name] = to_json(value)
+        if value is not None:
+            plain = isinstance(value, str | int | float | np.number)
+            file.attrs[name] = value if plain else to_json(value)
 
 
 def to_json(value: Any) -> str:

@@ -201,7 +201,7 @@ class Recorder:
 
     def drop(self, tick: int) -> None:
         """Forget messages that would arrive after a tick, as a reset does."""
-        self._settle(min(self._over, tick))
+        self._settle(self._over)
         self._pending.drop(tick)
 
     def _settle(self, tick: int) -> None:
@@ -267,13 +267,19 @@ class Recorder:
         attributes = {"status": status, "end": _now(), "summary": layout.to_json(dict(summary or {}))}
         try:
             if not self._failed:
-                self._settle(self._seen)
+                self._settle(self._reached_at_least())
                 self._flush_tables()
                 self._conclude(attributes)
         finally:
             (recovery.abandon if self._failed else h5py.File.close)(self._file)
             if self._lock is not None:
                 self._lock.release()
+
+    def _reached_at_least(self) -> int:
+        """Return the last tick of which something is known; nobody says of a failed run that it is over."""
+        rows = self._pending.rows()
+        updates = rows["tick"][rows["kind"] == layout.UPDATE]
+        return max(self._seen, int(updates.max(initial=-1)), int(rows["sent"].max(initial=-1)))
 
     def _conclude(self, attributes: Mapping[str, str]) -> None:
         """Write what is known at the end only: new values of what is there, so that the file stays whole."""

@@ -244,20 +244,25 @@ class Pending:
             fill(array[self._size : stop], values[name], name)
         self._size = stop
 
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return views of the columns."""
+        return {name: array[: self._size] for name, array in self._arrays.items()}
+
     def take(self, tick: int) -> tuple[dict[str, np.ndarray], int]:
         """Remove the rows up to and including a tick; return them, sorted, and how many they are."""
-        ripe = self._arrays["tick"][: self._size] <= tick
-        taken = {name: array[: self._size][ripe] for name, array in self._arrays.items()}
+        rows = self.rows()
+        ripe = rows["tick"] <= tick
+        taken = {name: array[ripe] for name, array in rows.items()}
         self._keep(~ripe)
         order = np.lexsort((self._key(taken), taken["tick"]))
         return {name: array[order] for name, array in taken.items()}, order.size
 
     def drop(self, tick: int) -> None:
         """Forget the rows after a tick."""
-        self._keep(self._arrays["tick"][: self._size] <= tick)
+        self._keep(self.rows()["tick"] <= tick)
 
     def _keep(self, kept: np.ndarray) -> None:
         size = int(np.count_nonzero(kept))
-        for array in self._arrays.values():
-            array[:size] = array[: self._size][kept]
+        for array in self.rows().values():
+            array[:size] = array[kept]
         self._size = size
