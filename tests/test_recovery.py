@@ -248,7 +248,7 @@ def test_lookup3_gives_the_values_of_its_author_and_of_hdf5(tmp_path: Path) -> N
     assert superblock.checksum(b"") == 0xDEADBEEF
     assert superblock.checksum(b"Four score and seven years ago") == 0x17770551
     lengths = set()
-    for size in range(1, 20):
+    for size in range(300, 312):
         with h5py.File(tmp_path / "f.h5", "w", libver=("v110", "v110")) as file:
             # a fill value stands in the header of its dataset and makes it longer
             file.create_dataset("x", shape=(), dtype=f"S{size}", fillvalue=b"x" * size)
