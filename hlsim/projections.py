@@ -133,7 +133,7 @@ class Dense(Synapses):
         if not self.bias:
             self._s = self._heard(state.h)
         w = self.weight(state)
-        total = self._s @ w.T if self._shared else torch.matmul(w, self._s.unsqueeze(-1)).squeeze(-1)
+        total = product(self._s, w.T) if self._shared else product(w, self._s.unsqueeze(-1)).squeeze(-1)
         self._targets.put(into, self._targets.take(into) + total)
 
     def pullback(self, state: State, into: Tensor) -> None:
@@ -160,7 +160,7 @@ class Dense(Synapses):
         elif self._replicas == 1:
             qs = q[0].unsqueeze(1) * self._s[0]
         else:
-            qs = q.T @ self._s / self._replicas
+            qs = product(q.T, self._s) / self._replicas
         self.euler(state, qs, duration)
 
     def reset(self) -> None:
@@ -180,7 +180,7 @@ class Dense(Synapses):
 
     def _sent_back(self, state: State) -> Tensor:
         w, q = self.transport(state), self._targets.take(state.q)
-        return q @ w if self._shared else torch.matmul(q.unsqueeze(1), w).squeeze(1)
+        return product(q, w) if self._shared else product(q.unsqueeze(1), w).squeeze(1)
 
 
 class Sparse(Synapses):
@@ -270,6 +270,21 @@ class Sparse(Synapses):
 def _scatter(into: Tensor, index: Tensor, values: Tensor) -> None:
     """Add values (replica, k) to columns ``index`` (k,) of ``into`` (replica, n), in the order of k."""
     into.scatter_add_(1, index.expand(values.shape), values)
+
+
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """Return x @ y with the same bits whatever the number of threads.
+
+    On a CPU some shapes of matrices have their sums shared out among threads, so there is one thread here.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or x.is_cuda:
+        return x @ y
+    torch.set_num_threads(1)
+    try:
+        return x @ y
+    finally:
+        torch.set_num_threads(threads)
 
 
 Pull = Dense | Sparse
