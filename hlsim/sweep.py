@@ -15,6 +15,7 @@ from hlsim import trace as traces
 from hlsim.errors import ExperimentError, HlsimError
 from hlsim.experiment import Experiment
 from hlsim.grid import Grid, Run
+from hlsim.stimulus import Stage
 from hlsim.trace import Trace
 from hlsim.watch import Progress
 
@@ -96,7 +97,7 @@ def sweep(
     -------
     Dataset over the swept keys (by their last part where that is enough), seed and stage
         ``accuracy``, ``loss``, ``last_loss`` over stage too, see ``Outcome``; counts and times; ``error``.
-        NaN where a run failed or has no such stage.
+        NaN where a run failed or has no such stage. A coordinate ``learn`` tells which stages learn.
 
     Raises
     ------
@@ -196,7 +197,15 @@ def _dataset(outcomes: Sequence[Outcome], axes: Mapping[str, list[Any]]) -> xr.D
         name: (name, _coordinate(values), {"key": key})
         for name, (key, values) in zip(names, axes.items(), strict=True)
     }
-    return xr.Dataset(data, coords={**coordinates, "stage": np.array(stages, str)})
+    learning = {
+        stage.name
+        for outcome in outcomes
+        for stage in outcome.run.experiment.stages() or [Stage()]
+        if stage.learn
+    }
+    coordinates["stage"] = np.array(stages, str)
+    coordinates["learn"] = ("stage", np.array([stage in learning for stage in stages], bool))
+    return xr.Dataset(data, coords=coordinates)
 
 
 def _short(keys: Sequence[str]) -> list[str]:
@@ -233,7 +242,8 @@ def _columns(found: xr.Dataset) -> dict[str, Callable[[xr.Dataset], str]]:
             columns[f"accuracy {stage}"] = _cell("accuracy", stage, _share)
         else:
             columns[f"loss {stage}"] = _cell("loss", stage, _number)
-            columns[f"last of {stage}"] = _cell("last_loss", stage, _number)
+            if found.learn.sel(stage=stage):
+                columns["its last tenth"] = _cell("last_loss", stage, _number)
     if (found.error != "").any():
         columns["failed"] = lambda part: str(int((part.error != "").sum()))
     return columns | {"messages/tick": lambda part: _number((_messages(part) / part.ticks).values)}
