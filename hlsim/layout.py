@@ -7,12 +7,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hlsim import recovery
 from hlsim.errors import TraceError, unknown
 from hlsim.network import Network
 from hlsim.tables import NAME, Column, Table, dimension, variable
 
 FORMAT = "hlsim-trace"
 FORMAT_VERSION = 1
+CHANGING: Mapping[str, int] = {"status": 16, "end": 32, "summary": 16384}  # attributes and their bytes
 
 # What can be sampled: dimensions after tick and replica, and what it is. The first one sampled owns "tick".
 SAMPLED: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -95,6 +97,14 @@ def encoded(text: str) -> bytes:
     if len(data) > NAME.itemsize:
         raise TraceError(f"name {text!r}: must have at most {NAME.itemsize} bytes, got {len(data)}")
     return data
+
+
+def write_changing(file: h5py.File) -> None:
+    """Write the root attributes that get another value at the end; they have the room that they will need."""
+    for name, size in CHANGING.items():
+        file.attrs.create(name, np.zeros((), f"S{size}"), dtype=h5py.string_dtype(length=size))
+    recovery.set_text(file, "status", "running")
+    recovery.set_text(file, "summary", "{}")
 
 
 def write_dimensions(file: h5py.File, network: Network, replicas: int) -> None:

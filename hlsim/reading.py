@@ -96,9 +96,9 @@ def _patiently(path: Path, read: Callable[[bool], Result]) -> Result:
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.item() if isinstance(value, np.generic) else value for name, value in attributes.items()
-    }
+    """Return numbers and text as Python has them."""
+    found = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
 
 def _open(source: Path | io.BytesIO, unfinished: bool) -> tuple[h5py.File, dict[str, Any]]:

@@ -108,6 +108,7 @@ class Recorder:
         file, chunk, replicas = self._file, self._chunk, self._replicas[0]
         dtype = np.dtype(str(attributes.setdefault("dtype", "float32")).removeprefix("torch."))
         layout.write_attributes(file, attributes)
+        layout.write_changing(file)
         layout.write_dimensions(file, self._network, replicas)
         layout.write_network(file, self._network)
         columns = layout.event_columns(dtype, replicas)
@@ -287,7 +288,7 @@ class Recorder:
             for name, counts in self._traffic.items():
                 self._file["network"][name][...] = counts
             for name, text in attributes.items():
-                self._file.attrs.modify(name, text)
+                recovery.set_text(self._file, name, text)
             self._file.flush()
             if self.path is None:
                 image = self._file.id.get_file_image()
@@ -326,10 +327,7 @@ def _first_attributes() -> dict[str, Any]:
         "hlsim_version": version,
         "experiment": "",
         "time_unit": "tick",
-        "status": "running",
         "start": _now(),
-        "end": "",
-        "summary": "{}",
         "NX_class": "NXroot",
         "default": "sampled",
     }

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from hlsim import superblock
+from hlsim.errors import TraceError
 
 try:
     import fcntl
@@ -115,13 +116,36 @@ def mend(path: Path) -> None:
         superblock.clear(path)
     # HDF5 would ask for the lock that is already ours, as if we were somebody else
     with h5py.File(path, "r", locking=False) as file:
-        if file.attrs["status"] != "running":
+        if get_text(file, "status") != "running":
             return  # its writer came to the end after all
     with h5py.File(path, "r+", locking=False) as file:
         for axis in growing_axes(file):
             cut_even(axis)
-        file.attrs["status"] = "interrupted"
-        file.attrs["end"] = modified.isoformat(timespec="seconds")
+        set_text(file, "status", "interrupted")
+        set_text(file, "end", modified.isoformat(timespec="seconds"))
+
+
+def get_text(file: h5py.File, name: str) -> str:
+    """Return a root attribute that is text of fixed length."""
+    return bytes(file.attrs[name]).decode()
+
+
+def set_text(file: h5py.File, name: str, text: str) -> None:
+    """Write another value into a root attribute that is text of fixed length.
+
+    Text of free length stands in a heap that other texts share. If a writer is killed while it changes that,
+    all of them are lost; a value of fixed length is changed in its place.
+
+    Raises
+    ------
+    TraceError
+        The text is longer than the attribute.
+    """
+    dtype = file.attrs.get_id(name).dtype
+    data = text.encode()
+    if len(data) > dtype.itemsize:
+        raise TraceError(f"{name}: must have at most {dtype.itemsize} bytes, got {len(data)}")
+    file.attrs.modify(name, np.array(data, dtype=dtype))
 
 
 def _check_room(path: Path) -> None:

@@ -55,6 +55,16 @@ def test_events_of_a_run_that_fails_are_kept_up_to_where_it_came() -> None:
         assert read["events/tick"].tolist() == [3, 4, 4]
 
 
+def test_a_summary_that_is_too_long_costs_nothing_else(tmp_path: Path) -> None:
+    rec = recorder(tmp_path / "t.h5", every={"default": 1, "w": 3, "omega": 3}, events=("message", "update"))
+    record(rec, 0, 5)
+    with pytest.raises(TraceError, match=r"summary: must have at most 16384 bytes, got 20012$"):
+        rec.finish("complete", {"much": "x" * 20_000})
+    with rec.trace() as read:
+        assert (read.status, read.summary) == ("complete", {})
+        check_recorded(read, 5)
+
+
 def test_a_second_finish_changes_nothing(tmp_path: Path) -> None:
     rec = recorder(tmp_path / "t.h5")
     with pytest.raises(TraceError, match="is still being written; finish it first"):
@@ -124,7 +134,7 @@ def test_hdf5_refuses_a_file_that_was_left_behind_until_it_is_opened_here(left_b
         check_recorded(read, 20)
         assert (read["network/traffic_state"] == -1).all()
     with h5py.File(left_behind, "r") as plain:
-        assert plain.attrs["status"] == "interrupted"
+        assert plain.attrs["status"] == b"interrupted"
     with xr.open_datatree(left_behind, engine="h5netcdf") as tree:
         tree.load()
 
@@ -156,7 +166,7 @@ def test_rows_that_are_not_whole_are_cut(left_behind: Path, axis: str, extra: in
         for column in recovery.columns(file[axis])[1:]:
             column.resize(rows + len(column.name) % 3 + 5, axis=0)
         file[axis].resize((rows + extra,))
-        file.attrs["status"] = "running"
+        recovery.set_text(file, "status", "running")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "fcntl", None)  # read as it is first
         with trace.open(left_behind) as read:
