@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import matplotlib.pyplot
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hlsim
 from hlsim import recording, tables, trace
 from hlsim.errors import TraceError
 from hlsim.network import Network
+from hlsim.stimulus import Digits
 from hlsim.trace import Recorder
 from tests.traces import (
     NETWORK,
@@ -457,3 +460,31 @@ def test_a_dataset_that_is_not_there_is_named_with_the_others() -> None:
             read.ticks("network/source")
         with pytest.raises(TraceError, match="rows/label has no ticks along its first dimension"):
             read.ticks("rows/label")
+
+
+# ---- the page about traces
+
+PAGE = (Path(__file__).parents[1] / "docs" / "trace.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sim = hlsim.Simulation(hlsim.topology.layered([64, 4, 10]), stimulus=Digits(), hold=4)
+    sim.run(until=40, record="digits.h5").close()
+    examples = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 3
+    for text in examples:
+        exec(compile(text, "trace.md", "exec"), {})
+    with trace.open("mine.h5") as read:
+        assert read["sampled/h"].shape == (20, 6)
+    matplotlib.pyplot.close("all")
+
+
+def test_the_page_names_everything_that_is_in_a_trace(tmp_path: Path) -> None:
+    with recorder(tmp_path / "t.h5", every={"default": 1, "w": 3}, replicas=2):
+        pass
+    prose = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", prose))))
+    with trace.open(tmp_path / "t.h5") as read:
+        last = {name.rpartition("/")[2] for name in read.names()} - {"tick_3"}
+        assert last | read.attrs.keys() - {"NX_class", "default"} <= told
