@@ -1,5 +1,6 @@
 """The one door through which the protocol of stages and users' processes act on a running network."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,6 +69,8 @@ class Controls:
 
     def phi(self, value: float) -> None:
         """Set the scale of the loss gradient."""
+        if not math.isfinite(value):
+            raise StimulusError(f"phi: must be finite, got {value}")
         self._changes.phi = float(value)
         self._ring()
 

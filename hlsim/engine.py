@@ -14,7 +14,7 @@ from hlsim.calendar import COSTATE, STATE, Calendar, Delivery
 from hlsim.circuit import Block, Circuit
 from hlsim.controls import Changes, Controls
 from hlsim.errors import NumericalError
-from hlsim.kernel import Observer, Ticks
+from hlsim.kernel import Observer, Ticks, coming_tick
 from hlsim.post import Post
 from hlsim.projections import LAST
 from hlsim.state import Selection, Some
@@ -44,7 +44,7 @@ class Batched:
         # Whether the weights of synchronous neurons have moved since they last sent costates.
         self._sync_moved = False
         self._clocks = self._event_clocks()
-        controls.attach(lambda: self._ticks.request(int(env.now)))
+        controls.attach(lambda: self._ticks.request(coming_tick(env)))
 
     @property
     def observer(self) -> Observer | None:

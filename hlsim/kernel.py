@@ -1,5 +1,6 @@
 """Ticks on SimPy's clock: time is a whole number of ticks, phases of a tick are priorities within it."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +21,11 @@ def call_at(env: simpy.Environment, tick: int, priority: int, callback: Callable
     event._ok, event._value = True, None
     event.callbacks.append(lambda _: callback())
     env.schedule(event, priority=priority, delay=tick - env.now)  # type: ignore[arg-type]
+
+
+def coming_tick(env: simpy.Environment) -> int:
+    """Return the tick of now; a user's process may stand between two, and then it is the later one."""
+    return math.ceil(env.now)
 
 
 class Observer(Protocol):

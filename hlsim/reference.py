@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hlsim.calendar import COSTATE, STATE
 from hlsim.controls import Changes, Controls
 from hlsim.errors import ExperimentError
-from hlsim.kernel import Observer, call_at
+from hlsim.kernel import Observer, call_at, coming_tick
 from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.neurons import ACTIVATIONS, MODELS
@@ -129,7 +129,9 @@ class Reference:
     # ---- controls
 
     def _hear_controls(self) -> None:
-        tick = self.now if self.phase < CONDUCT else self.now + 1
+        tick = coming_tick(self.env)
+        if tick == self.env.now and self.phase >= CONDUCT:
+            tick += 1
         if tick != self._conducting:
             self._conducting = tick
             call_at(self.env, tick, CONDUCT, self._conduct)
