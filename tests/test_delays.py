@@ -46,7 +46,8 @@ def frozen(order: str = "explicit") -> Hamiltonian:
 
 def stack(nu: int, model: str, delay: int, activation: str = "tanh", bias: float | None = None) -> nx.DiGraph:
     """Return nu layers of neurons after the inputs, with one delay on every edge, both ways."""
-    sizes = [3, *(4, 5, 3, 4, 5)[: nu - 1], 2]
+    # Of few edges (the fast engine takes them one by one) and of many (as a matrix).
+    sizes = [3, *(6, 6, 7, 4)[: nu - 1], 2]
     graph = topology.layered(sizes, seed=nu, model=model, delay=delay, activation=activation, bias=bias)
     for _, data in graph.nodes(data=True):
         if data["model"] == "leaky":

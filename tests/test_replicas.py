@@ -1,14 +1,17 @@
 """Replicas side by side are what separate runs are: private synapses in an ensemble, one set in a batch."""
 
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 import hlsim
 from hlsim.rules import Hamiltonian
 from hlsim.stimulus import Arrays, Stage
+from tests.graphs import KINDS, SAMPLED, Case, build, cases, fixed, play
 
 ROWS, HOLD = 12, 4
 
@@ -112,3 +115,102 @@ def test_rows_that_fill_no_batch_are_left_out_where_it_learns_and_filled_where_n
     np.testing.assert_array_equal(label[split == "learn"].ravel(), labels[:10])
     np.testing.assert_array_equal(label[split == "look"].ravel(), [*labels, -1, -1, -1])
     assert sim.tick == (2 + 3) * HOLD
+
+
+# ---- on random networks
+
+
+def member(case: Case, network: hlsim.network.Network, k: int) -> hlsim.Simulation:
+    """Return a run of a case with the structure of an ensemble and the weights of its member k."""
+    own = replace(
+        network, weight=network.weight[k : k + 1], feedback_weight=network.feedback_weight[k : k + 1]
+    )
+    sim = hlsim.Simulation(own, dtype="float64", **case.options)
+    sim.env.process(play(sim, case.script))
+    return sim
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_member_is_the_run_with_its_weights_on_the_structure_that_all_share(kind: str) -> None:
+    """Also where delays and connections are drawn; in small networks the same bits, and the same traffic."""
+
+    @settings(max_examples=max(4, settings().max_examples // 10))
+    @given(cases(kind, 40))
+    def check(case: Case) -> None:
+        together = build(case, ensemble=3)
+        trace = together.run(until=40, every=1)
+        for k in range(3):
+            alone = member(case, together.network, k)
+            own = alone.run(until=40, every=1)
+            for name in SAMPLED:
+                mine = np.ascontiguousarray(trace[f"sampled/{name}"][:, k])
+                assert mine.tobytes() == own[f"sampled/{name}"].tobytes(), name
+            for name in ("state", "costate", "updates"):
+                assert (together.counts()[name][k] == alone.counts()[name][0]).all()
+
+    check()
+
+
+def test_a_batch_follows_the_mean_gradient_on_random_networks() -> None:
+    """With weights held, every replica is a run of its own, and omega the mean of theirs."""
+
+    @settings(max_examples=max(6, settings().max_examples // 10))
+    @given(cases("synchronous", 40))
+    def check(drawn: Case) -> None:
+        rule = replace(drawn.options["rule"], beta=0.0)
+        case = fixed(drawn, edge={"beta": 0.0}, rule=rule)
+        for _, data in case.graph.nodes(data=True):
+            data.update({"send_threshold": 0.0, "send_interval": 1} if data.get("model") == "input" else {})
+        factors = np.array([[1.0], [-0.5], [0.3]])
+        together = build(scaled(case, factors), batch=3).run(until=40, every=1)
+        alone = [build(scaled(case, factor)).run(until=40, every=1) for factor in factors]
+        for name in ("h", "z", "a", "loss"):
+            own = np.stack([trace[f"sampled/{name}"] for trace in alone], 1)
+            np.testing.assert_allclose(together[f"sampled/{name}"], own, rtol=1e-12, atol=1e-12)
+        mean = np.mean([trace["sampled/omega"] for trace in alone], 0)
+        np.testing.assert_allclose(together["sampled/omega"], mean, rtol=1e-12, atol=1e-12)
+
+    check()
+
+
+def scaled(case: Case, factors: np.ndarray) -> Case:
+    """Return a case whose inputs are multiplied, one row of them for each factor."""
+    acts = [
+        (tick, name, (values[0] * factors,) if name == "input" else values)
+        for tick, name, values in case.script
+    ]
+    return Case(case.graph, case.options, tuple(acts))
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"update": "arrival"},
+        {"update": "clock", "period": 2, "tau": 4.0},
+        {"update": "clock", "send_threshold": 0.1},
+        {"update": "clock", "costate_threshold": 0.1},
+        {"update": "clock", "send_interval": 2},
+    ],
+    ids=str,
+)
+def test_a_batch_needs_neurons_that_do_the_same_at_the_same_ticks(attributes: dict[str, Any]) -> None:
+    graph = hlsim.topology.layered([2, 3, 1])
+    graph.nodes["hidden[1]"].update(attributes)
+    line = r"^simulation\.batch: replicas that share synapses need .*, got node 'hidden\[1\]'$"
+    with pytest.raises(hlsim.HlsimError, match=line):
+        hlsim.Simulation(graph, batch=2, node_defaults={"update": "clock"})
+
+
+def test_a_batch_is_for_the_batched_engine() -> None:
+    with pytest.raises(hlsim.HlsimError, match=r"^simulation\.batch: must be 1 with engine = 'reference', got 2$"):
+        hlsim.Simulation(layers(), batch=2, engine="reference", node_defaults={"update": "clock"})
+
+
+def test_a_network_must_hold_the_weights_of_every_member() -> None:
+    network = hlsim.network.flatten(layers(), seeds=(0, 1))
+    with pytest.raises(hlsim.HlsimError, match=r"weights for each member, got 2 for 3$"):
+        hlsim.Simulation(network, ensemble=3)
+    assert hlsim.Simulation(network, ensemble=2).replicas == 2

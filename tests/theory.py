@@ -70,16 +70,17 @@ def layers(network: Network) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(np.array(network.group) == name) for name in names]
 
 
-def tangle(seed: int, tau: float, feedback: str = "symmetric") -> nx.DiGraph:
+def tangle(seed: int, tau: float) -> nx.DiGraph:
     """Return a recurrent net in which half of the neurons are instant and every edge has delays of its own.
 
-    The leaky ones have time constants from ``tau`` to seven times that.
+    The leaky ones have time constants from ``tau`` to seven times that. Costates go back in all three ways.
     """
     graph = topology.random(8, 3, seed=seed, std=0.4, bias=0.1, inputs=2, outputs=2, self_loops=True)
     rng = np.random.default_rng(seed)
     for k, node in enumerate(graph):
         graph.nodes[node].update({"model": "instant"} if k % 2 else {"tau": tau * (1 + k)})
     for *_, data in graph.edges(data=True):
+        feedback = str(rng.choice(["symmetric", "random", "none"]))
         # No cycle of instant neurons may be without delay, in either direction.
         data.update(delay=int(rng.integers(1, 4)), feedback_delay=int(rng.integers(1, 4)), feedback=feedback)
     for source, target in graph.out_edges("neuron[0]"):
