@@ -152,11 +152,13 @@ class Watch:
     def message(
         self, kind: int, arrival: NDArray, edge: NDArray, value: NDArray, sent: int, replica: NDArray
     ) -> None:
-        """Take messages sent at one tick."""
+        """Take messages sent at one tick; those before it are over, and what arrived in them is written."""
+        self._recorder.now(sent - 1)
         self._recorder.message(kind, arrival, edge, value, sent, replica)
 
     def update(self, tick: int, node: NDArray, replica: NDArray) -> None:
-        """Take who was due; a tick's phases are over then."""
+        """Take who was due at a tick."""
+        self._recorder.now(tick - 1)
         self._recorder.update(tick, node, replica)
 
     def dropped(self, tick: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 import simpy
 
 import hlsim
+from hlsim import recording
 from hlsim.controls import Controls
 from hlsim.errors import NumericalError
 from hlsim.rules import Hamiltonian
@@ -58,6 +59,29 @@ def test_whatever_ends_a_run_keeps_its_trace(error: BaseException, tmp_path: Pat
     with hlsim.trace.open(tmp_path / "t.h5") as trace:
         assert trace.attrs["status"] == "interrupted"
         assert trace["sampled/tick"].tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_events_reach_the_file_while_a_run_goes_on_that_samples_nothing(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(recording, "FLUSH_SHARE", 0.0)
+    graph = hlsim.topology.ring(4, seed=0)
+    sim = hlsim.Simulation(
+        graph, engine=engine, loss=None, node_defaults={"update": "clock", "send_threshold": 0.0}
+    )
+    seen = []
+
+    def look() -> Generator[simpy.Event]:
+        yield sim.env.timeout(30)
+        with hlsim.trace.open(tmp_path / "t.h5") as trace:
+            seen.append(trace["events/tick"].max())
+
+    sim.env.process(look())
+    with sim.run(until=40, record=tmp_path / "t.h5", sampled=(), events=("message", "update")) as trace:
+        assert trace["events/tick"].max() == 39
+    assert seen[0] in (28, 29)
 
 
 def test_what_a_process_asks_of_controls_is_checked() -> None:

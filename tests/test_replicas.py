@@ -205,7 +205,9 @@ def test_a_batch_needs_neurons_that_do_the_same_at_the_same_ticks(attributes: di
 
 
 def test_a_batch_is_for_the_batched_engine() -> None:
-    with pytest.raises(hlsim.HlsimError, match=r"^simulation\.batch: must be 1 with engine = 'reference', got 2$"):
+    with pytest.raises(
+        hlsim.HlsimError, match=r"^simulation\.batch: must be 1 with engine = 'reference', got 2$"
+    ):
         hlsim.Simulation(layers(), batch=2, engine="reference", node_defaults={"update": "clock"})
 
 
