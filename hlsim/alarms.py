@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from hlsim.losses import Loss
 from hlsim.record import Record
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 
 # h, z and the two integrals of q after an exact hold of so much model time.
 Held = Callable[[float], tuple[float, float, float, float]]

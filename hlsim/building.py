@@ -17,7 +17,7 @@ from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network, check_stability, flatten
 from hlsim.neurons import MODELS
 from hlsim.reference import Reference
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 from hlsim.stimulus import Stream
 
 ENGINES = ("batched", "reference")

@@ -12,7 +12,7 @@ from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.neurons import ACTIVATIONS, MODELS, Activation, Neuron
 from hlsim.projections import LAST
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 from hlsim.state import Some, State, Whole
 
 

@@ -1,6 +1,7 @@
 """Errors a user can cause. Each names where, which rule, and the value that broke it, in one line."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -56,3 +57,11 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"unknown {what} {str(name)!r}{hint}; known: {', '.join(names)}"
+
+
+def check_number(where: str, value: object, least: float = -math.inf) -> None:
+    """Refuse what is no finite number >= least: ExperimentError."""
+    number = isinstance(value, int | float) and math.isfinite(value)
+    if not number or value < least:  # type: ignore[operator]
+        bound = "finite" if least == -math.inf else f"finite and >= {least:g}"
+        raise ExperimentError(f"{where}: must be {bound}, got {value!r}")

@@ -119,8 +119,7 @@ class Experiment:
     def rule(self) -> Rule:
         """Return the learning rule."""
         table = self.settings.learning
-        parameters = table.model_dump(exclude={"rule", "phi", "reset"})
-        return RULES[table.rule](phi=build_phi(table.phi), **parameters)
+        return RULES[table.rule](**table.parameters)
 
     def loss(self) -> Loss | None:
         """Return the loss."""

@@ -7,7 +7,16 @@ from pydantic import ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from hlsim.errors import ExperimentError, unknown
-from hlsim.settings import GateForm, ScheduleForm, Settings, StageTable, StimulusTable, source_table
+from hlsim.settings import (
+    GateForm,
+    LearningTable,
+    ScheduleForm,
+    Settings,
+    StageTable,
+    StimulusTable,
+    learning_table,
+    source_table,
+)
 
 # The keys that lead to a value; stages by their index.
 Path = tuple[str | int, ...]
@@ -32,7 +41,8 @@ def parse(data: Mapping[str, Any], file: str, origin: Mapping[Path, str] | None 
     """
     try:
         settings = Settings.model_validate({"network": {}, **data})
-        return settings.model_copy(update={"stimulus": _with_source(settings.stimulus)})
+        own = {"stimulus": _with_source(settings.stimulus), "learning": _with_rule(settings.learning)}
+        return settings.model_copy(update=own)
     except ValidationError as error:
         found = error.errors(include_url=False)
     # a misspelled key often is why another is missing: name it first
@@ -50,6 +60,15 @@ def _with_source(stimulus: StimulusTable) -> StimulusTable:
     given = stimulus.model_dump(exclude_unset=True)
     filled = whole.model_validate({"stimulus": given}).stimulus
     return StimulusTable.model_validate(filled.model_dump(exclude_none=True))
+
+
+def _with_rule(learning: LearningTable) -> LearningTable:
+    """Check the keys that belong to the rule and fill in its defaults."""
+    whole: Any = create_model("Whole", learning=(learning_table(learning.rule), ...))
+    filled: LearningTable = whole.model_validate(
+        {"learning": learning.model_dump(exclude_unset=True)}
+    ).learning
+    return filled
 
 
 # What pydantic found -> the rule that was broken.
@@ -114,6 +133,8 @@ def _known(table: Path, data: Mapping[str, Any]) -> Iterable[str]:
     model: Any = Settings
     if table == ("stimulus",):
         return source_table(data["stimulus"]["source"]).model_fields
+    if table == ("learning",):
+        return learning_table(data["learning"].get("rule", "hamiltonian")).model_fields
     if table and table[-1] in ("gate", "schedule"):
         model = GateForm if table[-1] == "gate" else ScheduleForm
     elif table:

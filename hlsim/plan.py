@@ -13,7 +13,7 @@ from hlsim.network import Network
 from hlsim.neurons import MODELS
 from hlsim.projections import LAST, Dense, Pull, Signature, Sparse
 from hlsim.push import Push
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 
 # Fewer edges than this are cheaper as part of a sparse projection than as a matrix of their own.
 _DENSE_LEAST = 32

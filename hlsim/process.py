@@ -18,7 +18,7 @@ from hlsim.errors import LocalityError, NumericalError
 from hlsim.kernel import TICK
 from hlsim.losses import Loss
 from hlsim.record import Guarded, Record, Synapse
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 
 # Phases of a tick, as priorities; ranks are added to DRIVE and INSTANT_COSTATE.
 MAIL, CONDUCT, COUPLE = TICK, TICK + 1, TICK + 2

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.network import Network
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 from hlsim.state import State, Whole
 
 # After every instant neuron: where leaky neurons are evaluated.

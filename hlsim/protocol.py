@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hlsim.controls import Controls
 from hlsim.errors import StimulusError
 from hlsim.kernel import READ, call_at
-from hlsim.rules import Gate, Phi, Schedule
+from hlsim.phi import Gate, Phi, Schedule
 from hlsim.stimulus import Row, Stage, Stream
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.network import Network
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 from hlsim.state import Some, State
 
 _RANDOM = 2

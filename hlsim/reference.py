@@ -20,7 +20,7 @@ from hlsim.network import Network
 from hlsim.neurons import ACTIVATIONS, MODELS
 from hlsim.process import CONDUCT, CONTROL, COUPLE, LOSS_COUPLE, MAIL, Process
 from hlsim.record import Guarded, Link, Record, Synapse
-from hlsim.rules import Rule
+from hlsim.rule import Rule
 
 
 class Group:

@@ -4,6 +4,8 @@ The models hold plain TOML values only, so that a resolved experiment can be wri
 refuse, ``hlsim.parsing`` puts in words.
 """
 
+import dataclasses
+import functools
 import inspect
 import math
 import pathlib
@@ -16,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializeAsAny,
     Tag,
     create_model,
     model_validator,
@@ -118,7 +121,12 @@ Phi = Annotated[
 
 def build_phi(phi: float | GateForm | ScheduleForm) -> RulePhi:
     """Return phi as a rule or a stage takes it."""
-    return phi.build() if isinstance(phi, GateForm | ScheduleForm) else phi
+    value: RulePhi = _built(phi)
+    return value
+
+
+def _built(value: Any) -> Any:
+    return value.build() if isinstance(value, GateForm | ScheduleForm) else value
 
 
 class NetworkTable(Table):
@@ -141,13 +149,51 @@ class SimulationTable(Table):
 
 
 class LearningTable(Table):
+    """Keys other than ``rule`` and ``reset`` are the rule's own and are checked against its parameters."""
+
+    model_config = ConfigDict(extra="allow")
+
     rule: Annotated[str, _one_of("rule", RULES)] = "hamiltonian"
-    order: Literal["explicit", "sequential"] = "explicit"
-    beta: Rate = 0.01
-    eta: Rate = 0.5
-    phi: Phi = 1.0
-    weight_decay: Rate = 0.0
     reset: bool = False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return what the rule takes."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            name: _built(value) for name, value in given.items() if name not in LearningTable.model_fields
+        }
+
+
+# How the annotation of a rule's parameter reads in TOML; bounds that are not here the rule checks itself.
+_OF_A_RULE: Mapping[Any, Any] = {
+    float: float,
+    int: Positive,
+    int | None: Positive | None,
+    bool: bool,
+    str: Text,
+    RulePhi: Phi,
+}
+# Those whose bounds are the same in every rule.
+_RATES = ("beta", "eta", "weight_decay")
+
+
+@functools.cache
+def learning_table(rule: str) -> type[LearningTable]:
+    """Return the model of ``[learning]`` for a rule: its parameters beside the keys of every rule."""
+    parameters: dict[str, Any] = {"rule": (str, rule)}
+    for field in dataclasses.fields(RULES[rule]):  # type: ignore[arg-type]
+        kind = Rate if field.name in _RATES else choices(field) or _OF_A_RULE[field.type]
+        parameters[field.name] = (kind, field.default)
+    return create_model(
+        f"{rule}Table", __base__=LearningTable, __cls_kwargs__={"extra": "forbid"}, **parameters
+    )
+
+
+def choices(field: "dataclasses.Field[Any]") -> Any:
+    """Return the type of a parameter that is one of a few words, as its metadata names them."""
+    names = field.metadata.get("choices")
+    return Literal[names] if names else None
 
 
 class StimulusTable(Table):
@@ -279,7 +325,7 @@ class Settings(Table):
 
     network: NetworkTable
     simulation: SimulationTable = SimulationTable()
-    learning: LearningTable = LearningTable()
+    learning: SerializeAsAny[LearningTable] = LearningTable()
     stimulus: StimulusTable = StimulusTable()
     stage: Annotated[list[StageTable], AfterValidator(_names_differ)] = []
     loss: LossTable = LossTable()

@@ -1,5 +1,6 @@
 """Every mutable number of a running network, as flat tensors, and the ways to select from them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,9 +119,7 @@ class State:
     learning: bool = True
 
     @classmethod
-    def zeros(
-        cls, network: Network, replicas: int, weight: Tensor, synapse_fields: tuple[str, ...]
-    ) -> "State":
+    def zeros(cls, network: Network, replicas: int, weight: Tensor, synapse_fields: Iterable[str]) -> "State":
         """Return the state before tick 0, with ``weight`` (1 or replica, edge) in storage order."""
         shape, device = (replicas, network.n), weight.device
         made: dict[str, Any] = {

@@ -13,7 +13,7 @@ from hlsim.datasets import Digits, Iris
 from hlsim.draws import Draws
 from hlsim.errors import StimulusError
 from hlsim.generated import PythonStream
-from hlsim.rules import Phi
+from hlsim.phi import Phi
 from hlsim.streams import Arrays, File, Row, Stream
 
 __all__ = ["SOURCES", "Arrays", "Digits", "File", "Iris", "PythonStream", "Row", "Stage", "Stream"]

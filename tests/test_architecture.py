@@ -23,7 +23,7 @@ DOCUMENTS = sorted(
 ARCHITECTURE = (
     ("errors", "usercode"),
     ("ops",),
-    ("neurons", "losses", "rules"),
+    ("neurons", "losses", "phi", "rule", "hamiltonian", "rules"),
     ("draws", "attributes", "checking", "expansion", "graphfiles", "topology", "network"),
     ("controls", "kernel", "calendar", "state", "push", "projections", "plan"),
     ("circuit", "advance", "view", "wakeups", "post", "engine"),

@@ -13,8 +13,9 @@ from hlsim import Simulation, estimate, experiment, topology
 from hlsim.errors import ExperimentError, HlsimError, StimulusError
 from hlsim.experiment import Experiment
 from hlsim.losses import LOSSES, Custom
-from hlsim.rules import Gate, Hamiltonian, Schedule
-from hlsim.settings import Settings, StageTable, source_table
+from hlsim.parsing import parse
+from hlsim.rules import RULES, Gate, Hamiltonian, Schedule
+from hlsim.settings import LearningTable, Settings, StageTable, learning_table, source_table
 from hlsim.stimulus import SOURCES, Arrays, Stage
 from tests import experiments
 
@@ -72,10 +73,9 @@ def test_only_the_topology_has_no_default(folder: Path) -> None:
 
 def test_the_defaults_are_those_of_the_library() -> None:
     """What a user does not write must not depend on where it was not written."""
-    settings = Settings.model_validate({"network": {"topology": "t.py"}, "stage": [{}]})
-    rule = Hamiltonian()
-    for name in ("beta", "eta", "order", "phi", "weight_decay"):
-        assert getattr(settings.learning, name) == getattr(rule, name)
+    settings = parse({"network": {"topology": "t.py"}, "stage": [{}]}, "t.toml")
+    for name, rule in RULES.items():
+        assert rule(**learning_table(name)(rule=name).parameters) == rule()
     for name in ("name", "split", "passes", "shuffle", "learn", "rows", "phi"):
         assert getattr(settings.stage[0], name) == getattr(Stage(), name)
     assert Simulation.__init__.__kwdefaults__ is not None
@@ -213,7 +213,7 @@ def test_the_keys_of_a_source_are_its_parameters(source: str) -> None:
 
 def test_an_override_wins_over_the_file_and_a_later_one_over_an_earlier(folder: Path) -> None:
     def beta(*overrides: str) -> float:
-        return experiment.load(folder, overrides).settings.learning.beta
+        return experiment.load(folder, overrides).settings.learning.parameters["beta"]
 
     assert beta() == 0.05
     assert beta("learning.beta=0.5") == 0.5
@@ -290,7 +290,7 @@ def test_an_override_smuggles_nothing_in(folder: Path) -> None:
     """The value ends where it ends; what follows would be another key of the TOML it is parsed as."""
     settings = experiment.load(folder, ["network.parameters.x=1\nlearning = 2"]).settings
     assert settings.network.parameters["x"] == 1
-    assert settings.learning.beta == 0.05
+    assert settings.learning.parameters["beta"] == 0.05
 
 
 # ---- TOML
@@ -561,7 +561,8 @@ def documented() -> dict[str, dict[str, tuple[str, str]]]:
 def models() -> dict[str, Any]:
     tables = {name: field.annotation for name, field in Settings.model_fields.items() if name != "stage"}
     sources = {name: source_table(name) for name in SOURCES}
-    return {**tables, "stage": StageTable, **sources}
+    rules = {name: learning_table(name) for name in RULES}
+    return {**tables, "stage": StageTable, **sources, **rules}
 
 
 @pytest.mark.parametrize("table", models())
@@ -569,6 +570,8 @@ def test_every_key_is_documented_with_its_default(table: str) -> None:
     fields = {**models()[table].model_fields}
     if table in SOURCES:
         fields = {key: field for key, field in fields.items() if key not in ("source", "hold")}
+    if table in RULES:
+        fields = {key: field for key, field in fields.items() if key not in LearningTable.model_fields}
     keys = documented()[table]
     assert keys.keys() == fields.keys()
     for name, field in fields.items():

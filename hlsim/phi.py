@@ -1,0 +1,41 @@
+"""The scale of the loss gradient over time: constant, off at the start of every row, or on a schedule."""
+
+from dataclasses import dataclass
+
+from hlsim.errors import ExperimentError, check_number
+
+
+@dataclass(frozen=True)
+class Gate:
+    """phi that is off for the first ``off`` ticks of every row (and of the run), then ``value``."""
+
+    off: int
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.off, int) and self.off >= 0):
+            raise ExperimentError(
+                f"learning.phi: gate must be a whole number of ticks >= 0, got {self.off!r}"
+            )
+        check_number("learning.phi", self.value)
+
+    def changes(self) -> list[tuple[int, float]]:
+        """Return (ticks after the start of a row, phi from there on)."""
+        return [(0, 0.0), (self.off, self.value)] if self.off else [(0, self.value)]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """phi that takes a new value at given ticks of the run; 0 before the first."""
+
+    points: tuple[tuple[int, float], ...]
+
+    def __post_init__(self) -> None:
+        ticks = [tick for tick, _ in self.points]
+        if not ticks or ticks != sorted(set(ticks)) or ticks[0] < 0:
+            raise ExperimentError(f"learning.phi: schedule needs rising ticks >= 0, got {ticks}")
+        for _, value in self.points:
+            check_number("learning.phi", value)
+
+
+Phi = float | Gate | Schedule
