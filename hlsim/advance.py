@@ -11,6 +11,8 @@ from hlsim.state import Selection, Some, State
 
 def advance(circuit: Circuit, tick: int, chosen: Some, synchronous: bool) -> None:
     """Bring event neurons ``chosen`` to ``tick``, and the synchronous ones where ``synchronous``."""
+    if circuit.rule.correlates and circuit.state.learning and circuit.state.nudge != 0:
+        _correlate(circuit, chosen, synchronous)
     if len(chosen) == 0:
         _euler(circuit, tick, chosen, synchronous)
         return
@@ -44,7 +46,7 @@ def _euler(circuit: Circuit, tick: int, chosen: Some, synchronous: bool) -> None
     if circuit.rule.order == "sequential":
         _sequential(circuit, movers)
         return
-    if state.learning:
+    if state.learning and not circuit.nudges:
         _learn(circuit, chosen, duration, synchronous, stateful_only=False)
     for selection, step in movers.steps(circuit):
         _state_step(circuit, selection, step)
@@ -102,6 +104,22 @@ def _costate_step(circuit: Circuit, chosen: Selection, duration: float | Tensor)
     chosen.put(circuit.state.z, circuit.rule.costate_euler(z, g, df_dh, duration))
 
 
+def own(circuit: Circuit) -> Tensor:
+    """Return what every neuron sent last (replica, node); of one that sends to nobody, what it would send."""
+    return torch.where(circuit.sends_state, circuit.state.h_sent, circuit.state.m)
+
+
+def _correlate(circuit: Circuit, chosen: Some, synchronous: bool) -> None:
+    state, sent = circuit.state, own(circuit)
+    if synchronous:
+        for pull in circuit.plan.pulls:
+            pull.correlate(state, sent)
+        if circuit.mixed_in is not None:
+            circuit.push.correlate(state, sent, circuit.mixed_in)
+    if len(chosen):
+        circuit.push.correlate(state, sent, chosen)
+
+
 def _learn(
     circuit: Circuit, chosen: Some, duration: float | Tensor, synchronous: bool, stateful_only: bool
 ) -> None:
@@ -130,6 +148,8 @@ def hold(circuit: Circuit, into: State, tick: int, chosen: Some) -> None:
         duration = _elapsed(circuit, tick, part)
         h, z, i1, i2 = held(circuit, block, part, duration)
         part.put(into.h, h)
+        if circuit.nudges:
+            continue
         if not block.model.instant:
             part.put(into.z, z)
         if into.learning:
@@ -148,9 +168,12 @@ def held(
     state, rule = circuit.state, circuit.rule
     h, z, q = chosen.take(state.h), chosen.take(state.z), chosen.take(state.q)
     if block.model.instant:
-        return h, z, *rule.constant_hold(q, duration)
+        # Where the loss nudges there are no costates, and nothing integrates them.
+        return (h, z, q, q) if circuit.nudges else (h, z, *rule.constant_hold(q, duration))
     p = circuit.p(chosen)
     h = block.model.held(h, chosen.take(state.a), duration, block.activation, p)
+    if circuit.nudges:
+        return h, z, q, q
     z, i1, i2 = rule.costate_hold(z, chosen.take(state.g), block.model.rate(p), duration)
     gain = chosen.take(state.df_da)
     return h, z, gain * i1, gain * i2

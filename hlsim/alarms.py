@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable
 
 from hlsim.losses import Loss
+from hlsim.ops import Value, exp
 from hlsim.record import Record
 from hlsim.rule import Rule
 
 # h, z and the two integrals of q after an exact hold of so much model time.
-Held = Callable[[float], tuple[float, float, float, float]]
+Held = Callable[[float], tuple[Value, Value, Value, Value]]
 
 
 class Alarms:
@@ -22,12 +23,12 @@ class Alarms:
     def wants_state(self) -> bool:
         """Whether h is to be sent, its interval aside."""
         r = self._r
-        return r.h != r.h_sent and abs(r.h - r.h_sent) >= _least(r.send_threshold)
+        return _pending(r.m, r.h_sent, r.send_threshold)
 
-    def wants_costate(self, q: float) -> bool:
+    def wants_costate(self, q: Value) -> bool:
         """Whether q is to be sent, its interval aside."""
         r = self._r
-        changed = q != r.q_sent and abs(q - r.q_sent) >= _least(r.costate_threshold)
+        changed = _pending(q, r.q_sent, r.costate_threshold)
         # r = w q has changed where w has, even if q stands still.
         return changed or (r.costate_threshold == 0 and r.moved and self._learns and q != 0)
 
@@ -38,8 +39,28 @@ class Alarms:
             return r.phase if now < r.phase else now + r.period - (now - r.phase) % r.period
         ticks = [self._state(now)]
         if not r.model.is_input:
-            ticks += [self._costate(now), self._listening(now), self._drive(now)]
+            ticks += [self._listening(now)]
+            ticks += [self._pull(now)] if self._rule.nudges else [self._costate(now), self._drive(now)]
         return min((tick for tick in ticks if tick is not None), default=None)
+
+    def quiet(self, now: int) -> bool:
+        """Tell whether the neuron has nothing to send unless something happens to it."""
+        r = self._r
+        if not r.clock:
+            return self.next(now) is None
+        least = r.send_threshold
+        if _pending(r.m, r.own, least) or self._pull(now) is not None:
+            return False
+        if not r.model.stateful:
+            return True
+        step = r.h + self._dt * r.period * r.f
+        far = r.model.relaxes and least > 0 and abs(self._rest() - r.own) >= _least(least)
+        return not far and not _pending(step, r.own, least)
+
+    def _pull(self, now: int) -> int | None:
+        """The loss no longer pulls as the drive has it."""
+        r = self._r
+        return now + 1 if _pending(-r.nudge * r.dl, r.pull, r.send_threshold) else None
 
     def _state(self, now: int) -> int | None:
         r = self._r
@@ -66,6 +87,8 @@ class Alarms:
         r = self._r
         if not r.model.stateful or r.output is None or self._loss is None or r.target is None:
             return None
+        if self._rule.nudges and r.nudge == 0:
+            return None
         wait = self._crossing(r.h, self._rest(), r.model.rate(r.p), r.h, r.send_threshold)
         return None if wait is None else now + wait
 
@@ -85,20 +108,33 @@ class Alarms:
                 return now + steps
         return now + r.refresh
 
-    def _rest(self) -> float:
-        return float(self._r.model.rest(self._r.a, self._r.activation))
+    def _rest(self) -> Value:
+        return self._r.model.rest(self._r.a, self._r.activation)
 
-    def _crossing(self, x: float, rest: float, rate: float, origin: float, threshold: float) -> int | None:
+    def _crossing(self, x: Value, rest: Value, rate: float, origin: Value, threshold: float) -> int | None:
         """In how many ticks (>= 1) |x - origin| first reaches the threshold as x relaxes to ``rest``."""
         if abs(rest - origin) <= _least(threshold):
             return None
-        if threshold == 0 and rest + (x - rest) * math.exp(-self._dt * rate) == x:
+        if threshold == 0 and rest + (x - rest) * exp(-self._dt * rate) == x:
             return None
-        level = origin + math.copysign(_least(threshold), rest - origin)
-        if x == rest or (rest - x) / (rest - level) <= 1:
+        if x == rest or (ratio := _ratio(x, rest, origin, _least(threshold))) <= 1:
             return 1
-        wait = math.ceil(math.log((rest - x) / (rest - level)) / rate / self._dt)
+        wait = math.ceil(math.log(ratio) / rate / self._dt)
         return max(1, wait) if wait < 2**40 else None
+
+
+def _pending(value: Value, sent: Value, threshold: float) -> bool:
+    return bool(value != sent and abs(value - sent) >= _least(threshold))
+
+
+def _ratio(x: Value, rest: Value, origin: Value, least: float) -> float:
+    """By what factor x comes closer to ``rest`` until it is ``least`` away from the origin."""
+    if not any(isinstance(value, complex) for value in (x, rest, origin)):
+        return float((rest - x) / (rest - origin - math.copysign(least, rest - origin)))
+    # |rest - origin + e (x - rest)| = least, the smaller of two roots.
+    to, away = rest - origin, x - rest
+    a, b, c = abs(away) ** 2, (to * away.conjugate()).real, abs(to) ** 2 - least**2
+    return float((-b + math.sqrt(max(0.0, b * b - a * c))) / c)
 
 
 def _least(threshold: float) -> float:

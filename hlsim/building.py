@@ -48,10 +48,16 @@ def engine(
             raise ExperimentError(f"simulation: {unknown(what, name, known)}")
     chosen = _device(device)
     if kind == "reference":
-        facts = {"engine": kind, "dtype": "float64", "device": "cpu"}
+        facts = {"engine": kind, "dtype": _number("float64", rule), "device": "cpu"}
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
     circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen)
-    return Batched(env, circuit, controls), {"engine": kind, "dtype": dtype, "device": str(chosen)}
+    facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
+    return Batched(env, circuit, controls), facts
+
+
+def _number(dtype: str, rule: Rule) -> str:
+    """Return the format of the numbers of neurons; that of synapses is real."""
+    return {"float32": "complex64", "float64": "complex128"}[dtype] if rule.complex_states else dtype
 
 
 def network(

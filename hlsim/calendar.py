@@ -63,6 +63,10 @@ class Calendar:
         """Return the first tick that holds anything."""
         return self._ticks[0] if self._ticks else None
 
+    def waking(self, tick: int) -> bool:
+        """Tell whether some neuron is to wake after ``tick``."""
+        return bool((self._wake_at > tick).any())
+
     def pop(self, tick: int) -> tuple[Delivery | None, Delivery | None, Tensor]:
         """Return and forget what is due at ``tick``: states, costates, neurons that wake."""
         while self._ticks and self._ticks[0] <= tick:

@@ -155,6 +155,12 @@ def _settle_model(where: str, written: Written, nodes: Columns, i: int, paramete
             raise TopologyError(f"{where}: role must be 'input' for model {name!r}, got 'output'")
         for column, value in (("activation", "identity"), ("bias", None), ("role", "input")):
             nodes[column][i] = value
+    if model.reads_out:
+        _refuse(where, written, ("activation",), foreign)
+        nodes["activation"][i] = "identity"
+        if nodes["role"][i] != "output":
+            rule = f"role must be 'output' for model {name!r}"
+            raise TopologyError(f"{where}: {rule}, got {shown(nodes['role'][i])}")
 
 
 def _settle_update(where: str, written: Written, nodes: Columns, i: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hlsim import plan
+from hlsim.errors import NumericalError
 from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.neurons import ACTIVATIONS, MODELS, Activation, Neuron
@@ -45,9 +46,12 @@ class Circuit:
     ) -> None:
         self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
         self.n, self.dtype, self.device = network.n, dtype, device
-        self.plan = plan.make(network, rule, replicas, dtype, device)
+        # Of the neurons' numbers; those of synapses are real.
+        self.number = dtype.to_complex() if rule.complex_states else dtype
+        self.nudges = rule.nudges
+        self.plan = plan.make(network, rule, replicas, dtype, self.number, device)
         self.push = self.plan.push
-        self.state = State.zeros(network, replicas, self.plan.weight, rule.synapse_fields)
+        self.state = State.zeros(network, replicas, self.plan.weight, rule.synapse_fields, self.number)
         self._constants(network)
         self._sort(network)
         self.target: Tensor | None = None
@@ -74,6 +78,7 @@ class Circuit:
         self.is_input = whole(np.array([m.is_input for m in models]))
         self.instant = whole(np.array([m.instant for m in models]))
         self.stateful = ~(self.is_input | self.instant)
+        self.reads_out = whole(np.array([m.reads_out for m in models]))
         self.arrival = ~self.clock
         self.sync = whole(plan.synchronous(network))
         self.is_output = torch.zeros(network.n, dtype=torch.bool, device=self.device)
@@ -111,8 +116,8 @@ class Circuit:
         self.mixed_out = self._all(self.sync & (self.push.outgoing.count > 0))
         self.mixed_back = self._all(self.sync & (self.push.backward.count > 0))
         self.mixed_hearing = self._all(self.sync & (self.push.hearing.count > 0))
-        self.forward_levels = self._levels([b.rank for b in self._blocks], "forward")
-        self.backward_levels = self._levels([b.back_rank for b in self._blocks], "backward")
+        self.forward_levels = self._levels([b.rank for b in self.blocks], "forward")
+        self.backward_levels = self._levels([b.back_rank for b in self.blocks], "backward")
         # Masks of the neurons that are evaluated, forward and backward, at each level.
         self.at_forward = {k: (self.rank == k) & ~self.is_input for k in self.forward_levels}
         self.at_backward = {k: (self.back_rank == k) & self.instant for k in self.backward_levels}
@@ -120,7 +125,8 @@ class Circuit:
         self.all_outputs_sync = bool(self.sync[self.outputs].all())
 
     @property
-    def _blocks(self) -> list[Block]:
+    def blocks(self) -> list[Block]:
+        """All blocks, those of synchronous neurons first."""
         return self.sync_blocks + self.event_blocks
 
     def _levels(self, ranks: list[int], channel: str) -> list[int]:
@@ -155,6 +161,18 @@ class Circuit:
     def p(self, chosen: Whole | Some) -> dict[str, Tensor]:
         """Return the model parameters of a selection."""
         return {name: chosen.param(x) for name, x in self.parameters.items()}
+
+    def check_finite(self, tick: int) -> None:
+        """Raise NumericalError for the first node whose state is infinite or NaN."""
+        state = self.state
+        if bool(torch.isfinite(state.h.sum() + state.z.sum() + state.a.sum())):
+            return
+        for name in ("h", "z", "a"):
+            values = getattr(state, name)
+            bad = torch.nonzero(~torch.isfinite(values))
+            if len(bad):
+                replica, node = bad[0].tolist()
+                raise NumericalError(tick, self.network.label[node], name, values[replica, node].item())
 
     def loss_gradient(self, mask: Tensor | None) -> None:
         """Set dl = dL/dh at the outputs; ``mask`` (replica, output): only there."""

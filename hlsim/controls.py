@@ -1,13 +1,17 @@
 """The one door through which the protocol of stages and users' processes act on a running network."""
 
+import cmath
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import simpy
 from numpy.typing import NDArray
 
 from hlsim.errors import StimulusError
+from hlsim.kernel import call_at
+from hlsim.rule import Phase
 
 Array = NDArray[np.float64]
 
@@ -23,11 +27,15 @@ class Changes:
     no_target: bool = False
     phi: float | None = None
     learn: bool | None = None
+    nudge: complex | None = None
+    # A phase is over: synapses take their products into account.
+    mark: Phase | None = None
+    noise: Array | None = None
 
     @property
     def empty(self) -> bool:
         """Whether nothing was asked for."""
-        given = (self.input, self.target, self.phi, self.learn)
+        given = (self.input, self.target, self.phi, self.learn, self.nudge, self.mark, self.noise)
         return not (self.reset or self.no_target) and all(value is None for value in given)
 
 
@@ -38,12 +46,13 @@ class Controls:
 
     Parameters
     ----------
-    replicas, n_input, n_output : int
+    replicas, n_input, n_output, nodes : int
         Shapes that values are checked against: ``(columns,)`` for all replicas, or ``(replica, columns)``.
     """
 
-    def __init__(self, replicas: int, n_input: int, n_output: int) -> None:
-        self._replicas, self._n_input, self._n_output = replicas, n_input, n_output
+    def __init__(self, replicas: int, n_input: int, n_output: int, nodes: int = 0) -> None:
+        self._replicas, self._n_input, self._n_output, self._nodes = replicas, n_input, n_output, nodes
+        self._waiting: simpy.Event | None = None
         self._changes = Changes()
         self._ring: Callable[[], None] = lambda: None
         self._heard: Callable[[Changes], None] = lambda _: None
@@ -79,6 +88,23 @@ class Controls:
         self._changes.learn = bool(on)
         self._ring()
 
+    def nudge(self, value: complex) -> None:
+        """Let the loss pull at the drive of the outputs by -value dL/dh; rules that nudge only."""
+        if not cmath.isfinite(value):
+            raise StimulusError(f"nudge: must be finite, got {value}")
+        self._changes.nudge = value
+        self._ring()
+
+    def mark(self, phase: Phase) -> None:
+        """Say that a phase is over, before anything else happens at this tick; makes every neuron due."""
+        self._changes.mark = phase
+        self._ring()
+
+    def noise(self, values: Array) -> None:
+        """Set what is added to the drive of every node (node,), or (replica, node), until it is set again."""
+        self._changes.noise = self._columns("noise", values, self._nodes)
+        self._ring()
+
     def reset(self) -> None:
         """Set h, z, all heard and last-sent values to 0 and drop messages in flight; w and omega stay."""
         self._changes.reset = True
@@ -90,6 +116,31 @@ class Controls:
         self._heard(changes)
         return changes
 
+    # ---- quiescence
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody wants to know when the network is quiet."""
+        return self._waiting is not None
+
+    def quiet(self, env: simpy.Environment) -> simpy.Event:
+        """Return an event of the first tick after one at whose end the network is quiet.
+
+        Nothing is in flight then, and no neuron has anything to send unless something happens to it.
+        """
+        self._waiting = env.event()
+        return self._waiting
+
+    def forget_quiet(self) -> None:
+        """Wait no longer."""
+        self._waiting = None
+
+    def settled(self, env: simpy.Environment) -> None:
+        """Say, at the end of a tick, that the network is quiet."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            call_at(env, int(env.now) + 1, 0, lambda: _fire(waiting))
+
     def _columns(self, what: str, values: Array, columns: int) -> Array:
         array = np.asarray(values, dtype=np.float64)
         if array.shape not in ((columns,), (self._replicas, columns)):
@@ -99,3 +150,8 @@ class Controls:
         if not np.isfinite(array).all():
             raise StimulusError(f"{what}: must be finite, got {array[~np.isfinite(array)][0]}")
         return np.broadcast_to(array, (self._replicas, columns)).copy()
+
+
+def _fire(event: simpy.Event) -> None:
+    if not event.triggered:
+        event.succeed()

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim import view, wakeups
-from hlsim.advance import advance, learn_instant
+from hlsim.advance import advance, learn_instant, own
 from hlsim.calendar import COSTATE, STATE, Calendar, Delivery
 from hlsim.circuit import Block, Circuit
+from hlsim.clocks import clocks
 from hlsim.controls import Changes, Controls
-from hlsim.errors import NumericalError
 from hlsim.kernel import Observer, Ticks, coming_tick
 from hlsim.post import Post
 from hlsim.projections import LAST
+from hlsim.quiet import quiet
+from hlsim.rule import Phase
 from hlsim.state import Selection, Some
 
 
@@ -28,7 +30,7 @@ class Batched:
     """
 
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
-        self.circuit, self._controls = circuit, controls
+        self.circuit, self._controls, self._env = circuit, controls, env
         self._ticks = Ticks(env, self._tick)
         size = circuit.replicas * circuit.n
         self._calendar = Calendar(size, circuit.device)
@@ -43,7 +45,7 @@ class Batched:
         self._now = 0
         # Whether the weights of synchronous neurons have moved since they last sent costates.
         self._sync_moved = False
-        self._clocks = self._event_clocks()
+        self._clocks = clocks(circuit)
         controls.attach(lambda: self._ticks.request(coming_tick(env)))
 
     @property
@@ -112,7 +114,7 @@ class Batched:
         self, changes: Changes, states: Delivery | None, costates: Delivery | None, woken: Tensor
     ) -> None:
         c, due = self.circuit, self._due
-        if self._now == 0 or changes.reset:
+        if self._now == 0 or changes.reset or changes.mark is not None:
             due[:] = ~c.sync.repeat(c.replicas)
             return
         if len(woken):
@@ -121,9 +123,9 @@ class Batched:
             if delivery is not None:
                 reached = ends[delivery.edge]
                 due[reached[c.arrival[reached % c.n]]] = True
-        for period, phase, neurons in self._clocks:
-            if _on_clock(self._now, period, phase):
-                due[neurons] = True
+        for clock in self._clocks:
+            if clock.strikes(self._now):
+                due[clock.neurons] = True
         if not changes.empty:
             self._controls_make_due(changes)
         self._couple()
@@ -136,6 +138,8 @@ class Batched:
         if changes.input is not None:
             new = self._real(changes.input) != c.state.u[:, c.inputs]
             mask[:, c.inputs] |= new & c.arrival[c.inputs]
+        if changes.noise is not None:
+            mask |= c.arrival & ~c.is_input
         mask[:, c.outputs] |= self._outputs_changed(changes) & c.arrival[c.outputs]
 
     def _outputs_changed(self, changes: Changes) -> Tensor:
@@ -146,6 +150,8 @@ class Batched:
         if changes.no_target and c.target is not None:
             changed |= True
         if changes.phi is not None and changes.phi != c.state.phi:
+            changed |= True
+        if changes.nudge is not None and changes.nudge != c.state.nudge:
             changed |= True
         return changed
 
@@ -170,6 +176,8 @@ class Batched:
 
     def _apply(self, changes: Changes) -> None:
         c, state = self.circuit, self.circuit.state
+        if changes.mark is not None and state.learning:
+            self._mark(changes.mark)
         if changes.reset:
             self._reset()
         if changes.input is not None:
@@ -180,6 +188,15 @@ class Batched:
             c.target = None
         state.phi = state.phi if changes.phi is None else changes.phi
         state.learning = state.learning if changes.learn is None else changes.learn
+        state.nudge = state.nudge if changes.nudge is None else changes.nudge
+        if changes.noise is not None:
+            state.noise = self._real(changes.noise)
+
+    def _mark(self, phase: Phase) -> None:
+        c, sent = self.circuit, own(self.circuit)
+        for pull in c.plan.pulls:
+            pull.mark(c.state, sent, phase)
+        c.push.mark(c.state, sent, phase)
 
     def _reset(self) -> None:
         self.circuit.state.reset()
@@ -199,6 +216,8 @@ class Batched:
         inputs = self._chosen(c.is_input)
         if len(inputs):
             inputs.put(state.h, inputs.take(state.u))
+        if state.m is not state.h:
+            state.m.copy_(torch.where(c.reads_out, state.m, state.h))
         # Chosen before any message of this tick can make others due.
         senders = self._chosen(~c.instant)
         if c.sync_stateful is not None:
@@ -210,7 +229,8 @@ class Batched:
 
     def _drives(self) -> None:
         c, state = self.circuit, self.circuit.state
-        total = state.u.clone()
+        stimulus = state.u if state.noise is None else state.u + state.noise
+        total = stimulus.clone()
         for level in c.forward_levels:
             for pull in c.plan.pulls:
                 if pull.signature.forward == level:
@@ -221,14 +241,14 @@ class Batched:
                     self._evaluate(block, block.whole, block.whole.take(total))
                     if block.model.instant:
                         self._post.sync_state(block.whole)
-            self._event_drives(level)
+            self._event_drives(level, stimulus)
 
-    def _event_drives(self, level: int) -> None:
+    def _event_drives(self, level: int, stimulus: Tensor) -> None:
         c = self.circuit
         chosen = self._chosen(c.at_forward[level])
         if len(chosen) == 0:
             return
-        drive = chosen.take(c.state.u) + c.push.drive(c.state, chosen)
+        drive = chosen.take(stimulus) + c.push.drive(c.state, chosen)
         for block, mask in c.by_block(chosen):
             self._evaluate(block, chosen.where(mask), drive[mask])
         if level != LAST:
@@ -236,10 +256,16 @@ class Batched:
 
     def _evaluate(self, block: Block, chosen: Selection, a: Tensor) -> None:
         state, model, sigma = self.circuit.state, block.model, block.activation
+        if self.circuit.nudges:
+            pull = -state.nudge * chosen.take(state.dl)
+            chosen.put(state.pull, pull)
+            a = a if model.reads_out else a + pull
         chosen.put(state.a, a)
         if model.instant:
             y = model.rest(a, sigma)
             chosen.put(state.h, y)
+            if state.m is not state.h:
+                chosen.put(state.m, pull if model.reads_out else y)
             chosen.put(state.df_da, sigma.slope(a, y))
             return
         h, p = chosen.take(state.h), self.circuit.p(chosen)
@@ -320,7 +346,7 @@ class Batched:
     def _learn_instant(self) -> None:
         c, tick = self.circuit, self._now
         self._sync_moved = False
-        if c.rule.order == "sequential" and c.state.learning:
+        if c.rule.order == "sequential" and c.state.learning and not c.nudges:
             on_clock = (tick == 0) | ((tick >= c.phase) & ((tick - c.phase) % c.period == 0))
             learn_instant(c, self._chosen(c.instant & on_clock))
             self._sync_moved = True
@@ -330,7 +356,7 @@ class Batched:
         if len(due):
             due.put(self._updates, due.take(self._updates) + 1)
         self._sync_updates += 1
-        self._check_finite()
+        c.check_finite(self._now)
         if self.observer is not None:
             mask = self._due.view(c.replicas, c.n) | c.sync
             replica, node = torch.nonzero(mask, as_tuple=True)
@@ -340,24 +366,15 @@ class Batched:
             self._calendar.wake(arrival.flat, wakeups.predict(c, self._now, arrival))
         if len(due):
             self._due[due.flat] = False
+        if self._controls.waiting and quiet(c, self._calendar, self._post, self._now):
+            self._controls.settled(self._env)
         self._ask_for_next()
-
-    def _check_finite(self) -> None:
-        c, state = self.circuit, self.circuit.state
-        if bool(torch.isfinite(state.h.sum() + state.z.sum() + state.a.sum())):
-            return
-        for name in ("h", "z", "a"):
-            values = getattr(state, name)
-            bad = torch.nonzero(~torch.isfinite(values))
-            if len(bad):
-                replica, node = bad[0].tolist()
-                raise NumericalError(self._now, c.network.label[node], name, values[replica, node].item())
 
     def _ask_for_next(self) -> None:
         if self.circuit.has_sync:
             self._ticks.request(self._now + 1)
             return
-        coming = [_next_on_clock(self._now, period, phase) for period, phase, _ in self._clocks]
+        coming = [clock.next(self._now) for clock in self._clocks]
         planned = self._calendar.next()
         coming += [] if planned is None else [planned]
         if coming:
@@ -373,23 +390,5 @@ class Batched:
         if len(chosen):
             chosen.put(total, chosen.take(total) + sums(chosen))
 
-    def _event_clocks(self) -> list[tuple[int, int, Tensor]]:
-        """Return (period, phase, flat neurons) of clocked event neurons."""
-        c = self.circuit
-        nodes = torch.nonzero(c.clock & ~c.sync).squeeze(1)
-        pairs = torch.stack([c.period[nodes], c.phase[nodes]], 1)
-        return [
-            (period, phase, c.tile(nodes[(pairs[:, 0] == period) & (pairs[:, 1] == phase)]).flat)
-            for period, phase in torch.unique(pairs, dim=0).tolist()
-        ]
-
     def _real(self, values: NDArray[np.float64]) -> Tensor:
         return torch.as_tensor(values, dtype=self.circuit.dtype, device=self.circuit.device)
-
-
-def _on_clock(tick: int, period: int, phase: int) -> bool:
-    return tick >= phase and (tick - phase) % period == 0
-
-
-def _next_on_clock(tick: int, period: int, phase: int) -> int:
-    return phase if tick < phase else tick + period - (tick - phase) % period

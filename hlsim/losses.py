@@ -1,6 +1,7 @@
 r"""Losses on the outputs, with the gradient a costate starts from.
 
-Shapes: y and target ``(replica, output)``; a value is ``(replica,)``, a gradient ``(replica, output)``.
+Shapes: y and target ``(replica, output)``; a value is ``(replica,)``, a gradient ``(replica, output)``. Where
+states are complex, a gradient is that of the loss continued to complex states, a value is of their real part.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ class Loss:
     name: str
     # Every output's gradient depends on all outputs, so that all of them must be evaluated together.
     coupled: bool = False
+    # Its gradient may be taken at complex states.
+    holomorphic: bool = True
 
     def value(self, y: Tensor, target: Tensor) -> Tensor:
         raise NotImplementedError
@@ -50,7 +53,7 @@ class CrossEntropy(Loss):
         return -(target * torch.log_softmax(y, -1)).sum(-1)
 
     def gradient(self, y: Tensor, target: Tensor) -> Tensor:
-        return torch.softmax(y, -1) * target.sum(-1, keepdim=True) - target
+        return _softmax(y) * target.sum(-1, keepdim=True) - target
 
 
 class Custom(Loss):
@@ -58,6 +61,7 @@ class Custom(Loss):
 
     name = "python"
     coupled = True
+    holomorphic = False
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.function = function
@@ -67,6 +71,13 @@ class Custom(Loss):
 
     def gradient(self, y: Tensor, target: Tensor) -> Tensor:
         return torch.func.grad(lambda x: self.function(x, target).sum())(y)
+
+
+def _softmax(y: Tensor) -> Tensor:
+    if not y.is_complex():
+        return torch.softmax(y, -1)
+    e = torch.exp(y - y.real.amax(-1, keepdim=True))
+    return e / e.sum(-1, keepdim=True)
 
 
 LOSSES: Mapping[str, Loss] = MappingProxyType({loss.name: loss for loss in (SquaredError(), CrossEntropy())})

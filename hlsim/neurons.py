@@ -23,6 +23,8 @@ class Activation:
     name: str
     # Complex differentiable: rules which send complex states refuse the others.
     holomorphic: bool = True
+    # The largest slope at real drives: what a network needs to settle is bounded with it.
+    steepest: float = 1.0
 
     def value(self, a: Value) -> Value:
         raise NotImplementedError
@@ -44,12 +46,28 @@ class Tanh(Activation):
 
 class Sigmoid(Activation):
     name = "sigmoid"
+    steepest = 0.25
 
     def value(self, a: Value) -> Value:
         return ops.sigmoid(a)
 
     def slope(self, a: Value, y: Value) -> Value:
         return y * (1.0 - y)
+
+
+class SteepSigmoid(Activation):
+    r""":math:`1/(1 + e^{2 - 4a})`, of slope 1 in the middle at a = 1/2.
+
+    The activation of Laborieux & Zenke, arXiv 2209.00530 (2022), for holomorphic equilibrium propagation.
+    """
+
+    name = "steep_sigmoid"
+
+    def value(self, a: Value) -> Value:
+        return ops.sigmoid(4.0 * a - 2.0)
+
+    def slope(self, a: Value, y: Value) -> Value:
+        return 4.0 * y * (1.0 - y)
 
 
 class Relu(Activation):
@@ -84,7 +102,7 @@ class Identity(Activation):
 
 
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
-    {activation.name: activation for activation in (Tanh(), Sigmoid(), Relu(), Softplus(), Identity())}
+    {one.name: one for one in (Tanh(), Sigmoid(), SteepSigmoid(), Relu(), Softplus(), Identity())}
 )
 
 
@@ -113,6 +131,8 @@ class Neuron:
     is_input: bool = False
     # h is a function of the drive at the same tick; such a neuron is evaluated in order of rank.
     instant: bool = False
+    # Sends the pull of the loss instead of its state, which only the loss sees.
+    reads_out: bool = False
     # Relaxes exponentially to ``rest`` at a constant ``rate`` while the drive is held: between updates it has
     # an exact solution.
     relaxes: bool = False
@@ -170,6 +190,21 @@ class Instant(Neuron):
         return sigma.value(a)
 
 
+class Readout(Neuron):
+    r"""Linear read-out of a hub that knows the loss: it sends :math:`-\mathrm{nudge}\,\partial L/\partial h`.
+
+    Its state :math:`h = a` is seen by the loss alone. With a symmetric coupling of weight w to a neuron j it
+    pulls at that neuron's drive by :math:`-\mathrm{nudge}\, w\, \partial L/\partial h`, the gradient of the
+    loss with respect to the state of j. For rules that nudge.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="readout", instant=True, reads_out=True)
+
+    def rest(self, a: Value, sigma: Activation) -> Value:
+        return a
+
+
 class Leaky(Neuron):
     r"""Leaky integrator with a saturating drive.
 
@@ -202,7 +237,9 @@ class Leaky(Neuron):
         return 1.0 / p["tau"]
 
 
-MODELS: Mapping[str, Neuron] = MappingProxyType({m.name: m for m in (Input(), Instant(), Leaky())})
+MODELS: Mapping[str, Neuron] = MappingProxyType(
+    {model.name: model for model in (Input(), Instant(), Leaky(), Readout())}
+)
 
 
 def describe() -> dict[str, Any]:

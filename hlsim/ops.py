@@ -56,6 +56,18 @@ relu = _elementary(
 )
 
 
+def real(x: Value) -> Value:
+    """Return the real part, of a real number itself."""
+    return x.real
+
+
+def imaginary(x: Value) -> Value:
+    """Return the imaginary part, 0 of a real number."""
+    if isinstance(x, torch.Tensor):
+        return x.imag if x.is_complex() else torch.zeros_like(x)
+    return x.imag
+
+
 def step(x: Value) -> Value:
     """Return 1 where x > 0, else 0: the slope of relu (0 at the kink, as torch has it)."""
     if isinstance(x, torch.Tensor):

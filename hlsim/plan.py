@@ -55,8 +55,18 @@ def synchronous(network: Network) -> NDArray[np.bool_]:
     )
 
 
-def make(network: Network, rule: Rule, replicas: int, dtype: torch.dtype, device: torch.device) -> Plan:
-    """Return the projections of a network whose weights are private to a replica or shared by all."""
+def make(
+    network: Network,
+    rule: Rule,
+    replicas: int,
+    dtype: torch.dtype,
+    number: torch.dtype,
+    device: torch.device,
+) -> Plan:
+    """Return the projections of a network whose weights are private to a replica or shared by all.
+
+    ``dtype`` is that of synapses, ``number`` that of what neurons send.
+    """
     pulled = _pulled(network)
     if replicas > 1 and network.weight.shape[0] == 1:
         _check_shared(network, pulled)
@@ -70,12 +80,12 @@ def make(network: Network, rule: Rule, replicas: int, dtype: torch.dtype, device
     pulls, start = [], 0
     for signature, sources, targets, edges in groups:
         if sources is None:
-            pull: Pull = Sparse(network, signature, edges, start, rule, weight, replicas)
+            pull: Pull = Sparse(network, signature, edges, start, rule, weight, replicas, number)
         else:
-            pull = Dense(network, signature, sources, targets, edges, start, rule, weight, replicas)
+            pull = Dense(network, signature, sources, targets, edges, start, rule, weight, replicas, number)
         pulls.append(pull)
         start += len(edges)
-    push = Push(network, push_edges, start, rule, weight, replicas)
+    push = Push(network, push_edges, start, rule, weight, replicas, number)
     place = np.empty(len(stored), np.int64)
     place[stored] = np.arange(len(stored))
     return Plan(pulls, push, torch.as_tensor(place, device=device), weight)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,8 @@ class Post:
         self.now = 0
         shape = (circuit.replicas, circuit.n)
         self.counts = [torch.zeros(shape, dtype=torch.int64, device=circuit.device) for _ in range(2)]
+        self._reach = _reach(circuit)
+        self._carried_until = 0
         # Who sent at this tick; kept only while somebody observes.
         self._sent = [torch.zeros(shape, dtype=torch.bool, device=circuit.device) for _ in range(2)]
 
@@ -40,13 +43,15 @@ class Post:
         """Send h of those event neurons that are to and may."""
         c, state = self._c, self._c.state
         ready = wakeups.pending(
-            chosen.take(state.h), chosen.take(state.h_sent), chosen.param(c.send_threshold)
+            chosen.take(state.m), chosen.take(state.h_sent), chosen.param(c.send_threshold)
         )
         free = self.now - chosen.take(state.h_sent_at) >= chosen.param(c.send_interval)
         senders = chosen.where(ready & free & chosen.param(c.sends_state))
         if len(senders):
-            self._mark(STATE, senders, state.h, state.h_sent, state.h_sent_at)
+            self._mark(STATE, senders, state.m, state.h_sent, state.h_sent_at)
             self._post_states(senders)
+            if c.nudges:
+                self._carry(self._reach[senders.nodes])
 
     def costate(self, chosen: Some) -> None:
         """Send q of those event neurons that are to and may."""
@@ -64,10 +69,12 @@ class Post:
     def sync_state(self, whole: Whole) -> None:
         """Synchronous neurons send h: projections read it, here it is counted and posted on single edges."""
         c, state = self._c, self._c.state
-        h = whole.take(state.h)
+        h = whole.take(state.m)
         changed = (h != whole.take(state.h_sent)) & whole.param(c.sends_state)
         whole.put(state.h_sent, h)
         self._count(STATE, whole, changed)
+        if c.nudges:
+            self._carry((changed * whole.param(self._reach)).view(-1))
         if c.mixed_out is not None:
             self._post_states(self._among(c.mixed_out, whole, changed))
 
@@ -84,6 +91,15 @@ class Post:
         if c.mixed_back is not None:
             self._post_costates(self._among(c.mixed_back, whole, changed))
 
+    @property
+    def carrying(self) -> bool:
+        """Whether a projection still has on its way what was sent earlier; known for rules that nudge."""
+        return self.now < self._carried_until
+
+    def _carry(self, ticks: Tensor) -> None:
+        if len(ticks):
+            self._carried_until = max(self._carried_until, self.now + int(ticks.max()))
+
     def report(self) -> None:
         """Tell the observer what went through projections at this tick, message by message."""
         if self.observer is None:
@@ -93,7 +109,7 @@ class Post:
             edges = torch.as_tensor(pull.edges, device=c.device)
             source, target = (torch.as_tensor(x, device=c.device)[edges] for x in self._ends())
             sent = self._sent[STATE][:, source.clamp(min=0)] & (source >= 0)
-            self._tell(STATE, edges, sent, state.h[:, source.clamp(min=0)])
+            self._tell(STATE, edges, sent, state.m[:, source.clamp(min=0)])
             back = torch.as_tensor(c.network.feedback, device=c.device)[edges] != NONE
             r = pull.transport(state).reshape(-1, len(edges)) * state.q[:, target]
             self._tell(COSTATE, edges, self._sent[COSTATE][:, target] & back, r)
@@ -123,7 +139,7 @@ class Post:
     def _post_states(self, senders: Some) -> None:
         push = self._c.push
         edge, row = push.edges_of(push.outgoing, senders)
-        self._post(STATE, edge, senders.take(self._c.state.h)[row], push.delay[edge], push.target)
+        self._post(STATE, edge, senders.take(self._c.state.m)[row], push.delay[edge], push.target)
 
     def _post_costates(self, senders: Some) -> None:
         push = self._c.push
@@ -166,3 +182,12 @@ class Post:
         when, edges, values, replicas = arrays
         if self.observer is not None:
             self.observer.message(kind, when, edges, values, self.now, replicas)
+
+
+def _reach(circuit: Circuit) -> Tensor:
+    """Return how many ticks a state of each neuron travels at most over edges that projections carry."""
+    network, reach = circuit.network, np.zeros(circuit.n, np.int64)
+    for pull in circuit.plan.pulls:
+        edges = pull.edges[network.source[pull.edges] >= 0]
+        np.maximum.at(reach, network.source[edges], network.delay[edges])
+    return torch.as_tensor(reach, device=circuit.device)

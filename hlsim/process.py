@@ -5,7 +5,7 @@ reference engine knows who is at the other end. The phases of a tick are priorit
 ``Process._tick`` reads like the description of a tick.
 """
 
-import math
+import cmath
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
@@ -17,8 +17,9 @@ from hlsim.calendar import COSTATE, STATE
 from hlsim.errors import LocalityError, NumericalError
 from hlsim.kernel import TICK
 from hlsim.losses import Loss
+from hlsim.ops import Value
 from hlsim.record import Guarded, Record, Synapse
-from hlsim.rule import Rule
+from hlsim.rule import Phase, Rule
 
 # Phases of a tick, as priorities; ranks are added to DRIVE and INSTANT_COSTATE.
 MAIL, CONDUCT, COUPLE = TICK, TICK + 1, TICK + 2
@@ -46,11 +47,11 @@ class Office(Protocol):
     def phase(self) -> int: ...
     def at(self, phase: int) -> simpy.Event: ...
     def event(self) -> simpy.Event: ...
-    def post(self, kind: int, edge: int, value: float, delay: int) -> None: ...
+    def post(self, kind: int, edge: int, value: Value, delay: int) -> None: ...
     def wake(self, process: "Process", tick: int) -> None: ...
     def couple(self, process: "Process") -> None: ...
-    def report(self, process: "Process", h: float) -> None: ...
-    def coupled_gradient(self, process: "Process") -> float: ...
+    def report(self, process: "Process", h: Value) -> None: ...
+    def coupled_gradient(self, process: "Process") -> Value: ...
     def updated(self, process: "Process") -> None: ...
 
 
@@ -59,7 +60,7 @@ class Process:
 
     def __init__(self, office: Office, record: Record) -> None:
         self._office, self._r = office, record
-        self._inbox: tuple[dict[int, float], dict[int, float]] = ({}, {})
+        self._inbox: tuple[dict[int, Value], dict[int, Value]] = ({}, {})
         self._busy = False
         self._alarm = office.event()
         self.wake_at = -1
@@ -69,6 +70,7 @@ class Process:
         rule = office.rule
         self._alarms = Alarms(record, rule, office.loss, office.dt, self._held)
         self._hears_costate = rule.sends_costates
+        self._nudges = rule.nudges
 
     @property
     def record(self) -> Record:
@@ -81,7 +83,7 @@ class Process:
 
     # ---- what reaches a neuron from outside
 
-    def receive(self, kind: int, edge: int, value: float) -> None:
+    def receive(self, kind: int, edge: int, value: Value) -> None:
         """A message arrives: it waits in the inbox, and makes a neuron that updates on arrival due."""
         box = self._inbox[kind]
         if edge in box:
@@ -107,7 +109,7 @@ class Process:
     def reset(self) -> None:
         """Forget h, z and everything heard and sent."""
         r = self._r
-        r.h = r.z = r.heard = r.h_sent = r.q_sent = 0.0
+        r.h = r.z = r.heard = r.dl = r.pull = r.h_sent = r.q_sent = 0.0
         for synapse in r.synapses:
             synapse.s = 1.0 if synapse.bias else 0.0
         for link in r.links:
@@ -117,6 +119,18 @@ class Process:
         # What arrived at the very tick of a reset was still in flight: it replaced nothing.
         tick, replaced = self._replaced_now
         self.overtaken -= replaced if tick == self._office.now else 0
+
+    def mark(self, phase: Phase) -> None:
+        """A phase is over: the synapses take into account what they hold."""
+        r, rule = self._r, self._office.rule
+        for s in r.synapses:
+            if r.learning and s.plastic:
+                s.w, fields = _own(rule, rule.mark, s.w, s.fields, r.own * s.s, s.beta, phase)
+                s.fields = Guarded(fields)
+
+    def quiet(self) -> bool:
+        """Tell whether nothing waits to be taken in or to be sent, unless something happens."""
+        return not any(self._inbox) and self._alarms.quiet(self._office.now)
 
     # ---- the tick
 
@@ -148,7 +162,7 @@ class Process:
             yield from self._take_loss(LOSS_REPORT, LOSS)
         if self._hears_costate and not r.model.is_input:
             yield from self._costate(entered)
-        if r.model.instant and self._office.rule.order == "sequential":
+        if r.model.instant and self._office.rule.order == "sequential" and not self._nudges:
             yield at(LEARN)
             self._learn_instant()
         yield at(FINISH)
@@ -160,6 +174,8 @@ class Process:
         r = self._r
         duration = self._office.dt * (self._office.now - r.updated)
         r.updated = self._office.now
+        if self._office.rule.correlates and r.nudge != 0:
+            self._correlate()
         if duration == 0 or r.model.is_input:
             return
         if self.arrival:
@@ -171,8 +187,18 @@ class Process:
         else:
             self._explicit(duration)
 
+    def _correlate(self) -> None:
+        r, rule = self._r, self._office.rule
+        for s in r.synapses:
+            if r.learning and s.plastic:
+                s.w, fields = _own(rule, rule.correlate, s.w, s.fields, r.own * s.s, s.beta, r.nudge)
+                s.fields = Guarded(fields)
+
     def _explicit(self, duration: float) -> None:
         r = self._r
+        if self._nudges:
+            r.h = r.h + duration * r.f if r.model.stateful else r.h
+            return
         self._synapse_steps(duration)
         if r.model.stateful:
             r.z = self._costate_step(duration)
@@ -190,12 +216,12 @@ class Process:
         r.q = r.z * r.df_da
         self._synapse_steps(duration)
 
-    def hold(self, duration: float, pairs: "list[tuple[Synapse, Synapse]]") -> tuple[float, float]:
+    def hold(self, duration: float, pairs: "list[tuple[Synapse, Synapse]]") -> tuple[Value, Value]:
         """Return h and z after an exact hold; write each pair's synapse, as it will be, to its second."""
         r, rule = self._r, self._office.rule
         h, z, i1, i2 = self._held(duration)
         for synapse, into in pairs:
-            if r.learning and synapse.plastic:
+            if r.learning and synapse.plastic and not self._nudges:
                 into.w, fields = _own(
                     rule,
                     rule.synapse_hold,
@@ -209,9 +235,12 @@ class Process:
                 into.fields = Guarded(fields)
         return h, z
 
-    def _held(self, duration: float) -> tuple[float, float, float, float]:
+    def _held(self, duration: float) -> tuple[Value, Value, Value, Value]:
         """Return h, z and the integrals of q that synapses meet, after an exact hold."""
         r, rule = self._r, self._office.rule
+        if self._nudges:
+            h = r.h if r.model.instant else r.model.held(r.h, r.a, duration, r.activation, r.p)
+            return h, r.z, 0.0, 0.0
         if r.model.instant:
             return r.h, r.z, *_own(rule, rule.constant_hold, r.q, duration)
         h = r.model.held(r.h, r.a, duration, r.activation, r.p)
@@ -242,10 +271,10 @@ class Process:
     def _send_state(self) -> None:
         r, now = self._r, self._office.now
         if r.links and self._alarms.wants_state() and now - r.h_sent_at >= r.send_interval:
-            r.h_sent, r.h_sent_at = r.h, now
+            r.h_sent, r.h_sent_at = r.m, now
             self.counts[STATE] += 1
             for link in r.links:
-                self._office.post(STATE, link.edge, r.h, link.delay)
+                self._office.post(STATE, link.edge, r.m, link.delay)
 
     def _drive(self) -> None:
         """Hear what has arrived, and evaluate the model."""
@@ -253,7 +282,10 @@ class Process:
         box = self._inbox[STATE]
         for synapse in r.synapses:
             synapse.s = box.pop(synapse.edge, synapse.s)
-        r.a = r.u + sum(s.w * s.s for s in r.synapses)
+        r.a = r.u + r.noise + sum(s.w * s.s for s in r.synapses)
+        if self._nudges:
+            r.pull = -r.nudge * r.dl
+            r.a = r.a if r.model.reads_out else r.a + r.pull
         if r.model.instant:
             r.h = r.model.rest(r.a, r.activation)
             r.df_da = r.activation.slope(r.a, r.h)
@@ -278,12 +310,13 @@ class Process:
         loss = self._office.loss
         return self._r.output is not None and loss is not None and loss.coupled
 
-    def _own_gradient(self) -> float:
+    def _own_gradient(self) -> Value:
         r, loss = self._r, self._office.loss
         if loss is None or r.target is None:
             return 0.0
-        y, target = (torch.tensor([[x]], dtype=torch.float64) for x in (r.h, r.target))
-        return loss.gradient(y, target).item()
+        number = torch.complex128 if isinstance(r.h, complex) else torch.float64
+        y = torch.tensor([[r.h]], dtype=number)
+        return loss.gradient(y, torch.tensor([[r.target]], dtype=torch.float64)).item()
 
     def _costate(self, entered: int) -> "Steps":
         r, at = self._r, self._office.at
@@ -333,7 +366,7 @@ class Process:
         self.counts[2] += 1
         office.updated(self)
         for name in ("h", "z", "a"):
-            if not math.isfinite(getattr(r, name)):
+            if not cmath.isfinite(getattr(r, name)):
                 raise NumericalError(office.now, r.label, name, getattr(r, name))
         tick = self._alarms.next(office.now)
         self.wake_at = -1 if tick is None else tick

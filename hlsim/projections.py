@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.network import Network
-from hlsim.rule import Rule
+from hlsim.rule import Fields, Phase, Rule
 from hlsim.state import State, Whole
 
 # After every instant neuron: where leaky neurons are evaluated.
@@ -87,11 +87,35 @@ class Synapses:
             qs = qs + (state.phi * self._rule.weight_decay) * w
         if self._mask is not None:
             qs = qs * self._mask
-        fields = {name: self._view(x) for name, x in state.fields.items()}
-        moved, new = self._rule.synapse_euler(w, fields, qs, self._beta, duration)
-        w.copy_(moved)
-        for name, values in new.items():
-            fields[name].copy_(values)
+        self._move(state, *self._rule.synapse_euler(w, self._fields(state), qs, self._beta, duration))
+
+    def mark(self, state: State, own: Tensor, phase: Phase) -> None:
+        """Let the synapses take the end of a phase into account; ``own`` (replica, node) was sent last."""
+        if self.plastic:
+            w, fields = self.weight(state), self._fields(state)
+            self._move(state, *self._rule.mark(w, fields, self._met(own), self._beta, phase))
+
+    def correlate(self, state: State, own: Tensor) -> None:
+        """Move the synapses by the product of what their neurons sent and hold."""
+        if self.plastic:
+            w, fields = self.weight(state), self._fields(state)
+            self._move(state, *self._rule.correlate(w, fields, self._met(own), self._beta, state.nudge))
+
+    def product(self, own: Tensor) -> Tensor:
+        """Return what targets have (replica, node) times what they heard last, the mean of a minibatch."""
+        raise NotImplementedError
+
+    def _met(self, own: Tensor) -> Tensor:
+        met = self.product(own)
+        return met if self._mask is None else met * self._mask
+
+    def _fields(self, state: State) -> dict[str, Tensor]:
+        return {name: self._view(x) for name, x in state.fields.items()}
+
+    def _move(self, state: State, w: Tensor, fields: Fields) -> None:
+        self.weight(state).copy_(w)
+        for name, values in fields.items():
+            self._view(state.fields[name]).copy_(values)
 
     def _view(self, x: Tensor) -> Tensor:
         view = x[:, self.span]
@@ -112,6 +136,7 @@ class Dense(Synapses):
         rule: Rule,
         weight: Tensor,
         replicas: int,
+        number: torch.dtype,
     ) -> None:
         super().__init__(network, edges, start, rule, (len(targets), len(sources)), weight)
         self.signature = signature
@@ -121,7 +146,7 @@ class Dense(Synapses):
         self._sources = Whole(torch.as_tensor(np.maximum(sources, 0), device=device))
         self._replicas, self._shared = replicas, weight.shape[0] == 1
         # What the targets heard last, and what is on its way.
-        self._s = torch.zeros(replicas, len(sources), dtype=weight.dtype, device=device)
+        self._s = torch.zeros(replicas, len(sources), dtype=number, device=device)
         if self.bias:
             self._s.fill_(1.0)
         self._forward: deque[Tensor] = deque()
@@ -131,7 +156,7 @@ class Dense(Synapses):
     def drive(self, state: State, into: Tensor) -> None:
         """Add sum w s to the targets' drive, with what the sources were ``delay`` ticks ago."""
         if not self.bias:
-            self._s = self._heard(state.h)
+            self._s = self._heard(state.m)
         w = self.weight(state)
         total = product(self._s, w.T) if self._shared else product(w, self._s.unsqueeze(-1)).squeeze(-1)
         self._targets.put(into, self._targets.take(into) + total)
@@ -146,22 +171,22 @@ class Dense(Synapses):
     def emit(self, state: State) -> None:
         """Keep what is sent now and heard later, when every h and q of the tick is final."""
         if self.signature.delay and not self.bias:
-            self._forward.append(self._sources.take(state.h).clone())
+            self._forward.append(self._sources.take(state.m).clone())
         if self.backwards and self.signature.feedback_delay:
             self._backward.append(self._sent_back(state))
 
     def learn(self, state: State, duration: float) -> None:
         """Move the synapses by q and the s that the targets took in at their last update."""
-        if not self.plastic:
-            return
-        q = self._targets.take(state.q)
+        if self.plastic:
+            self.euler(state, self.product(state.q), duration)
+
+    def product(self, own: Tensor) -> Tensor:
+        q = self._targets.take(own)
         if not self._shared:
-            qs = q.unsqueeze(2) * self._s.unsqueeze(1)
-        elif self._replicas == 1:
-            qs = q[0].unsqueeze(1) * self._s[0]
-        else:
-            qs = product(q.T, self._s) / self._replicas
-        self.euler(state, qs, duration)
+            return q.unsqueeze(2) * self._s.unsqueeze(1)
+        if self._replicas == 1:
+            return q[0].unsqueeze(1) * self._s[0]
+        return product(q.T, self._s) / self._replicas
 
     def reset(self) -> None:
         """Drop what is on its way."""
@@ -195,6 +220,7 @@ class Sparse(Synapses):
         rule: Rule,
         weight: Tensor,
         replicas: int,
+        number: torch.dtype,
     ) -> None:
         super().__init__(network, edges, start, rule, (len(edges),), weight)
         self.signature, self._n = signature, network.n
@@ -213,7 +239,7 @@ class Sparse(Synapses):
         self._back_depth = int(network.feedback_delay[edges][back].max(initial=0)) + 1
 
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=weight.dtype, device=device)
+            return torch.zeros(shape, dtype=number, device=device)
 
         self._s = zeros(replicas, len(edges))
         # Rings over ticks: what every neuron was, and what every neuron will hear.
@@ -223,7 +249,7 @@ class Sparse(Synapses):
 
     def drive(self, state: State, into: Tensor) -> None:
         """Add sum w s to the targets' drive, each s as its source was ``delay`` ticks ago."""
-        self._history[self._tick % self._depth] = state.h
+        self._history[self._tick % self._depth] = state.m
         rows = (self._tick - self._delay) % self._depth
         heard = self._history[rows, :, self._source].T
         self._s = torch.where(self._bias, torch.ones_like(heard), heard)
@@ -239,17 +265,19 @@ class Sparse(Synapses):
 
     def emit(self, state: State) -> None:
         """Keep what is sent at this tick and heard at a later one; go on to the next tick."""
-        self._history[self._tick % self._depth] = state.h
+        self._history[self._tick % self._depth] = state.m
         if self.backwards:
             self._send_back(state, now=False)
         self._tick += 1
 
     def learn(self, state: State, duration: float) -> None:
         """Move the synapses by q and the s that the targets took in at their last update."""
-        if not self.plastic:
-            return
-        qs = state.q[:, self._target] * self._s
-        self.euler(state, qs.mean(0) if self._shared else qs, duration)
+        if self.plastic:
+            self.euler(state, self.product(state.q), duration)
+
+    def product(self, own: Tensor) -> Tensor:
+        qs = own[:, self._target] * self._s
+        return qs.mean(0) if self._shared else qs
 
     def reset(self) -> None:
         """Drop what is on its way."""
@@ -273,10 +301,13 @@ def _scatter(into: Tensor, index: Tensor, values: Tensor) -> None:
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """Return x @ y with the same bits whatever the number of threads.
+    """Return x @ y with the same bits whatever the number of threads; one may be complex, the other real.
 
     On a CPU some shapes of matrices have their sums shared out among threads, so there is one thread here.
     """
+    if x.is_complex() != y.is_complex():
+        imaginary = product(x.imag, y) if x.is_complex() else product(x, y.imag)
+        return torch.complex(product(x.real, y.real), imaginary)
     threads = torch.get_num_threads()
     if threads == 1 or x.is_cuda:
         return x @ y

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.network import Network
-from hlsim.rule import Rule
+from hlsim.rule import Phase, Rule
 from hlsim.state import Some, State
 
 _RANDOM = 2
@@ -58,6 +58,7 @@ class Push:
         rule: Rule,
         weight: Tensor,
         replicas: int,
+        number: torch.dtype,
     ) -> None:
         # Edges live with their target: in-edges of a neuron stand side by side.
         self.edges = edges[np.argsort(network.target[edges], kind="stable")]
@@ -87,7 +88,7 @@ class Push:
             network.feedback_weight[:, edges], dtype=dtype, device=device
         ).reshape(-1)
         self._bias = tiled(source < 0)
-        self.s = self._bias.to(dtype)
+        self.s = self._bias.to(number)
         self.inbox = self.s.clone()
         self.r = torch.zeros_like(self.s)
         self._fresh = [torch.zeros_like(self._bias), torch.zeros_like(self._bias)]
@@ -114,6 +115,11 @@ class Push:
         self.s[edge] = self.inbox[edge]
         self._fresh[0][edge] = False
         return edge, row
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether a state that was delivered waits for its neuron to take it in."""
+        return bool(self._fresh[0].any())
 
     def drive(self, state: State, chosen: Some) -> Tensor:
         """Take in what was delivered and return sum w s, (k,)."""
@@ -150,6 +156,24 @@ class Push:
             duration = duration[row]
         w, fields = self._rule.synapse_euler(
             state.w.view(-1)[at], self._fields(state, at), gradient, self._beta[edge], duration
+        )
+        self._store(state, at, w, dict(fields))
+
+    def mark(self, state: State, own: Tensor, phase: Phase) -> None:
+        """Let every synapse take the end of a phase into account; ``own`` (replica, node) was sent last."""
+        edge = torch.arange(len(self.target), device=self.target.device)
+        product = own.view(-1)[self.target] * self.s * self._plastic
+        at = self.stored(edge)
+        w, fields = self._rule.mark(state.w.view(-1)[at], self._fields(state, at), product, self._beta, phase)
+        self._store(state, at, w, dict(fields))
+
+    def correlate(self, state: State, own: Tensor, chosen: Some) -> None:
+        """Move the in-synapses of neurons that update by the product of what they sent and hold."""
+        edge, row = self.edges_of(self.incoming, chosen)
+        product = chosen.take(own)[row] * self.s[edge] * self._plastic[edge]
+        at = self.stored(edge)
+        w, fields = self._rule.correlate(
+            state.w.view(-1)[at], self._fields(state, at), product, self._beta[edge], state.nudge
         )
         self._store(state, at, w, dict(fields))
 

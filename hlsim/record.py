@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from hlsim.errors import LocalityError
 from hlsim.neurons import Activation, Neuron
+from hlsim.ops import Value
 from hlsim.state import NEVER
 
 
@@ -28,7 +29,7 @@ class Synapse:
     feedback_delay: int
     # Its s is 1 for ever.
     bias: bool = False
-    s: float = 0.0
+    s: Value = 0.0
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Link:
     edge: int
     delay: int
     hears: bool
-    r: float = 0.0
+    r: Value = 0.0
 
 
 @dataclass
@@ -62,23 +63,38 @@ class Record:
     output: int | None
     synapses: list[Synapse] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
-    h: float = 0.0
-    z: float = 0.0
-    a: float = 0.0
-    q: float = 0.0
-    f: float = 0.0
-    df_dh: float = 0.0
-    df_da: float = 0.0
+    # Complex where the rule has complex states.
+    h: Value = 0.0
+    z: Value = 0.0
+    a: Value = 0.0
+    q: Value = 0.0
+    f: Value = 0.0
+    df_dh: Value = 0.0
+    df_da: Value = 0.0
+    g: Value = 0.0
+    dl: Value = 0.0
+    # The pull of the loss that the drive took in, or that a read-out sends.
+    pull: Value = 0.0
+    heard: Value = 0.0
+    h_sent: Value = 0.0
+    q_sent: Value = 0.0
     u: float = 0.0
-    g: float = 0.0
-    dl: float = 0.0
-    heard: float = 0.0
+    noise: float = 0.0
     target: float | None = None
     phi: float = 0.0
+    nudge: complex = 0.0
     learning: bool = True
-    h_sent: float = 0.0
-    q_sent: float = 0.0
     h_sent_at: int = NEVER
     q_sent_at: int = NEVER
     moved: bool = False
     updated: int = 0
+
+    @property
+    def m(self) -> Value:
+        """What is sent forward."""
+        return self.pull if self.model.reads_out else self.h
+
+    @property
+    def own(self) -> Value:
+        """What was sent last, or would be if it went anywhere."""
+        return self.h_sent if self.links else self.m

@@ -18,7 +18,8 @@ from hlsim.kernel import Observer, call_at, coming_tick
 from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.neurons import ACTIVATIONS, MODELS
-from hlsim.process import CONDUCT, CONTROL, COUPLE, LOSS_COUPLE, MAIL, Process
+from hlsim.ops import Value
+from hlsim.process import CONDUCT, CONTROL, COUPLE, FINISH, LOSS_COUPLE, MAIL, Process
 from hlsim.record import Guarded, Link, Record, Synapse
 from hlsim.rule import Rule
 
@@ -26,9 +27,9 @@ from hlsim.rule import Rule
 class Group:
     """The outputs of one replica: told every member's h, it knows the gradient of a coupled loss."""
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, number: torch.dtype) -> None:
         self.members: list[Process] = []
-        self.h = torch.zeros(1, outputs, dtype=torch.float64)
+        self.h = torch.zeros(1, outputs, dtype=number)
         self.target: torch.Tensor | None = None
 
 
@@ -60,7 +61,9 @@ class Reference:
         self._phase = (-1, 0)
         self._in_flight = 0
         self._conducting = -1
-        self._groups = [Group(len(network.outputs)) for _ in range(replicas)]
+        self._number = torch.complex128 if rule.complex_states else torch.float64
+        self._checking = -1
+        self._groups = [Group(len(network.outputs), self._number) for _ in range(replicas)]
         self._processes = [
             [Process(_Desk(self, p), _record(network, rule, i, p)) for i in range(network.n)]
             for p in range(replicas)
@@ -105,7 +108,7 @@ class Reference:
     def _enter(self, phase: int) -> None:
         self._phase = (self.now, phase)
 
-    def post(self, replica: int, kind: int, edge: int, value: float, delay: int) -> None:
+    def post(self, replica: int, kind: int, edge: int, value: Value, delay: int) -> None:
         """Schedule a message on an edge: one SimPy event."""
         self._in_flight += 1
         ends = self.network.target if kind == STATE else self.network.source
@@ -116,7 +119,7 @@ class Reference:
             arrival, edges, values = (np.array([x]) for x in (self.now + delay, edge, value))
             self.observer.message(kind, arrival, edges, values, self.now, np.array([replica]))
 
-    def _deliver(self, epoch: int, receiver: Process, kind: int, edge: int, value: float) -> None:
+    def _deliver(self, epoch: int, receiver: Process, kind: int, edge: int, value: Value) -> None:
         # A reset began a new epoch: what was in flight is dropped.
         if epoch == self._epoch:
             self._in_flight -= 1
@@ -143,9 +146,11 @@ class Reference:
         if changes.reset:
             self._epoch += 1
             self._in_flight = 0
+        everybody = changes.reset or changes.mark is not None
+        self.check_quiet()
         for p, replica in enumerate(self._processes):
             for i, one in enumerate(replica):
-                if changes.reset or (one.arrival and self._concerned(changes, p, i, one.record)):
+                if everybody or (one.arrival and self._concerned(changes, p, i, one.record)):
                     one.ring()
         call_at(self.env, self.now, CONTROL, lambda: self._obey(changes))
 
@@ -156,8 +161,9 @@ class Reference:
             concerns |= changes.target is not None and target != record.target
             concerns |= changes.no_target and record.target is not None
             concerns |= changes.phi is not None and changes.phi != record.phi
+            concerns |= changes.nudge is not None and changes.nudge != record.nudge
         switched = changes.learn is not None and changes.learn != record.learning
-        return concerns or (switched and not record.model.is_input)
+        return concerns or ((switched or changes.noise is not None) and not record.model.is_input)
 
     def _columns(self, changes: Changes, p: int, i: int) -> tuple[float | None, float | None]:
         network = self.network
@@ -181,6 +187,8 @@ class Reference:
     def _obey_one(self, changes: Changes, p: int, i: int, one: Process) -> None:
         record = one.record
         u, target = self._columns(changes, p, i)
+        if changes.mark is not None:
+            one.mark(changes.mark)
         if changes.reset:
             one.reset()
         record.u = record.u if u is None else u
@@ -188,6 +196,9 @@ class Reference:
         record.target = None if changes.no_target else record.target
         record.phi = record.phi if changes.phi is None else changes.phi
         record.learning = record.learning if changes.learn is None else changes.learn
+        record.nudge = record.nudge if changes.nudge is None else changes.nudge
+        if changes.noise is not None and not record.model.is_input:
+            record.noise = float(changes.noise[p, i])
 
     # ---- the coupled loss
 
@@ -205,16 +216,31 @@ class Reference:
             if member.arrival:
                 member.ring()
 
-    def gradient(self, replica: int, output: int) -> float:
+    def gradient(self, replica: int, output: int) -> Value:
         """Return dL/dh of one member, from what all have told."""
         group = self._groups[replica]
         if self.loss is None or group.target is None:
             return 0.0
-        return float(self.loss.gradient(group.h, group.target)[0, output])
+        return self.loss.gradient(group.h, group.target)[0, output].item()
 
-    def tell(self, replica: int, output: int, h: float) -> None:
+    def tell(self, replica: int, output: int, h: Value) -> None:
         """Take a member's h."""
         self._groups[replica].h[0, output] = h
+
+    # ---- quiescence
+
+    def check_quiet(self) -> None:
+        """See, at the end of this tick, whether the network is quiet, if somebody wants to know."""
+        if self._checking != self.now:
+            self._checking = self.now
+            call_at(self.env, self.now, FINISH + 1, self._tell_if_quiet)
+
+    def _tell_if_quiet(self) -> None:
+        if self._controls.waiting and self._quiet():
+            self._controls.settled(self.env)
+
+    def _quiet(self) -> bool:
+        return not self._in_flight and all(one.quiet() for replica in self._processes for one in replica)
 
     # ---- what others may look at
 
@@ -224,7 +250,8 @@ class Reference:
             return self._loss_value(tick)
         records = [[_at(one, tick, self.dt) for one in replica] for replica in self._processes]
         if name in ("h", "z", "a"):
-            return np.array([[getattr(r, name) for r in replica] for replica in records])
+            number = np.complex128 if self.rule.complex_states else np.float64
+            return np.array([[getattr(r, name) for r in replica] for replica in records], dtype=number)
         values = np.zeros((len(records), self.network.m))
         for p, replica in enumerate(records):
             for synapse in (s for r in replica for s in r.synapses):
@@ -232,7 +259,7 @@ class Reference:
         return values
 
     def _loss_value(self, tick: int) -> NDArray[np.float64]:
-        h = self.read("h", tick)[:, self.network.outputs]
+        h = self.read("h", tick)[:, self.network.outputs].real
         targets = [group.target for group in self._groups]
         if self.loss is None or not targets or targets[0] is None:
             return np.full(len(targets), np.nan)
@@ -273,7 +300,7 @@ class _Desk:
     def event(self) -> simpy.Event:
         return self._world.env.event()
 
-    def post(self, kind: int, edge: int, value: float, delay: int) -> None:
+    def post(self, kind: int, edge: int, value: Value, delay: int) -> None:
         self._world.post(self._replica, kind, edge, value, delay)
 
     def wake(self, one: Process, tick: int) -> None:
@@ -282,13 +309,14 @@ class _Desk:
     def couple(self, one: Process) -> None:
         self._world.couple(self._replica)
 
-    def report(self, one: Process, h: float) -> None:
+    def report(self, one: Process, h: Value) -> None:
         self._world.tell(self._replica, _column(one), h)
 
-    def coupled_gradient(self, one: Process) -> float:
+    def coupled_gradient(self, one: Process) -> Value:
         return self._world.gradient(self._replica, _column(one))
 
     def updated(self, one: Process) -> None:
+        self._world.check_quiet()
         if self._world.observer is not None:
             node = self._world.network.label.index(one.record.label)
             self._world.observer.update(self.now, np.array([node]), np.array([self._replica]))

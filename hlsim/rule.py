@@ -45,7 +45,7 @@ class Phase:
     last: bool = False
 
     @property
-    def free(self) -> bool:
+    def readable(self) -> bool:
         """Whether the loss leaves the network alone, so that its outputs can be read."""
         return self.nudge == 0
 
@@ -133,6 +133,11 @@ class Rule:
         raise NotImplementedError
 
     # ---- rules with phases
+
+    @property
+    def free(self) -> Phase:
+        """The phase in which outputs are read; all there is of a row that is not learned from."""
+        return Phase()
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the phases of a row that is learned from; none: the rule learns all the time."""

@@ -3,10 +3,34 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from hlsim.continual import ContinualEquilibrium
+from hlsim.equilibrium import Equilibrium
 from hlsim.hamiltonian import Hamiltonian
+from hlsim.holomorphic import HolomorphicEquilibrium
+from hlsim.oscillating import OscillatingEquilibrium
 from hlsim.phi import Gate, Phi, Schedule
 from hlsim.rule import Fields, Phase, Rule
 
-__all__ = ["RULES", "Fields", "Gate", "Hamiltonian", "Phase", "Phi", "Rule", "Schedule"]
+__all__ = [
+    "RULES",
+    "ContinualEquilibrium",
+    "Equilibrium",
+    "Fields",
+    "Gate",
+    "Hamiltonian",
+    "HolomorphicEquilibrium",
+    "OscillatingEquilibrium",
+    "Phase",
+    "Phi",
+    "Rule",
+    "Schedule",
+]
 
-RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in (Hamiltonian,)})
+KNOWN: tuple[type[Rule], ...] = (
+    Hamiltonian,
+    Equilibrium,
+    ContinualEquilibrium,
+    HolomorphicEquilibrium,
+    OscillatingEquilibrium,
+)
+RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in KNOWN})

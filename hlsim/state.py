@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from hlsim.network import Network
+from hlsim.neurons import MODELS
 
-_REALS = ("h", "z", "a", "q", "f", "df_dh", "df_da", "u", "heard", "dl", "g", "h_sent", "q_sent")
+_VALUES = ("h", "z", "a", "q", "f", "df_dh", "df_da", "u", "heard", "dl", "g", "pull", "h_sent", "q_sent")
 # A tick before every other: nothing was ever sent.
 NEVER = -(2**60)
 
@@ -80,23 +81,30 @@ class State:
     ----------
     h, z, a, q : Tensor
         State, costate, drive, and what is sent backward.
+    m : Tensor
+        What is sent forward: h itself, unless there are neurons that read out.
     f, df_dh, df_da : Tensor
         dh/dt and its partial derivatives at the last update.
     u : Tensor
         Stimulus added to the drive (or emitted, by an input node).
     heard, dl, g : Tensor
         Sum of the costates heard, dL/dh, and g = phi dl + heard, held since the last update.
+    pull : Tensor
+        -nudge dl as it was at the last update, of outputs: part of the drive, or what a read-out sends.
     h_sent, q_sent, h_sent_at, q_sent_at : Tensor
         Values last sent and the ticks they were sent at.
     moved : Tensor
         Whether the neuron's weights have moved since its last costate message.
     updated : Tensor
         Tick of the last update.
+    noise : Tensor
+        Added to the drive; None: there is none.
     w : Tensor
-        Weights; ``fields`` holds the rule's synapse fields.
+        Weights; ``fields`` holds the rule's synapse fields. All real, whatever the numbers of neurons are.
     """
 
     h: Tensor
+    m: Tensor
     z: Tensor
     a: Tensor
     q: Tensor
@@ -107,6 +115,7 @@ class State:
     heard: Tensor
     dl: Tensor
     g: Tensor
+    pull: Tensor
     h_sent: Tensor
     q_sent: Tensor
     h_sent_at: Tensor
@@ -117,14 +126,26 @@ class State:
     fields: dict[str, Tensor]
     phi: float = 0.0
     learning: bool = True
+    nudge: complex = 0.0
+    noise: Tensor | None = None
 
     @classmethod
-    def zeros(cls, network: Network, replicas: int, weight: Tensor, synapse_fields: Iterable[str]) -> "State":
-        """Return the state before tick 0, with ``weight`` (1 or replica, edge) in storage order."""
+    def zeros(
+        cls,
+        network: Network,
+        replicas: int,
+        weight: Tensor,
+        synapse_fields: Iterable[str],
+        dtype: torch.dtype,
+    ) -> "State":
+        """Return the state before tick 0, with ``weight`` (1 or replica, edge) in storage order.
+
+        ``dtype`` is that of the neurons' numbers.
+        """
         shape, device = (replicas, network.n), weight.device
-        made: dict[str, Any] = {
-            name: torch.zeros(shape, dtype=weight.dtype, device=device) for name in _REALS
-        }
+        made: dict[str, Any] = {name: torch.zeros(shape, dtype=dtype, device=device) for name in _VALUES}
+        reads_out = any(MODELS[name].reads_out for name in network.model)
+        made["m"] = made["h"].clone() if reads_out else made["h"]
         for name in ("h_sent_at", "q_sent_at"):
             made[name] = torch.full(shape, NEVER, dtype=torch.int64, device=device)
         return cls(
@@ -137,5 +158,5 @@ class State:
 
     def reset(self) -> None:
         """Forget h, z, everything heard and sent; w and the synapse fields stay."""
-        for field in (self.h, self.z, self.heard, self.h_sent, self.q_sent):
+        for field in (self.h, self.m, self.z, self.heard, self.dl, self.h_sent, self.q_sent):
             field.zero_()

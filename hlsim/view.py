@@ -55,7 +55,7 @@ def _late(circuit: Circuit, tick: int) -> Some:
 def _loss(circuit: Circuit, tick: int) -> NDArray[np.float64]:
     if circuit.loss is None or circuit.target is None:
         return np.full(circuit.replicas, np.nan)
-    y = _neurons(circuit, "h", tick)[:, circuit.outputs]
+    y = _neurons(circuit, "h", tick)[:, circuit.outputs].real
     return _array(circuit.loss.value(y, circuit.target))
 
 

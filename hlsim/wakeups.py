@@ -3,6 +3,7 @@
 A leaky neuron wakes when h or q will have moved by its threshold since last sent, an output when h will have
 moved by its threshold since its last update (the loss listens to it), a learning neuron when its own weights
 will have moved its drive by its threshold; and whoever was kept from sending by its interval when that ends.
+Where the loss nudges, an output wakes when its pull is no longer the one in its drive, by its threshold.
 """
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from hlsim.advance import held
 from hlsim.circuit import Block, Circuit
-from hlsim.state import Some
+from hlsim.state import Selection, Some
 
 # No wake-up; later than any tick.
 _NEVER = 2**60
@@ -35,16 +36,19 @@ def predict(circuit: Circuit, tick: int, chosen: Some) -> Tensor:
         part = chosen.where(mask)
         earliest = _state_sends(circuit, tick, block, part)
         if not block.model.is_input:
-            earliest = torch.minimum(earliest, _costate_sends(circuit, tick, block, part))
             earliest = torch.minimum(earliest, _loss_listens(circuit, tick, block, part))
-            earliest = torch.minimum(earliest, _drive_moves(circuit, tick, block, part))
+            if circuit.nudges:
+                earliest = torch.minimum(earliest, _pull_changes(circuit, tick, part))
+            else:
+                earliest = torch.minimum(earliest, _costate_sends(circuit, tick, block, part))
+                earliest = torch.minimum(earliest, _drive_moves(circuit, tick, block, part))
         wake[mask] = earliest
     return torch.where(wake >= _NEVER, torch.full_like(wake, -1), wake)
 
 
 def _state_sends(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
     state = circuit.state
-    h, sent = part.take(state.h), part.take(state.h_sent)
+    h, sent = part.take(state.m), part.take(state.h_sent)
     threshold = part.param(circuit.send_threshold)
     free = part.take(state.h_sent_at) + part.param(circuit.send_interval)
     wants = pending(h, sent, threshold)
@@ -76,7 +80,8 @@ def _costate_sends(circuit: Circuit, tick: int, block: Block, part: Some) -> Ten
 
 def _loss_listens(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
     never = torch.full((len(part),), _NEVER, dtype=torch.int64, device=circuit.device)
-    if not block.model.stateful or circuit.loss is None or circuit.target is None:
+    deaf = circuit.nudges and circuit.state.nudge == 0
+    if not block.model.stateful or circuit.loss is None or circuit.target is None or deaf:
         return never
     h = part.take(circuit.state.h)
     rest = block.model.rest(part.take(circuit.state.a), block.activation)
@@ -85,12 +90,23 @@ def _loss_listens(circuit: Circuit, tick: int, block: Block, part: Some) -> Tens
     return torch.where(part.param(circuit.is_output) & (wait < _NEVER), tick + wait, never)
 
 
+def unheard(circuit: Circuit, chosen: Selection) -> Tensor:
+    """Return whether the pull of the loss has moved by a neuron's threshold since the drive took it in."""
+    state = circuit.state
+    pull = -state.nudge * chosen.take(state.dl)
+    return pending(pull, chosen.take(state.pull), chosen.param(circuit.send_threshold))
+
+
+def _pull_changes(circuit: Circuit, tick: int, part: Some) -> Tensor:
+    never = torch.full((len(part),), _NEVER, dtype=torch.int64, device=circuit.device)
+    return torch.where(unheard(circuit, part), torch.full_like(never, tick + 1), never)
+
+
 def _crossing(
     circuit: Circuit, x: Tensor, rest: Tensor, rate: Tensor, origin: Tensor, threshold: Tensor
 ) -> Tensor:
     """Return in how many ticks (>= 1) |x - origin| first reaches the threshold as x relaxes to ``rest``."""
-    level = origin + torch.copysign(threshold, rest - origin)
-    ratio = (rest - x) / (rest - level)
+    ratio = _ratio(x, rest, origin, threshold)
     wait = torch.ceil(torch.log(ratio) / rate / circuit.dt).clamp(min=1, max=float(2**40))
     reaches = (rest - origin).abs() > threshold
     # At threshold 0 the last step of a relaxation may be too small for the number format to show.
@@ -98,6 +114,18 @@ def _crossing(
     reaches &= ~((threshold == 0) & still)
     ticks = torch.where(reaches, wait, torch.ones_like(wait)).to(torch.int64)
     return torch.where(reaches & (ticks < 2**40), ticks, torch.full_like(ticks, _NEVER))
+
+
+def _ratio(x: Tensor, rest: Tensor, origin: Tensor, threshold: Tensor) -> Tensor:
+    """Return by what factor x comes closer to ``rest`` until |x - origin| is the threshold, if it ever is."""
+    if not x.is_complex():
+        level = origin + torch.copysign(threshold, rest - origin)
+        return (rest - x) / (rest - level)
+    # The smaller root e of |rest - origin + e (x - rest)|^2 = threshold^2, a parabola that is <= 0 at e = 1.
+    to, away = rest - origin, x - rest
+    a, b = away.abs() ** 2, (to * away.conj()).real
+    c = to.abs() ** 2 - threshold**2
+    return (-b + torch.sqrt((b * b - a * c).clamp(min=0.0))) / c
 
 
 def _after(tick: int, wait: Tensor, free: Tensor) -> Tensor:
