@@ -266,6 +266,11 @@ _EDGE: Mapping[str, Attribute] = {
         choice("feedback", lambda: ("symmetric", "random", "none")),
     ),
     "plastic": Attribute("whether the weight is learned", True, _truth),
+    "symmetric": Attribute(
+        "whether there is a synapse back as well, with the same weight and delays of its own draw",
+        False,
+        _truth,
+    ),
     "beta": Attribute("weight rate; absent: the rule's", None, _AT_LEAST_0),
 }
 

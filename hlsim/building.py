@@ -15,7 +15,7 @@ from hlsim.errors import ExperimentError, StimulusError, unknown
 from hlsim.kernel import Engine
 from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network, check_stability, flatten
-from hlsim.neurons import MODELS
+from hlsim.neurons import ACTIVATIONS, MODELS
 from hlsim.reference import Reference
 from hlsim.rule import Rule
 from hlsim.stimulus import Stream
@@ -93,9 +93,13 @@ def loss(kind: str | Loss | None) -> Loss | None:
     return LOSSES[kind]
 
 
-def check_rule(network: Network, rule: Rule, dt: float) -> None:
+def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float) -> None:
     """Refuse what the rule cannot do on this network."""
     check_stability(network, dt, rule.eta)
+    if rule.nudges:
+        _check_nudged(network, rule, loss)
+        return
+    _check_directed(network, rule)
     inputs = np.array([MODELS[name].is_input for name in network.model])
     arrival = np.flatnonzero(~network.clock & ~inputs)
     if not len(arrival):
@@ -110,6 +114,36 @@ def check_rule(network: Network, rule: Rule, dt: float) -> None:
             f"learning.weight_decay: must be 0 where a node is updated on arrival, got {rule.weight_decay:g} "
             f"with node {label!r}"
         )
+
+
+def _check_directed(network: Network, rule: Rule) -> None:
+    """A rule with costates has no use for couplings that stay equal, nor for nodes that send a pull."""
+    coupled = np.flatnonzero(network.twin >= 0)
+    if len(coupled):
+        ends = (network.label[ends[coupled[0]]] for ends in (network.source, network.target))
+        raise ExperimentError(
+            "graph: edges must have a direction for rule {!r}, got a symmetric one between {!r} and {!r}; "
+            "use .to_directed()".format(rule.name, *ends)
+        )
+    for label, model in zip(network.label, network.model, strict=True):
+        if MODELS[model].reads_out:
+            raise ExperimentError(
+                f"node {label!r}: model {model!r} needs a rule that nudges, got {rule.name!r}"
+            )
+
+
+def _check_nudged(network: Network, rule: Rule, loss: Loss | None) -> None:
+    """A pull needs a loss; complex states need functions that are holomorphic."""
+    if loss is None:
+        raise ExperimentError(f"loss.kind: rule {rule.name!r} needs a loss that pulls, got none")
+    if not rule.complex_states:
+        return
+    why = f"rule {rule.name!r} has complex states and needs what is holomorphic, complex differentiable"
+    if not loss.holomorphic:
+        raise ExperimentError(f"loss.kind: {why}, got {loss.name!r}")
+    for label, name in zip(network.label, network.activation, strict=True):
+        if not ACTIVATIONS[name].holomorphic:
+            raise ExperimentError(f"node {label!r}: activation: {why}, got {name!r}")
 
 
 def check_counts(**counts: object) -> None:

@@ -1,7 +1,7 @@
 """A networkx graph as columns of checked values: every rule of nodes, edges and the whole graph."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import networkx as nx
@@ -35,6 +35,8 @@ class Checked:
         Key of every edge as text; "0" in a graph without parallel edges.
     edges : dict of lists
         Column of every edge attribute.
+    mirror : list of int or None
+        The edge of which an edge is the way back; empty where there are no such edges.
     """
 
     names: list[str]
@@ -43,6 +45,7 @@ class Checked:
     target: list[int]
     key: list[str]
     edges: Columns
+    mirror: list[int | None] = field(default_factory=list)
 
     def size(self, node: int) -> int:
         """Return how many neurons (or inputs) a node stands for."""
@@ -63,6 +66,7 @@ def check(
     Parameters
     ----------
     graph : networkx.DiGraph or networkx.MultiDiGraph
+        Of directed edges; see ``hlsim.couplings`` for others.
     node_defaults, edge_defaults : mapping, optional
         For attributes that an element does not carry; they go before the built-in defaults. One that has no
         meaning for a node (tau of an input) is left out there, whereas on the node itself it is an error.
@@ -83,12 +87,7 @@ def check(
 
 def _check_kind(graph: object) -> None:
     if not isinstance(graph, nx.Graph):
-        raise TopologyError(f"graph: must be a networkx DiGraph or MultiDiGraph, got {shown(graph)}")
-    if not graph.is_directed():
-        kind = type(graph).__name__
-        raise TopologyError(
-            f"graph: edges must have a direction, got an undirected {kind}; use .to_directed()"
-        )
+        raise TopologyError(f"graph: must be a networkx graph, got {shown(graph)}")
 
 
 def _columns(

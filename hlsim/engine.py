@@ -181,7 +181,7 @@ class Batched:
         if changes.reset:
             self._reset()
         if changes.input is not None:
-            state.u[:, c.inputs] = self._real(changes.input)
+            state.u[:, c.inputs] = self._real(changes.input).to(c.number)
         if changes.target is not None:
             c.target = self._real(changes.target)
         if changes.no_target:
@@ -190,7 +190,7 @@ class Batched:
         state.learning = state.learning if changes.learn is None else changes.learn
         state.nudge = state.nudge if changes.nudge is None else changes.nudge
         if changes.noise is not None:
-            state.noise = self._real(changes.noise)
+            state.noise = self._real(changes.noise).to(c.number)
 
     def _mark(self, phase: Phase) -> None:
         c, sent = self.circuit, own(self.circuit)

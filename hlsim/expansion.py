@@ -138,7 +138,10 @@ def connect(checked: Checked, draws: Draws) -> Synapses:
     kinds = checked.edges["connect"]
     sources, targets = (sizes[np.array(ends, np.int64)] for ends in (checked.source, checked.target))
     one_to_one = np.array([kind == "one_to_one" for kind in kinds], bool)
-    drawn = {i: _random_pairs(checked, i, draws) for i, kind in enumerate(kinds) if kind == "random"}
+    back = _ways_back(checked)
+    random = [i for i, kind in enumerate(kinds) if kind == "random"]
+    drawn = {i: _random_pairs(checked, i, draws) for i in random if i not in back}
+    drawn |= {i: _turned_pairs(*drawn[back[i]]) for i in random if i in back}
     count = np.where(one_to_one, sources, sources * targets)
     for i, (source, _) in drawn.items():
         count[i] = len(source)
@@ -169,6 +172,28 @@ def _random_pairs(checked: Checked, i: int, draws: Draws) -> tuple[np.ndarray, n
     return sources + (within & (sources >= targets)), targets
 
 
+def _ways_back(checked: Checked) -> dict[int, int]:
+    """Return the edge of which each edge is the way back."""
+    return {i: forth for i, forth in enumerate(checked.mirror) if forth is not None}
+
+
+def _turned_pairs(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (source, target) of the synapses back, by target, then source."""
+    order = np.lexsort((target, source))
+    return target[order], source[order]
+
+
+def twins(checked: Checked, synapses: Synapses) -> np.ndarray:
+    """Return for each synapse the one that goes the other way on a symmetric edge, -1: none."""
+    twin = np.full(len(synapses.edge), -1)
+    for i, forth in _ways_back(checked).items():
+        span = synapses.span(forth)
+        there = synapses.start[forth] + np.lexsort((synapses.target[span], synapses.source[span]))
+        here = np.arange(synapses.start[i], synapses.start[i + 1])
+        twin[here], twin[there] = there, here
+    return twin
+
+
 def _name(checked: Checked, i: int) -> tuple[str, str, str]:
     """Return what tells an edge's draws from those of others."""
     return checked.names[checked.source[i]], checked.names[checked.target[i]], checked.key[i]
@@ -180,11 +205,17 @@ def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> di
     No two synapses have the same three: only parallel edges share their ends, and their keys differ.
     """
     synapses = connect(checked, draws[0])
+    twin = twins(checked, synapses)
     fields = _synapse_fields(checked, places, synapses, draws)
+    forth = (twin >= 0) & (twin < np.arange(len(twin)))
+    fields["weight"][:, forth] = fields["weight"][:, twin[forth]]
     rank = {key: i for i, key in enumerate(sorted(set(checked.key), key=natural))}
     key = np.array([rank[key] for key in checked.key], np.int64)[synapses.edge]
     order = np.lexsort((key, fields["target"], fields["source"]))
     biases = _bias_fields(checked, places, len(draws))
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order)) + len(biases["source"])
+    fields["twin"] = np.where(twin < 0, -1, position[twin])
     return {
         name: np.concatenate((biases[name], field[..., order]), axis=-1) for name, field in fields.items()
     }
@@ -266,6 +297,7 @@ def _bias_fields(checked: Checked, places: Places, seeds: int) -> dict[str, np.n
         "plastic": np.ones(len(target), bool),
         "beta": np.full(len(target), np.nan),
         "feedback": np.full(len(target), NONE, np.int8),
+        "twin": whole - 1,
         "weight": np.tile(bias[target], (seeds, 1)),
         "feedback_weight": np.full((seeds, len(target)), np.nan),
     }

@@ -46,11 +46,7 @@ def load(path: str | Path, parameters: Mapping[str, Any] | None = None) -> nx.Di
         raise TopologyError(
             f"{path}: a graph file takes no parameters, got {', '.join(map(str, parameters))}"
         )
-    graph = _from_json(path) if path.suffix == ".json" else _from_graphml(path)
-    if not graph.is_directed():
-        remedy = '"directed": true' if path.suffix == ".json" else 'edgedefault="directed"'
-        raise TopologyError(f"{path}: edges must have a direction, got an undirected graph; write {remedy}")
-    return graph
+    return _from_json(path) if path.suffix == ".json" else _from_graphml(path)
 
 
 def save(graph: nx.DiGraph, path: str | Path) -> None:
@@ -129,8 +125,9 @@ def _from_graphml(path: Path) -> nx.DiGraph:
                 data.setdefault(name, value)
     for data in graph.edges.values():
         data.update({name: _from_text(data[name]) for name in STRUCTURED if name in data})
-    simple = graph.is_directed() and all(key == 0 for *_, key in graph.edges(keys=True))
-    return nx.DiGraph(graph) if simple else graph
+    simple = all(key == 0 for *_, key in graph.edges(keys=True))
+    plain = nx.DiGraph if graph.is_directed() else nx.Graph
+    return plain(graph) if simple else graph
 
 
 def _from_text(value: Any) -> Any:

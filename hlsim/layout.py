@@ -244,6 +244,21 @@ def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Tab
     return table
 
 
+def phase_table(file: h5py.File, rows: int) -> Table:
+    """Write /phases, empty: how each phase of a row went, under rules that have some."""
+    group = file.create_group("phases")
+    columns = [
+        Column("tick", np.int64, "last tick of the phase"),
+        Column("start", np.int64, "first tick of the phase"),
+        Column("nudge", np.complex128, "strength with which the loss pulls at the outputs"),
+        Column("quiet", np.int8, "1: the phase ended because nothing went on; 0: its time was over"),
+        Column("messages", np.int64, "messages sent during the phase"),
+    ]
+    table = Table(group, "phase", columns, rows)
+    plottable(group, "messages")
+    return table
+
+
 def log_table(file: h5py.File, rows: int) -> Table:
     """Write /log, empty: how the run went."""
     group = file.create_group("log")

@@ -12,6 +12,7 @@ import torch
 from hlsim import neurons
 from hlsim.attributes import is_real, shown
 from hlsim.checking import check
+from hlsim.couplings import mirrored, outward
 from hlsim.draws import Draws
 from hlsim.errors import ExperimentError, TopologyError
 from hlsim.expansion import BIAS, NONE, RANDOM, SYMMETRIC, edge_columns, node_columns, place
@@ -51,6 +52,8 @@ class Network:
         Weight rate, NaN: the rule's.
     feedback : int8 (m,)
         0 no costate is sent, 1 through the weight, 2 through the fixed random ``feedback_weight``.
+    twin : int64 (m,)
+        The synapse that goes the other way on a symmetric edge, with the same weight at the start; -1: none.
     weight, feedback_weight : float64 (seeds, m)
         Initial weights; feedback weights are NaN where ``feedback`` is not 2.
     graph : str
@@ -82,6 +85,7 @@ class Network:
     plastic: np.ndarray
     beta: np.ndarray
     feedback: np.ndarray
+    twin: np.ndarray
     weight: np.ndarray
     feedback_weight: np.ndarray
     graph: str
@@ -110,8 +114,8 @@ def flatten(
 
     Parameters
     ----------
-    graph : networkx.DiGraph or networkx.MultiDiGraph
-        With the attributes of ``hlsim.attributes``.
+    graph : networkx.DiGraph or networkx.MultiDiGraph, or an undirected one
+        With the attributes of ``hlsim.attributes``. Undirected edges between neurons are symmetric.
     node_defaults, edge_defaults : mapping, optional
         For attributes that an element does not carry.
     seeds : sequence of int
@@ -129,7 +133,7 @@ def flatten(
     draws = [Draws(seed) for seed in seeds]
     if not draws:
         raise ExperimentError("seeds must hold at least one seed, got none")
-    checked = check(graph, node_defaults, edge_defaults)
+    checked = mirrored(check(outward(graph), node_defaults, edge_defaults))
     places = place(checked)
     nodes = node_columns(checked, places)
     edges: dict[str, Any] = edge_columns(checked, places, draws)

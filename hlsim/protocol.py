@@ -1,7 +1,7 @@
 """Stages and rows in time: a SimPy process that acts on the network only through its controls."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -12,6 +12,7 @@ from hlsim.controls import Controls
 from hlsim.errors import StimulusError
 from hlsim.kernel import READ, call_at
 from hlsim.phi import Gate, Phi, Schedule
+from hlsim.rule import Phase, Rule
 from hlsim.stimulus import Row, Stage, Stream
 
 
@@ -26,6 +27,8 @@ class Presentation:
         -1: none.
     real : bool (replica,)
         False for copies that fill a batch and do not count.
+    readable : bool
+        Whether there is a moment at which the loss does not pull at the outputs, so that they tell something.
     """
 
     stage: Stage
@@ -33,6 +36,17 @@ class Presentation:
     target: NDArray[np.float64] | None
     label: NDArray[np.int64]
     real: NDArray[np.bool_]
+    readable: bool = True
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """How a phase went: its first and its last tick, and whether the network was quiet in the end."""
+
+    phase: Phase
+    start: int
+    end: int
+    quiet: bool
 
 
 class Protocol:
@@ -46,15 +60,17 @@ class Protocol:
         Ticks a row is held, in stages without a hold of their own.
     reset : bool
         Whether every row begins with a reset of the state.
-    phi : float, Gate or Schedule
-        The rule's, for stages without one of their own.
+    rule : Rule
+        Its phi holds for stages without one of their own; its phases divide the rows.
     seeds : sequence of int
         One for every replica of an ensemble; each shuffles by its own.
     batch : int
         Replicas that are shown consecutive rows of one stream. Rows left over at the end of a stage are left
         out where the stage learns; else copies that do not count fill the batch.
     on_row : callable
-        Called with (tick, presentation) at the end of a row's last tick.
+        Called with (tick, presentation) after the last tick of a row; of its free phase, if it has phases.
+    on_phase : callable
+        Called with a PhaseRun after the last tick of a phase.
     """
 
     def __init__(
@@ -65,29 +81,26 @@ class Protocol:
         *,
         hold: int,
         reset: bool,
-        phi: Phi,
+        rule: Rule,
         seeds: Sequence[int],
         batch: int,
         on_row: Callable[[int, Presentation], None],
+        on_phase: Callable[[PhaseRun], None],
     ) -> None:
         self._controls, self._stream, self._stages = controls, stream, stages
-        self._hold, self._reset, self._phi = hold, reset, phi
-        self._seeds, self._batch, self._on_row = seeds, batch, on_row
+        self._hold, self._reset, self._rule = hold, reset, rule
+        self._seeds, self._batch = seeds, batch
+        self._on_row, self._on_phase = on_row, on_phase
 
     def ticks(self) -> int | None:
-        """Return how many ticks the stages last, None: for ever."""
-        lengths = presented(self._stream, self._stages, self._batch)
-        if lengths is None:
-            return None
-        return sum(
-            rows * (stage.hold or self._hold) for stage, rows in zip(self._stages, lengths, strict=True)
-        )
+        """Return how many ticks the stages last, at most where phases may end sooner; None: for ever."""
+        return length(self._stream, self._stages, self._rule, self._hold, self._batch)
 
     def run(self, env: simpy.Environment) -> Generator[simpy.Event, object, None]:
         """Be the process."""
         first = True
         for stage in self._stages:
-            phi = self._phi if stage.phi is None else stage.phi
+            phi = self._rule.phi if stage.phi is None else stage.phi
             self._controls.learn(stage.learn)
             if isinstance(phi, Schedule):
                 env.process(follow(env, self._controls, phi))
@@ -95,7 +108,44 @@ class Protocol:
                 if self._reset and not first:
                     self._controls.reset()
                 first = False
-                yield from self._row(env, shown, phi)
+                yield from (self._phases(env, shown) if self._rule.nudges else self._row(env, shown, phi))
+        if self._rule.nudges:
+            # The mark of the last phase takes effect at a tick of its own.
+            self._controls.nudge(0.0)
+            yield env.timeout(1)
+
+    def _phases(self, env: simpy.Environment, shown: Presentation) -> Generator[simpy.Event, object, None]:
+        """Lead through the phases of a row; only the free one where it is not learned from."""
+        phases = phases_of(self._rule, shown.stage)
+        self._controls.input(shown.input)
+        self._controls.target(shown.target)
+        read = False
+        for phase in phases:
+            self._controls.nudge(phase.nudge)
+            start = int(env.now)
+            quiet = yield from self._settle(env, phase, shown.stage.hold or self._hold)
+            last = int(env.now) - 1
+            self._on_phase(PhaseRun(phase, start, last, quiet))
+            if phase.readable and not read:
+                self._on_row(last, shown)
+                read = True
+            if shown.stage.learn and phase.weight != 0:
+                self._controls.mark(phase)
+        if not read:
+            self._on_row(int(env.now) - 1, replace(shown, readable=False))
+
+    def _settle(
+        self, env: simpy.Environment, phase: Phase, hold: int
+    ) -> Generator[simpy.Event, object, bool]:
+        """Wait until a phase is over; return whether the network is quiet."""
+        over = env.timeout(phase.ticks or hold)
+        if not phase.settles:
+            yield over
+            return False
+        quiet = self._controls.quiet(env)
+        yield quiet | over
+        self._controls.forget_quiet()
+        return bool(quiet.triggered)
 
     def _row(
         self, env: simpy.Environment, shown: Presentation, phi: Phi
@@ -132,6 +182,24 @@ class Protocol:
                     return
                 rows += (rows[-1],) * (self._batch - count)
             yield _stacked(stage, rows, count)
+
+
+def phases_of(rule: Rule, stage: Stage) -> tuple[Phase, ...]:
+    """Return the phases of a row of a stage, for a rule that has some."""
+    return rule.phases() if stage.learn else (rule.free,)
+
+
+def length(stream: Stream, stages: Sequence[Stage], rule: Rule, hold: int, batch: int) -> int | None:
+    """Return how many ticks stages last, at most where phases may end sooner; None: for ever."""
+    rows = presented(stream, stages, batch)
+    if rows is None:
+        return None
+    total = int(rule.nudges)
+    for stage, count in zip(stages, rows, strict=True):
+        own = stage.hold or hold
+        phases = phases_of(rule, stage) if rule.nudges else (Phase(),)
+        total += count * sum(phase.ticks or own for phase in phases)
+    return total
 
 
 def presented(stream: Stream, stages: Sequence[Stage], batch: int) -> list[int] | None:

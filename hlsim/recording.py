@@ -118,6 +118,7 @@ class Recorder:
         self._arrived = layout.event_table(file, columns, chunk)
         self._fed = layout.stimulus_table(file, dtype, replicas, chunk)
         self._rows = layout.row_table(file, dtype, replicas, chunk)
+        self._phases = layout.phase_table(file, chunk)
         self._log = layout.log_table(file, min(chunk, LOG_ROWS))
 
     def due(self, tick: int) -> tuple[str, ...]:
@@ -160,6 +161,12 @@ class Recorder:
         values = {"label": label, "prediction": prediction, "loss": loss}
         own = {name: self._own(name, value) for name, value in values.items()}
         self._append(self._rows, {"tick": tick, "split": layout.encoded(split), **own})
+        self._reached(tick)
+
+    def phase(self, tick: int, start: int, nudge: complex, quiet: bool, messages: int) -> None:
+        """Record how a phase went that ended with a tick; ``messages`` were sent in it."""
+        row = {"tick": tick, "start": start, "nudge": nudge, "quiet": quiet, "messages": messages}
+        self._append(self._phases, row)
         self._reached(tick)
 
     def message(
@@ -249,7 +256,8 @@ class Recorder:
 
     def _flush_tables(self) -> None:
         with self._writing():
-            for table in (*self._samples.values(), self._arrived, self._fed, self._rows, self._log):
+            tables = (self._arrived, self._fed, self._rows, self._phases, self._log)
+            for table in (*self._samples.values(), *tables):
                 table.flush()
 
     def finish(self, status: str = "complete", summary: Mapping[str, Any] | None = None) -> None:

@@ -17,12 +17,12 @@ from hlsim.controls import Changes, Controls
 from hlsim.errors import ExperimentError, unknown
 from hlsim.losses import Loss
 from hlsim.network import Network
-from hlsim.protocol import Presentation, Protocol, follow
+from hlsim.protocol import PhaseRun, Presentation, Protocol, follow
 from hlsim.recording import Recorder
 from hlsim.rules import Gate, Hamiltonian, Rule, Schedule
 from hlsim.stimulus import Stage, Stream
 from hlsim.trace import Trace
-from hlsim.watch import Progress, Scores, Watch
+from hlsim.watch import Progress, Scores, Storm, Watch
 
 SAMPLED = ("h", "z", "a", "w", "omega", "loss")
 
@@ -100,10 +100,11 @@ class Simulation:
         self.rule = Hamiltonian() if rule is None else rule
         self.loss = building.loss(loss)
         self.network = building.network(network, seed, ensemble, dt, node_defaults, edge_defaults)
-        building.check_rule(self.network, self.rule, dt)
+        building.check_rule(self.network, self.rule, self.loss, dt)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         self.env = simpy.Environment()
-        self.controls = Controls(self.replicas, len(self.network.inputs), len(self.network.outputs))
+        columns = len(self.network.inputs), len(self.network.outputs)
+        self.controls = Controls(self.replicas, *columns, self.network.n)
         self.controls.listen(self._heard)
         self._engine, facts = building.engine(
             self.env,
@@ -124,7 +125,9 @@ class Simulation:
         self._target: NDArray[np.float64] | None = None
         self._wall = 0.0
         self._scores = Scores()
+        self._storm, self._sent_before = Storm(self.network), 0
         self._start_protocol(stimulus, stages, hold, reset, [seed + k for k in range(ensemble)], batch)
+        self._fans = _fans(self.network, self.rule)
         self._engine.start()
 
     # ---- putting together
@@ -152,10 +155,11 @@ class Simulation:
             [Stage()] if stages is None else stages,
             hold=hold,
             reset=reset,
-            phi=self.rule.phi,
+            rule=self.rule,
             seeds=seeds,
             batch=batch,
             on_row=self._row,
+            on_phase=self._phase,
         )
         self._stages_end = protocol.ticks()
         self._process = self.env.process(protocol.run(self.env))
@@ -254,11 +258,20 @@ class Simulation:
         complete = False
         try:
             with _torch_threads(self.threads):
-                self.env.run(until=end)
+                self._run_stages(end)
             complete = True
         finally:
-            self._watch.stop(complete=complete)
+            self._watch.stop(self.tick if complete else None)
             self._watch = self._recorder = None
+
+    def _run_stages(self, end: int) -> None:
+        """Run up to ``end``, or until the stages are over where phases may be shorter than they might be."""
+        stages = self._process if end == self._stages_end else None
+        if stages is not None and stages.is_alive:
+            stages.callbacks.append(simpy.core.StopSimulation.callback)
+        # What an earlier call would have stopped at stands in SimPy's queue still.
+        while self.tick < end and (stages is None or stages.is_alive):
+            self.env.run(until=end)
 
     # ---- what is recorded beside samples
 
@@ -273,11 +286,21 @@ class Simulation:
             self._recorder.stimulus(self.tick, self._input, self._target)
 
     def _row(self, tick: int, shown: Presentation) -> None:
-        y = self._engine.read("h", tick)[:, self.network.outputs]
-        loss = np.where(shown.real, self._engine.read("loss", tick), np.nan)
-        prediction = self._scores.add(shown, y, loss)
+        if shown.readable:
+            y = self._engine.read("h", tick)[:, self.network.outputs].real
+            loss = np.where(shown.real, self._engine.read("loss", tick), np.nan)
+            prediction = self._scores.add(shown, y, loss)
+        else:
+            loss, prediction = np.full(self.replicas, np.nan), np.full(self.replicas, -1)
         if self._watch is not None:
             self._watch.row(tick, shown, prediction, loss)
+
+    def _phase(self, run: PhaseRun) -> None:
+        sent = self._messages()
+        self._storm.check(run, sent - self._sent_before)
+        if self._recorder is not None:
+            self._recorder.phase(run.end, run.start, run.phase.nudge, run.quiet, sent - self._sent_before)
+        self._sent_before = sent
 
     # ---- what can be looked at
 
@@ -340,7 +363,17 @@ class Simulation:
         return matrices[0], matrices[1]
 
     def _messages(self) -> int:
-        return int(sum(matrix.sum() for matrix in self.traffic()))
+        counts = self.counts()
+        return int(sum((counts[kind].sum(0) * edges).sum() for kind, edges in self._fans.items()))
+
+
+def _fans(network: Network, rule: Rule) -> dict[str, NDArray[np.int64]]:
+    """Return how many edges a send of each kind goes out on, by node."""
+    forth = network.source[network.source >= 0]
+    back = network.target[(network.feedback > 0) & rule.sends_costates]
+    return {
+        kind: np.bincount(ends, minlength=network.n) for kind, ends in (("state", forth), ("costate", back))
+    }
 
 
 @contextmanager

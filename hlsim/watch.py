@@ -2,6 +2,7 @@
 
 import resource
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 
 from hlsim.kernel import RECORD, Engine, call_at
 from hlsim.network import Network
-from hlsim.protocol import Presentation
+from hlsim.protocol import PhaseRun, Presentation
 from hlsim.recording import Recorder
 
 # How often progress is told and the log written, in seconds of wall time.
 PULSE_S = 0.5
+# Messages per neuron in a phase above which sends set off sends.
+STORM = 1000
 # Times a run looks whether it is time for that where nothing is sampled.
 _BEATS = 1000
 
@@ -67,6 +70,30 @@ class Scores:
         return total / rows if rows else None
 
 
+class EventStormWarning(UserWarning):
+    """Messages made messages: neurons sent far more often than they would with a longer interval."""
+
+
+class Storm:
+    """Watches how many messages the phases take."""
+
+    def __init__(self, network: Network) -> None:
+        self._neurons, self._warned = network.n - len(network.inputs), False
+        self._shortest = int(network.send_interval.min(initial=1))
+
+    def check(self, run: PhaseRun, messages: int) -> None:
+        """Warn, once, where a phase took more messages per neuron than settling accounts for."""
+        if messages <= STORM * self._neurons or self._warned:
+            return
+        self._warned = True
+        warnings.warn(
+            f"event storm: {messages} messages among {self._neurons} neurons in the phase of ticks "
+            f"{run.start} to {run.end}; a larger send_interval than {self._shortest} would spare most of them",
+            EventStormWarning,
+            stacklevel=2,
+        )
+
+
 class Watch:
     """Feeds a recorder from one run of an engine, from the tick that has come up to ``end``.
 
@@ -100,13 +127,14 @@ class Watch:
         if self._progress is not None:
             self._beat(now, max(1, (self._end - now) // _BEATS))
 
-    def stop(self, *, complete: bool) -> None:
-        """Listen no more; say that all ticks are over where they are."""
+    def stop(self, end: int | None) -> None:
+        """Listen no more; ``end`` says up to which tick all is over, where the run did not fail."""
         self._engine.observer = None
-        if complete:
-            self._recorder.now(self._end - 1)
+        if end is not None:
+            self._end = end
+            self._recorder.now(end - 1)
             if self._progress is not None:
-                self._progress(Progress(self._end, self._end, self._wall(), self._messages()))
+                self._progress(Progress(end, end, self._wall(), self._messages()))
 
     # ---- samples and progress
 

@@ -25,7 +25,7 @@ ARCHITECTURE = (
     ("ops",),
     ("neurons", "losses", "phi", "rule"),
     ("hamiltonian", "equilibrium", "continual", "holomorphic", "oscillating", "rules"),
-    ("draws", "attributes", "checking", "expansion", "graphfiles", "topology", "network"),
+    ("draws", "attributes", "checking", "couplings", "expansion", "graphfiles", "topology", "network"),
     ("kernel", "controls", "calendar", "state", "push", "projections", "plan"),
     ("circuit", "advance", "view", "wakeups", "post", "quiet", "clocks", "engine"),
     ("record", "alarms", "process", "reference"),

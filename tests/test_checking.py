@@ -87,12 +87,12 @@ BAD_NODES: dict[str, tuple[nx.DiGraph, str]] = {
     ),
     "unknown model": (
         node(model="laeky"),
-        "node 'x': unknown model 'laeky' (did you mean 'leaky'?); known: input, instant, leaky",
+        "node 'x': unknown model 'laeky' (did you mean 'leaky'?); known: input, instant, leaky, readout",
     ),
-    "model not text": (node(model=3), "node 'x': unknown model '3'; known: input, instant, leaky"),
+    "model not text": (node(model=3), "node 'x': unknown model '3'; known: input, instant, leaky, readout"),
     "unknown activation": (
         node(activation="TANH"),
-        "node 'x': unknown activation 'TANH'; known: identity, relu, sigmoid, softplus, tanh",
+        "node 'x': unknown activation 'TANH'; known: identity, relu, sigmoid, softplus, steep_sigmoid, tanh",
     ),
     "unknown role": (node(role="target"), "node 'x': unknown role 'target'; known: input, output"),
     "unknown update": (
@@ -291,11 +291,7 @@ BAD_EDGES: dict[str, tuple[nx.DiGraph, str]] = {
 }
 
 BAD_GRAPHS: dict[str, tuple[Any, str]] = {
-    "no graph": ([("a", "b")], "graph: must be a networkx DiGraph or MultiDiGraph, got [('a', 'b')]"),
-    "undirected": (
-        nx.Graph([("a", "b")]),
-        "graph: edges must have a direction, got an undirected Graph; use .to_directed()",
-    ),
+    "no graph": ([("a", "b")], "graph: must be a networkx graph, got [('a', 'b')]"),
     "empty": (
         nx.DiGraph(),
         "graph: needs a neuron, a node that is no input; got 0 nodes without one",

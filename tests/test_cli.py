@@ -380,10 +380,11 @@ def test_figures_need_a_folder_that_can_be_written(hlsim_: Command, traced: Path
     assert_one_line(hlsim_("report", str(traced), "--png", "tiny/topology.py"), "cannot write")
 
 
-def test_an_undirected_graph_is_refused_with_the_remedy(hlsim_: Command) -> None:
+def test_an_undirected_graph_is_refused_by_a_rule_that_needs_directions(hlsim_: Command) -> None:
     data = nx.node_link_data(nx.path_graph(3), edges="edges")
     Path("graph.json").write_text(json.dumps(data))
-    assert_one_line(hlsim_("validate", "graph.json"), "edges must have a direction")
+    assert hlsim_("validate", "graph.json").code == 0
+    assert_one_line(hlsim_("run", "tiny", "--set", "network.topology=../graph.json"), "use .to_directed()")
 
 
 def test_a_bug_shows_its_traceback(hlsim_: Command, monkeypatch: pytest.MonkeyPatch) -> None:

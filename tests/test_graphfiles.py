@@ -198,21 +198,9 @@ EMPTY = '{"nodes": [], "edges": []}'
             {},
             "'nodes' must be distinct, got 1 twice",
         ),
-        (
-            "graph.json",
-            EMPTY,
-            {},
-            'edges must have a direction, got an undirected graph; write "directed": true',
-        ),
         ("graph.json", EMPTY, {"delay": 1}, "a graph file takes no parameters, got delay"),
         ("graph.graphml", "<graphml>", {}, "not GraphML: no element found: line 1, column 9"),
         ("graph.graphml", "<graphml/>", {}, "not GraphML: "),
-        (
-            "graph.graphml",
-            GRAPHML.format(direction="undirected"),
-            {},
-            'edges must have a direction, got an undirected graph; write edgedefault="directed"',
-        ),
         ("graph.gml", "", {}, "unknown kind of graph file '.gml' (did you mean '.graphml'?); known: "),
     ],
 )

@@ -190,7 +190,7 @@ def test_the_weights_of_populations_are_drawn_by_the_simulation() -> None:
             topology.layered,
             {"sizes": [1, 1], "activation": "tan"},
             "layered: unknown activation 'tan' (did you mean 'tanh'?); "
-            "known: identity, relu, sigmoid, softplus, tanh",
+            "known: identity, relu, sigmoid, softplus, steep_sigmoid, tanh",
         ),
         (topology.layered, {"sizes": [1, 1], "std": -1}, "layered: std must be finite and >= 0, got -1"),
         (
