@@ -67,6 +67,8 @@ class Equilibrium(Rule):
         {"gradient": "estimate of the gradient, of the last row", "tally": "its part from the phases so far"}
     )
 
+    recorded: ClassVar[tuple[str, ...]] = ("gradient",)
+
     beta: float = 0.01
     nudge: float = 0.1
     symmetric: bool = False

@@ -6,7 +6,7 @@ import numpy as np
 
 from hlsim.errors import ExperimentError
 from hlsim.experiment import Experiment
-from hlsim.layout import SAMPLED, SYNAPTIC, rates
+from hlsim.layout import quantities, rates
 from hlsim.network import BIAS, NONE, Network, memory_bytes
 from hlsim.protocol import presented
 from hlsim.stimulus import Stage
@@ -133,8 +133,10 @@ def _samples(experiment: Experiment, ticks: int, item: int) -> int:
     )
     size = {"node": network.n, "edge": network.m}
     total = 0
-    for name, every in rates(record.every, record.sampled).items():
-        replicas = table.ensemble if name in SYNAPTIC else table.batch * table.ensemble
-        dims, _ = SAMPLED[name]
+    rule = experiment.rule()
+    sampled = rule.sampled if record.sampled is None else record.sampled
+    for name, every in rates(record.every, sampled, rule.synapse_fields).items():
+        dims, _ = quantities(rule.synapse_fields)[name]
+        replicas = table.ensemble if dims == ("edge",) else table.batch * table.ensemble
         total += -(-ticks // every) * replicas * int(np.prod([size[dim] for dim in dims])) * item
     return total

@@ -13,6 +13,7 @@ from hlsim import topology, usercode
 from hlsim.errors import ExperimentError
 from hlsim.losses import LOSSES, Custom, Loss
 from hlsim.network import Network, flatten
+from hlsim.noise import Noise
 from hlsim.overrides import override
 from hlsim.parsing import parse
 from hlsim.rules import RULES, Rule
@@ -73,6 +74,7 @@ class Experiment:
             stages=self.stages(),
             hold=self.settings.stimulus.hold,
             reset=self.settings.learning.reset,
+            noise=self.noise(),
             experiment=self.toml(),
             **table.model_dump(exclude={"until"}),
         )
@@ -120,6 +122,11 @@ class Experiment:
         """Return the learning rule."""
         table = self.settings.learning
         return RULES[table.rule](**table.parameters)
+
+    def noise(self) -> Noise | None:
+        """Return the noise on the drive; None where there is none."""
+        table = self.settings.noise
+        return Noise(**table.model_dump()) if table.std else None
 
     def loss(self) -> Loss | None:
         """Return the loss."""

@@ -47,6 +47,7 @@ class Hamiltonian(Rule):
 
     name: ClassVar[str] = "hamiltonian"
     synapse_fields: ClassVar[Mapping[str, str]] = MappingProxyType({"omega": "weight costate"})
+    recorded: ClassVar[tuple[str, ...]] = ("omega",)
     sends_costates: ClassVar[bool] = True
 
     beta: float = 0.01

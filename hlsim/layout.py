@@ -16,16 +16,15 @@ FORMAT = "hlsim-trace"
 FORMAT_VERSION = 1
 CHANGING: Mapping[str, int] = {"status": 16, "end": 32, "summary": 16384}  # attributes and their bytes
 
-# What can be sampled: dimensions after tick and replica, and what it is. The first one sampled owns "tick".
+# What can be sampled beside the rule's own synapse fields: dimensions after tick and replica, and what it is.
 SAMPLED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "h": (("node",), "state"),
     "z": (("node",), "costate"),
     "a": (("node",), "drive"),
     "loss": ((), "loss at the outputs"),
     "w": (("edge",), "weight"),
-    "omega": (("edge",), "weight costate"),
 }
-SYNAPTIC = ("w", "omega")
+OMEGA: Mapping[str, str] = {"omega": "weight costate"}
 EVENTS = ("message", "update")
 KINDS = ("state message", "costate message", "update")  # meaning of /events/kind 0, 1, 2
 STATE, COSTATE, UPDATE = range(3)
@@ -39,8 +38,15 @@ TRAFFIC = ("traffic_state", "traffic_costate")
 UNKNOWN_COUNT = -1  # traffic of a run that did not come to its end
 
 
-def rates(every: int | Mapping[str, int], sampled: Iterable[str]) -> dict[str, int]:
-    """Return how many ticks lie between two samples of each quantity, in the order of ``SAMPLED``.
+def quantities(fields: Mapping[str, str]) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Return what can be sampled, in the order in which it is: the first one sampled owns the axis "tick"."""
+    return {**SAMPLED, **{name: (("edge",), about) for name, about in fields.items()}}
+
+
+def rates(
+    every: int | Mapping[str, int], sampled: Iterable[str], fields: Mapping[str, str] = OMEGA
+) -> dict[str, int]:
+    """Return how many ticks lie between two samples of each quantity, in the order of ``quantities``.
 
     ``every`` is one number for all, or one a name with "default" for the others (10 where there is none).
 
@@ -49,17 +55,17 @@ def rates(every: int | Mapping[str, int], sampled: Iterable[str]) -> dict[str, i
     TraceError
         An unknown name, or a rate that is no whole number of ticks >= 1.
     """
-    wanted = set(sampled)
+    wanted, known = set(sampled), quantities(fields)
     given = dict(every) if isinstance(every, Mapping) else {"default": every}
     for name in sorted(wanted | given.keys() - {"default"}):
-        if name not in SAMPLED:
-            raise TraceError("record: " + unknown("sampled value", name, SAMPLED))
+        if name not in known:
+            raise TraceError("record: " + unknown("sampled value", name, known))
     for name, ticks in given.items():
         whole = isinstance(ticks, int | np.integer) and not isinstance(ticks, bool)
         if not whole or ticks < 1:
             raise TraceError(f"record: every {name} must be a whole number of ticks >= 1, got {ticks!r}")
     default = given.get("default", 10)
-    return {name: int(given.get(name, default)) for name in SAMPLED if name in wanted}
+    return {name: int(given.get(name, default)) for name in known if name in wanted}
 
 
 def real(dtype: np.dtype) -> np.dtype:
@@ -165,7 +171,12 @@ def replica_dims(replicas: int) -> tuple[str, ...]:
 
 
 def sampled_tables(
-    file: h5py.File, every: Mapping[str, int], dtype: np.dtype, replicas: tuple[int, int], rows: int
+    file: h5py.File,
+    every: Mapping[str, int],
+    fields: Mapping[str, str],
+    dtype: np.dtype,
+    replicas: tuple[int, int],
+    rows: int,
 ) -> dict[int, Table]:
     """Write /sampled with one table a rate; ``replicas`` of neurons and of synapses.
 
@@ -177,8 +188,8 @@ def sampled_tables(
         axis = f"tick_{rate}" if tables else "tick"
         columns = [Column(axis, np.int64, "tick after whose phases the values were read")]
         for name in (name for name in every if every[name] == rate):
-            dims, about = SAMPLED[name]
-            over = replica_dims(replicas[name in SYNAPTIC]) + dims
+            dims, about = quantities(fields)[name]
+            over = replica_dims(replicas[dims == ("edge",)]) + dims
             columns.append(Column(name, dtype if dims == ("node",) else real(dtype), about, over))
         tables[rate] = Table(group, axis, columns, rows)
     plottable(group, next(iter(every), None))

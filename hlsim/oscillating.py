@@ -54,6 +54,8 @@ class OscillatingEquilibrium(Equilibrium):
         }
     )
 
+    recorded: ClassVar[tuple[str, ...]] = ("gradient", "quadrature")
+
     symmetric: bool = field(default=False, init=False)
     ends: str = field(default="dwell", init=False)
     steps: int = 50

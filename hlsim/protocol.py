@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hlsim.controls import Controls
 from hlsim.errors import StimulusError
 from hlsim.kernel import READ, call_at
+from hlsim.noise import NoiseProcess
 from hlsim.phi import Gate, Phi, Schedule
 from hlsim.rule import Phase, Rule
 from hlsim.stimulus import Row, Stage, Stream
@@ -71,6 +72,8 @@ class Protocol:
         Called with (tick, presentation) after the last tick of a row; of its free phase, if it has phases.
     on_phase : callable
         Called with a PhaseRun after the last tick of a phase.
+    noise : NoiseProcess, optional
+        Switched on and off as the stages want it.
     """
 
     def __init__(
@@ -86,11 +89,12 @@ class Protocol:
         batch: int,
         on_row: Callable[[int, Presentation], None],
         on_phase: Callable[[PhaseRun], None],
+        noise: NoiseProcess | None = None,
     ) -> None:
         self._controls, self._stream, self._stages = controls, stream, stages
         self._hold, self._reset, self._rule = hold, reset, rule
         self._seeds, self._batch = seeds, batch
-        self._on_row, self._on_phase = on_row, on_phase
+        self._on_row, self._on_phase, self._noise = on_row, on_phase, noise
 
     def ticks(self) -> int | None:
         """Return how many ticks the stages last, at most where phases may end sooner; None: for ever."""
@@ -102,6 +106,8 @@ class Protocol:
         for stage in self._stages:
             phi = self._rule.phi if stage.phi is None else stage.phi
             self._controls.learn(stage.learn)
+            if self._noise is not None:
+                self._noise.switch(stage.noise, int(env.now))
             if isinstance(phi, Schedule):
                 env.process(follow(env, self._controls, phi))
             for shown in self._presentations(stage):

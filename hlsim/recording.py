@@ -47,7 +47,9 @@ class Recorder:
     every : int or mapping
         Ticks between two samples; by name, with "default" for the others.
     sampled, events : iterable of str
-        Among h, z, a, loss, w, omega; among message, update.
+        Among h, z, a, loss, w and ``fields``; among message, update.
+    fields : mapping of str to str
+        Synapse fields of the rule, and what each one is.
     chunk : int
         Rows a chunk, at most.
 
@@ -65,12 +67,13 @@ class Recorder:
         network: Network,
         replicas: int = 1,
         every: int | Mapping[str, int] = 10,
-        sampled: Iterable[str] = tuple(layout.SAMPLED),
+        sampled: Iterable[str] = tuple(layout.quantities(layout.OMEGA)),
         events: Iterable[str] = (),
+        fields: Mapping[str, str] = layout.OMEGA,
         chunk: int = 32768,
     ) -> None:
         self.path = None if path is None else Path(path)
-        self.every = layout.rates(every, sampled)
+        self.every, self._fields = layout.rates(every, sampled, fields), fields
         self.events = _known_events(events)
         self.group_name = layout.group_names(network)
         self._network = network
@@ -114,7 +117,7 @@ class Recorder:
         columns = layout.event_columns(dtype, replicas)
         self._pending = Pending(columns, layout.event_key)
         self._settle_at = chunk
-        self._samples = layout.sampled_tables(file, self.every, dtype, self._replicas, chunk)
+        self._samples = layout.sampled_tables(file, self.every, self._fields, dtype, self._replicas, chunk)
         self._arrived = layout.event_table(file, columns, chunk)
         self._fed = layout.stimulus_table(file, dtype, replicas, chunk)
         self._rows = layout.row_table(file, dtype, replicas, chunk)
@@ -147,7 +150,8 @@ class Recorder:
         self.now(tick)
 
     def _own(self, name: str, value: ArrayLike) -> np.ndarray:
-        return _squeezed(name, value, self._replicas[name in layout.SYNAPTIC])
+        synaptic = name == "w" or name in self._fields
+        return _squeezed(name, value, self._replicas[synaptic])
 
     def stimulus(self, tick: int, input: ArrayLike, target: ArrayLike | None) -> None:  # noqa: A002 - its name
         """Record what is fed from a tick on: input (replica, n_input), target (replica, n_output) or None."""

@@ -74,6 +74,8 @@ class Rule:
     name: ClassVar[str] = ""
     # Private variables of a synapse beside w, all real and 0 at the start, and what each one is.
     synapse_fields: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    # Those of them that are sampled unless a user says otherwise.
+    recorded: ClassVar[tuple[str, ...]] = ()
     # Whether neurons send costates backward.
     sends_costates: ClassVar[bool] = False
     # Whether synapses move whenever their neuron is updated while the loss pulls, besides at ends of phases.
@@ -94,6 +96,11 @@ class Rule:
     def nudges(self) -> bool:
         """Whether the loss pulls at the outputs' drive, in phases."""
         return bool(self.phases())
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """Names of what is sampled unless a user says otherwise."""
+        return ("h", *(["z"] if self.sends_costates else []), "a", "loss", "w", *self.recorded)
 
     # ---- rules that send costates
 

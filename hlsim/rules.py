@@ -12,6 +12,7 @@ from hlsim.phi import Gate, Phi, Schedule
 from hlsim.rule import Fields, Phase, Rule
 
 __all__ = [
+    "FIELDS",
     "RULES",
     "ContinualEquilibrium",
     "Equilibrium",
@@ -34,3 +35,7 @@ KNOWN: tuple[type[Rule], ...] = (
     OscillatingEquilibrium,
 )
 RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in KNOWN})
+# Every synapse field of every rule, and what it is.
+FIELDS: Mapping[str, str] = MappingProxyType(
+    {name: about for rule in KNOWN for name, about in rule.synapse_fields.items()}
+)

@@ -25,12 +25,13 @@ from pydantic import (
 )
 
 from hlsim.errors import unknown
-from hlsim.layout import EVENTS, SAMPLED
+from hlsim.layout import EVENTS, quantities
 from hlsim.losses import LOSSES
-from hlsim.rules import RULES, Gate, Schedule
+from hlsim.rules import FIELDS, RULES, Gate, Schedule
 from hlsim.rules import Phi as RulePhi
 from hlsim.stimulus import SOURCES
 
+SAMPLED = tuple(quantities(FIELDS))
 LOSS_KINDS = (*LOSSES, "none", "python")
 PHI_FORMS = "must be a number, { gate = ticks, value = x } or { schedule = [[tick, value], ...] }"
 
@@ -182,7 +183,7 @@ _RATES = ("beta", "eta", "weight_decay")
 def learning_table(rule: str) -> type[LearningTable]:
     """Return the model of ``[learning]`` for a rule: its parameters beside the keys of every rule."""
     parameters: dict[str, Any] = {"rule": (str, rule)}
-    for field in dataclasses.fields(RULES[rule]):  # type: ignore[arg-type]
+    for field in filter(lambda field: field.init, dataclasses.fields(RULES[rule])):  # type: ignore[arg-type]
         kind = Rate if field.name in _RATES else choices(field) or _OF_A_RULE[field.type]
         parameters[field.name] = (kind, field.default)
     return create_model(
@@ -241,6 +242,12 @@ def source_table(source: str) -> type[Table]:
     return create_model(f"{source}Table", __config__=config, **fields)
 
 
+class NoiseTable(Table):
+    std: Rate = 0.0
+    shared: bool = False
+    every: Positive = 1
+
+
 class StageTable(Table):
     name: Text = "train"
     split: Text = "train"
@@ -250,6 +257,7 @@ class StageTable(Table):
     rows: Positive | None = None
     phi: Phi | None = None
     hold: Positive | None = None
+    noise: bool = True
 
 
 class LossTable(Table):
@@ -285,7 +293,9 @@ def _ticks(what: str, value: object) -> object:
 
 class RecordTable(Table):
     every: Annotated[Any, AfterValidator(_every)] = 10
-    sampled: Annotated[list[Annotated[str, _one_of("name", SAMPLED)]], AfterValidator(_distinct)] = [*SAMPLED]
+    sampled: Annotated[list[Annotated[str, _one_of("name", SAMPLED)]], AfterValidator(_distinct)] | None = (
+        None
+    )
     events: Annotated[list[Annotated[str, _one_of("name", EVENTS)]], AfterValidator(_distinct)] = []
 
 
@@ -327,6 +337,7 @@ class Settings(Table):
     simulation: SimulationTable = SimulationTable()
     learning: SerializeAsAny[LearningTable] = LearningTable()
     stimulus: StimulusTable = StimulusTable()
+    noise: NoiseTable = NoiseTable()
     stage: Annotated[list[StageTable], AfterValidator(_names_differ)] = []
     loss: LossTable = LossTable()
     record: RecordTable = RecordTable()

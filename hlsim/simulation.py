@@ -17,14 +17,13 @@ from hlsim.controls import Changes, Controls
 from hlsim.errors import ExperimentError, unknown
 from hlsim.losses import Loss
 from hlsim.network import Network
+from hlsim.noise import Noise, NoiseProcess
 from hlsim.protocol import PhaseRun, Presentation, Protocol, follow
 from hlsim.recording import Recorder
 from hlsim.rules import Gate, Hamiltonian, Rule, Schedule
 from hlsim.stimulus import Stage, Stream
 from hlsim.trace import Trace
 from hlsim.watch import Progress, Scores, Storm, Watch
-
-SAMPLED = ("h", "z", "a", "w", "omega", "loss")
 
 
 class Simulation:
@@ -47,6 +46,8 @@ class Simulation:
         Ticks a row is held.
     reset : bool
         Whether every row begins with a reset: h, z and messages are forgotten, weights stay.
+    noise : Noise, optional
+        Added to the drive of every neuron.
     dt : float
         Length of a tick in model time.
     seed : int
@@ -84,6 +85,7 @@ class Simulation:
         stages: Sequence[Stage] | None = None,
         hold: int = 1,
         reset: bool = False,
+        noise: Noise | None = None,
         dt: float = 1.0,
         seed: int = 0,
         dtype: str = "float32",
@@ -126,7 +128,13 @@ class Simulation:
         self._wall = 0.0
         self._scores = Scores()
         self._storm, self._sent_before = Storm(self.network), 0
-        self._start_protocol(stimulus, stages, hold, reset, [seed + k for k in range(ensemble)], batch)
+        seeds = [seed + k for k in range(ensemble)]
+        self._noise = (
+            None if noise is None else NoiseProcess(noise, self.controls, seeds, batch, self.network.n)
+        )
+        if self._noise is not None:
+            self.env.process(self._noise.run(self.env))
+        self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._fans = _fans(self.network, self.rule)
         self._engine.start()
 
@@ -160,6 +168,7 @@ class Simulation:
             batch=batch,
             on_row=self._row,
             on_phase=self._phase,
+            noise=self._noise,
         )
         self._stages_end = protocol.ticks()
         self._process = self.env.process(protocol.run(self.env))
@@ -187,7 +196,7 @@ class Simulation:
         record: str | Path | None = None,
         *,
         every: int | Mapping[str, int] = 10,
-        sampled: Iterable[str] = SAMPLED,
+        sampled: Iterable[str] | None = None,
         events: Iterable[str] = (),
         progress: Callable[[Progress], None] | None = None,
     ) -> Trace:
@@ -199,8 +208,9 @@ class Simulation:
             Where the trace goes; without one it is kept in memory.
         every : int or mapping
             Ticks between samples, by name where they differ ("default" for the rest).
-        sampled : iterable of str
-            Among h, z, a, w, omega, loss.
+        sampled : iterable of str, optional
+            Among h, z (with costates), a, loss, w and the rule's synapse fields; without: all that tell
+            something by themselves.
         events : iterable of str
             Among "message", "update".
         progress : callable, optional
@@ -223,8 +233,9 @@ class Simulation:
             network=self.network,
             replicas=self.replicas,
             every=every,
-            sampled=tuple(sampled),
+            sampled=self._sampled(sampled),
             events=tuple(events),
+            fields=self.rule.synapse_fields,
         )
         started = time.perf_counter()
         status = "interrupted"
@@ -236,6 +247,14 @@ class Simulation:
             recorder.traffic(*self.traffic())
             recorder.finish(status, self.summary)
         return recorder.trace()
+
+    def _sampled(self, names: Iterable[str] | None) -> tuple[str, ...]:
+        sampled = self.rule.sampled if names is None else tuple(names)
+        if "z" in sampled and not self.rule.sends_costates:
+            raise ExperimentError(
+                f"record: z is sampled with costates, which rule {self.rule.name!r} has not"
+            )
+        return sampled
 
     def _end(self, until: int | None) -> int:
         end = self._stages_end if until is None else until
@@ -309,7 +328,7 @@ class Simulation:
 
         h, z, a (replica, node); w, omega (1 or replica, edge) in the order of ``network``; loss (replica,).
         """
-        known = ("h", "z", "a", "w", "loss", *self.rule.synapse_fields)
+        known = (*self.rule.sampled, *self.rule.synapse_fields)
         if name not in known:
             raise ExperimentError(f"read: {unknown('field', name, known)}")
         return self._engine.read(name, self.tick - 1)

@@ -49,6 +49,8 @@ class Stage:
         Loss scale; None: the rule's.
     hold : int, optional
         Ticks a row is held; None: the simulation's.
+    noise : bool
+        Whether the simulation's noise is on.
     """
 
     name: str = "train"
@@ -59,6 +61,7 @@ class Stage:
     rows: int | None = None
     phi: Phi | None = None
     hold: int | None = None
+    noise: bool = True
 
     def __post_init__(self) -> None:
         given = {"passes": self.passes, "rows": self.rows, "hold": self.hold}

@@ -88,7 +88,7 @@ class Storm:
         self._warned = True
         warnings.warn(
             f"event storm: {messages} messages among {self._neurons} neurons in the phase of ticks "
-            f"{run.start} to {run.end}; a larger send_interval than {self._shortest} would spare most of them",
+            f"{run.start} to {run.end}; a send_interval above {self._shortest} would spare most of them",
             EventStormWarning,
             stacklevel=2,
         )

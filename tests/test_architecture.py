@@ -29,7 +29,7 @@ ARCHITECTURE = (
     ("kernel", "controls", "calendar", "state", "push", "projections", "plan"),
     ("circuit", "advance", "view", "wakeups", "post", "quiet", "clocks", "engine"),
     ("record", "alarms", "process", "reference"),
-    ("streams", "datasets", "generated", "stimulus", "protocol"),
+    ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
     ("building", "watch", "simulation"),
     ("baseline", "analysis", "report"),

@@ -291,7 +291,7 @@ BAD_VALUES = {
     "network.edge_defaults.feedback=some": "unknown feedback 'some'; known: none, random, symmetric",
     "simulation.dt=-1": "[simulation] dt must be > 0, got -1",
     "simulation.engine=fast": "engine must be 'batched' or 'reference', got 'fast'",
-    "learning.rule=backprop": "unknown rule 'backprop'; known: hamiltonian",
+    "learning.rule=backprop": "unknown rule 'backprop'; known: continual_equilibrium, equilibrium, hamiltonian,",
     "learning.beta=nan": "beta must be finite, got nan",
     "learning.phi={ gte = 3 }": "phi must be a number, { gate = ticks, value = x }",
     "learning.eta=3": "must be < 2 on a clock",
@@ -384,7 +384,8 @@ def test_an_undirected_graph_is_refused_by_a_rule_that_needs_directions(hlsim_: 
     data = nx.node_link_data(nx.path_graph(3), edges="edges")
     Path("graph.json").write_text(json.dumps(data))
     assert hlsim_("validate", "graph.json").code == 0
-    assert_one_line(hlsim_("run", "tiny", "--set", "network.topology=../graph.json"), "use .to_directed()")
+    options = ["--set", "network.topology=../graph.json", "--set", "network.parameters={}"]
+    assert_one_line(hlsim_("run", "tiny", *options), "use .to_directed()")
 
 
 def test_a_bug_shows_its_traceback(hlsim_: Command, monkeypatch: pytest.MonkeyPatch) -> None:
