@@ -1,7 +1,11 @@
-"""What README and tutorial tell a reader to do works, word by word and in order."""
+"""What README, tutorial and the page on extending tell a reader to do works, word by word and in order."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,12 +36,54 @@ def follow(document: Path) -> None:
         if head:
             Path(head[1]).parent.mkdir(parents=True, exist_ok=True)
             Path(head[1]).write_text(text, encoding="utf-8")
-        elif language == "python":
+        elif language == "python" and not text.startswith("# in "):
             exec(compile(text, str(document), "exec"), {})
         elif language == "console":
             for words in commands(text):
                 result = CliRunner().invoke(app, words, catch_exceptions=False)
                 assert result.exit_code == 0, (words, result.output)
+
+
+def apply_edits(document: Path) -> None:
+    """Change modules as a document says: classes above a name, lines of a table."""
+    for language, text in blocks(document):
+        if language == "diff":
+            path, lines = text.removeprefix("# ").partition("\n")[0], text.splitlines()[1:]
+            old, new = ("".join(f"{x[1:]}\n" for x in lines if x[0] != sign) for sign in "+-")
+        elif place := re.match(r"# in (\S+), above (\w+)\n", text):
+            path, old = place[1], f"\n{place[2]}:"
+            new = f"\n{text.removeprefix(place[0])}\n{old}"
+        else:
+            continue
+        code = Path(path).read_text(encoding="utf-8")
+        assert code.count(old) == 1, (path, old)
+        Path(path).write_text(code.replace(old, new), encoding="utf-8")
+
+
+def test_the_page_on_extending_works_on_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line by line, in a process that finds the copy of the package and not the package."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "hlsim", tmp_path / "hlsim", ignore=shutil.ignore_patterns("__pycache__"))
+    page = ROOT / "docs" / "extending.md"
+    apply_edits(page)
+    for language, text in blocks(page):
+        if language == "python" and (head := re.match(r"# file: (hlsim/\S+)\n", text)):
+            Path(head[1]).write_text(text, encoding="utf-8")
+    code = f"import hlsim, tests.test_documents as t; print(hlsim.__file__); t.follow(t.Path({str(page)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    where, *printed = done.stdout.splitlines()
+    assert where == str(tmp_path / "hlsim" / "__init__.py")
+    assert any("[2.  nan 0.1]" in line for line in printed)
+    assert any(line.startswith("rule 'bounded': synapse_euler reads more than one") for line in printed)
+    assert sum(line.startswith(("clock 0.9", "arrival 0.9")) for line in printed) == 2
+    assert sum("16.6" in line for line in printed) == 2
 
 
 def test_the_tutorial_works_from_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
