@@ -106,7 +106,10 @@ def _costate_step(circuit: Circuit, chosen: Selection, duration: float | Tensor)
 
 def own(circuit: Circuit) -> Tensor:
     """Return what every neuron sent last (replica, node); of one that sends to nobody, what it would send."""
-    return torch.where(circuit.sends_state, circuit.state.h_sent, circuit.state.m)
+    state = circuit.state
+    # m is brought up to date at the next send only, where it is not h itself.
+    told = torch.where(circuit.reads_out, state.m, state.h)
+    return torch.where(circuit.sends_state, state.h_sent, told)
 
 
 def _correlate(circuit: Circuit, chosen: Some, synchronous: bool) -> None:

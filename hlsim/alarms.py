@@ -83,11 +83,10 @@ class Alarms:
         return None if wait is None else max(now + wait, r.q_sent_at + r.send_interval)
 
     def _listening(self, now: int) -> int | None:
-        """The loss listens to an output's h."""
+        """The loss listens to an output's h; a phase waits for one that goes nowhere to settle."""
         r = self._r
-        if not r.model.stateful or r.output is None or self._loss is None or r.target is None:
-            return None
-        if self._rule.nudges and r.nudge == 0:
+        heard = r.output is not None and self._loss is not None and r.target is not None
+        if not r.model.stateful or not (heard or (self._rule.nudges and not r.links)):
             return None
         wait = self._crossing(r.h, self._rest(), r.model.rate(r.p), r.h, r.send_threshold)
         return None if wait is None else now + wait

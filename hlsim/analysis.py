@@ -21,6 +21,7 @@ UNITS = {
     "replicas": "replicas",
     "state_messages": "messages",
     "costate_messages": "messages",
+    "numbers": "numbers",
     "messages_per_tick": "messages/tick",
     "overtaken": "messages",
     "node_updates": "updates",

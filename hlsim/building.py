@@ -123,7 +123,7 @@ def _check_directed(network: Network, rule: Rule) -> None:
         ends = (network.label[ends[coupled[0]]] for ends in (network.source, network.target))
         raise ExperimentError(
             "graph: edges must have a direction for rule {!r}, got a symmetric one between {!r} and {!r}; "
-            "use .to_directed()".format(rule.name, *ends)
+            "use .to_directed(), without edges into inputs".format(rule.name, *ends)
         )
     for label, model in zip(network.label, network.model, strict=True):
         if MODELS[model].reads_out:

@@ -42,7 +42,7 @@ class Batched:
         # Whether there are any, so that a tick of synchronous neurons alone costs nothing for the others.
         self._someone = False
         self._nobody = circuit.some(torch.empty(0, dtype=torch.int64, device=circuit.device))
-        self._now = 0
+        self._now = self._asked = 0
         # Whether the weights of synchronous neurons have moved since they last sent costates.
         self._sync_moved = False
         self._clocks = clocks(circuit)
@@ -79,6 +79,7 @@ class Batched:
         c = self.circuit
         self._now = self._post.now = tick
         changes = self._controls.take()
+        self._asked = self._asked if changes.empty else tick
         states, costates, woken = self._calendar.pop(tick)
         self._find_due(changes, states, costates, woken)
         self._someone = bool(self._due.any())
@@ -266,10 +267,13 @@ class Batched:
             chosen.put(state.h, y)
             if state.m is not state.h:
                 chosen.put(state.m, pull if model.reads_out else y)
-            chosen.put(state.df_da, sigma.slope(a, y))
+            if not self.circuit.nudges:
+                chosen.put(state.df_da, sigma.slope(a, y))
             return
         h, p = chosen.take(state.h), self.circuit.p(chosen)
         chosen.put(state.f, model.velocity(h, a, sigma, p))
+        if self.circuit.nudges:
+            return
         df_dh, df_da = model.partials(h, a, sigma, p)
         chosen.put(state.df_dh, df_dh)
         chosen.put(state.df_da, df_da)
@@ -366,7 +370,7 @@ class Batched:
             self._calendar.wake(arrival.flat, wakeups.predict(c, self._now, arrival))
         if len(due):
             self._due[due.flat] = False
-        if self._controls.waiting and quiet(c, self._calendar, self._post, self._now):
+        if self._controls.waiting and quiet(c, self._calendar, self._post, self._now, self._asked):
             self._controls.settled(self._env)
         self._ask_for_next()
 

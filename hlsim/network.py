@@ -264,7 +264,8 @@ def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
     """Return what there is in a network, in the order in which it is shown.
 
     Ticks are (smallest, largest), or None where there are no such edges. ``window`` is the smallest delay of
-    any message, ``memory_bytes`` an estimate of one replica's state with its arrays of edges.
+    any message, ``contraction`` see the function, ``memory_bytes`` an estimate of one replica's state with
+    its arrays of edges.
     """
     synapse = network.source != BIAS
     back = network.feedback != NONE
@@ -281,10 +282,31 @@ def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
         "feedback_delay": _extent(feedback_delays),
         "window": int(messages.min()) if messages.size else None,
         "groups": dict(sorted(Counter(filter(None, network.group)).items())),
+        "contraction": contraction(network),
         "ranks": int(network.rank.max()) + 1,
         "back_ranks": int(network.back_rank.max()) + 1,
         "memory_bytes": memory_bytes(network, dtype),
     }
+
+
+def contraction(network: Network) -> tuple[float, str] | None:
+    r"""Return the largest :math:`\sup \sigma' \sum_j |w_{ij}|` over neurons i, and the label of that neuron.
+
+    Below 1 the network settles whatever the delays and the order of updates are (Chazan & Miranker, Linear
+    Algebra Appl. 2:199, 1969). Inputs and read-outs j are left out: they do not move with the states. None
+    where no neuron hears another.
+    """
+    still = np.array(
+        [neurons.MODELS[name].is_input or neurons.MODELS[name].reads_out for name in network.model]
+    )
+    chosen = (network.source != BIAS) & ~still[network.source] & ~still[network.target]
+    if not chosen.any():
+        return None
+    slope = np.array([neurons.ACTIVATIONS[name].steepest for name in network.activation])
+    sums = np.zeros(network.n)
+    np.add.at(sums, network.target[chosen], np.abs(network.weight[0, chosen]))
+    i = int(np.argmax(slope * sums))
+    return float((slope * sums)[i]), network.label[i]
 
 
 def _extent(ticks: np.ndarray) -> tuple[int, int] | None:

@@ -37,6 +37,8 @@ class OscillatingEquilibrium(Equilibrium):
         Ticks a step lasts; None: 1.
     discard, periods : int
         Periods of a row that are not counted, while the network forgets the row before; and those that are.
+    lag : int
+        Steps by which the demodulators follow the teacher, as its pull needs time to reach the synapses.
 
     Notes
     -----
@@ -61,12 +63,14 @@ class OscillatingEquilibrium(Equilibrium):
     steps: int = 50
     discard: int = 1
     periods: int = 1
+    lag: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("learning.steps", self.steps, 2)
         check_count("learning.discard", self.discard, 0)
         check_count("learning.periods", self.periods)
+        check_count("learning.lag", self.lag, 0)
 
     @property
     def complex_states(self) -> bool:
@@ -77,8 +81,8 @@ class OscillatingEquilibrium(Equilibrium):
         start = self.discard * self.steps
         found = []
         for k in range(start + count):
-            b = self.nudge * unit(k, self.steps)
-            weight = 1.0 / (count * b) if k >= start else 0.0
+            b, followed = (self.nudge * unit(j % self.steps, self.steps) for j in (k, k - self.lag))
+            weight = 1.0 / (count * followed) if k >= start else 0.0
             found.append(Phase(b, weight, self.dwell or 1, False, k == start, k == start + count - 1))
         return tuple(found)
 

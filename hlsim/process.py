@@ -128,9 +128,10 @@ class Process:
                 s.w, fields = _own(rule, rule.mark, s.w, s.fields, r.own * s.s, s.beta, phase)
                 s.fields = Guarded(fields)
 
-    def quiet(self) -> bool:
-        """Tell whether nothing waits to be taken in or to be sent, unless something happens."""
-        return not any(self._inbox) and self._alarms.quiet(self._office.now)
+    def quiet(self, asked: int) -> bool:
+        """Tell whether nothing waits to be taken in or to be sent; controls were asked last at ``asked``."""
+        heard = self.arrival or self._r.model.is_input or self._r.updated >= asked
+        return heard and not any(self._inbox) and self._alarms.quiet(self._office.now)
 
     # ---- the tick
 

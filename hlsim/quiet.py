@@ -9,14 +9,17 @@ from hlsim.post import Post
 from hlsim.wakeups import pending, unheard
 
 
-def quiet(circuit: Circuit, calendar: Calendar, post: Post, tick: int) -> bool:
+def quiet(circuit: Circuit, calendar: Calendar, post: Post, tick: int, asked: int) -> bool:
     """Tell, at the end of a tick, whether nothing is on its way and no neuron has anything to send.
 
     Neurons on arrival have something to send if they are to wake up. Clocked ones have if what they send, its
     next step or the state they relax to differs from what was sent last by their threshold; and if the pull
-    of the loss differs by that from the one in their drive.
+    of the loss differs by that from the one in their drive; and before they have heard what the controls
+    were asked for last, at tick ``asked``.
     """
     if calendar.in_flight or post.carrying or calendar.waking(tick) or circuit.push.undelivered:
+        return False
+    if bool((circuit.state.updated < asked)[:, circuit.clock & ~circuit.sync].any()):
         return False
     sent = own(circuit)
     return not any(_restless(circuit, block, sent) for block in circuit.blocks)

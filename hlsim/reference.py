@@ -62,7 +62,7 @@ class Reference:
         self._in_flight = 0
         self._conducting = -1
         self._number = torch.complex128 if rule.complex_states else torch.float64
-        self._checking = -1
+        self._checking, self._asked = -1, 0
         self._groups = [Group(len(network.outputs), self._number) for _ in range(replicas)]
         self._processes = [
             [Process(_Desk(self, p), _record(network, rule, i, p)) for i in range(network.n)]
@@ -143,6 +143,7 @@ class Reference:
         """Make those due whom the changes concern, then let the changes take effect in phase 1."""
         self._enter(CONDUCT)
         changes = self._controls.take()
+        self._asked = self.now
         if changes.reset:
             self._epoch += 1
             self._in_flight = 0
@@ -240,7 +241,8 @@ class Reference:
             self._controls.settled(self.env)
 
     def _quiet(self) -> bool:
-        return not self._in_flight and all(one.quiet() for replica in self._processes for one in replica)
+        everybody = (one for replica in self._processes for one in replica)
+        return not self._in_flight and all(one.quiet(self._asked) for one in everybody)
 
     # ---- what others may look at
 

@@ -169,7 +169,7 @@ class LearningTable(Table):
 # How the annotation of a rule's parameter reads in TOML; bounds that are not here the rule checks itself.
 _OF_A_RULE: Mapping[Any, Any] = {
     float: float,
-    int: Positive,
+    int: Natural,
     int | None: Positive | None,
     bool: bool,
     str: Text,
@@ -183,7 +183,8 @@ _RATES = ("beta", "eta", "weight_decay")
 def learning_table(rule: str) -> type[LearningTable]:
     """Return the model of ``[learning]`` for a rule: its parameters beside the keys of every rule."""
     parameters: dict[str, Any] = {"rule": (str, rule)}
-    for field in filter(lambda field: field.init, dataclasses.fields(RULES[rule])):  # type: ignore[arg-type]
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(RULES[rule])  # type: ignore[arg-type]
+    for field in (field for field in fields if field.init):
         kind = Rate if field.name in _RATES else choices(field) or _OF_A_RULE[field.type]
         parameters[field.name] = (kind, field.default)
     return create_model(

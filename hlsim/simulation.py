@@ -23,6 +23,7 @@ from hlsim.recording import Recorder
 from hlsim.rules import Gate, Hamiltonian, Rule, Schedule
 from hlsim.stimulus import Stage, Stream
 from hlsim.trace import Trace
+from hlsim.traffic import Traffic
 from hlsim.watch import Progress, Scores, Storm, Watch
 
 
@@ -126,7 +127,7 @@ class Simulation:
         self._input = np.zeros((self.replicas, len(self.network.inputs)))
         self._target: NDArray[np.float64] | None = None
         self._wall = 0.0
-        self._scores = Scores()
+        self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._sent_before = Storm(self.network), 0
         seeds = [seed + k for k in range(ensemble)]
         self._noise = (
@@ -135,7 +136,6 @@ class Simulation:
         if self._noise is not None:
             self.env.process(self._noise.run(self.env))
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
-        self._fans = _fans(self.network, self.rule)
         self._engine.start()
 
     # ---- putting together
@@ -316,7 +316,7 @@ class Simulation:
 
     def _phase(self, run: PhaseRun) -> None:
         sent = self._messages()
-        self._storm.check(run, sent - self._sent_before)
+        self._storm.check(run, self.counts()["state"])
         if self._recorder is not None:
             self._recorder.phase(run.end, run.start, run.phase.nudge, run.quiet, sent - self._sent_before)
         self._sent_before = sent
@@ -339,8 +339,9 @@ class Simulation:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Ticks, messages, node updates, loss, accuracy of every stage, wall time so far.
+        """Ticks, messages and numbers in them, node updates, loss, accuracy of every stage, wall time so far.
 
+        A message is one number, where states are complex two.
         The loss is the mean over rows of the last stage, each at its last tick; without rows, that of now.
         """
         counts = self.counts()
@@ -350,6 +351,7 @@ class Simulation:
             "ticks": self.tick,
             "state_messages": int(state.sum()),
             "costate_messages": int(costate.sum()),
+            "numbers": self._traffic.numbers(counts),
             "overtaken": int(counts["overtaken"][0]),
             "node_updates": int(counts["updates"].sum()),
             "loss": loss if np.isfinite(loss) else None,
@@ -365,34 +367,10 @@ class Simulation:
 
     def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many state and costate messages went from group to group (from, to), sorted by name."""
-        counts, network = self.counts(), self.network
-        names = sorted(set(network.group))
-        group = np.array([names.index(g) for g in network.group])
-        real, back = network.source >= 0, network.feedback > 0
-        back &= self.rule.sends_costates
-        matrices = []
-        for kind, chosen, origin, goal in (
-            ("state", real, network.source, network.target),
-            ("costate", back, network.target, network.source),
-        ):
-            matrix = np.zeros((len(names), len(names)), dtype=np.int64)
-            sends = counts[kind].sum(0)[origin[chosen]]
-            np.add.at(matrix, (group[origin[chosen]], group[goal[chosen]]), sends)
-            matrices.append(matrix)
-        return matrices[0], matrices[1]
+        return self._traffic.between_groups(self.counts())
 
     def _messages(self) -> int:
-        counts = self.counts()
-        return int(sum((counts[kind].sum(0) * edges).sum() for kind, edges in self._fans.items()))
-
-
-def _fans(network: Network, rule: Rule) -> dict[str, NDArray[np.int64]]:
-    """Return how many edges a send of each kind goes out on, by node."""
-    forth = network.source[network.source >= 0]
-    back = network.target[(network.feedback > 0) & rule.sends_costates]
-    return {
-        kind: np.bincount(ends, minlength=network.n) for kind, ends in (("state", forth), ("costate", back))
-    }
+        return self._traffic.total(self.counts())
 
 
 @contextmanager

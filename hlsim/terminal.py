@@ -117,6 +117,10 @@ def network_rows(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "delay", spread(described["delay"])
     yield "feedback delay", spread(described["feedback_delay"])
     yield "zero-delay ranks, back", f"{described['ranks']}, {described['back_ranks']}"
+    if described["contraction"] is not None:
+        value, label = described["contraction"]
+        settles = "settles" if value < 1 else "may not settle"
+        yield "slope * sum |w|", f"{value:.3g} at most, at {label!r}: {settles}"
     yield "memory", size(described["memory_bytes"])
 
 

@@ -80,14 +80,16 @@ def _costate_sends(circuit: Circuit, tick: int, block: Block, part: Some) -> Ten
 
 def _loss_listens(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
     never = torch.full((len(part),), _NEVER, dtype=torch.int64, device=circuit.device)
-    deaf = circuit.nudges and circuit.state.nudge == 0
-    if not block.model.stateful or circuit.loss is None or circuit.target is None or deaf:
+    silent = circuit.loss is None or circuit.target is None
+    if not block.model.stateful or (silent and not circuit.nudges):
         return never
     h = part.take(circuit.state.h)
     rest = block.model.rest(part.take(circuit.state.a), block.activation)
     rate = block.model.rate(circuit.p(part))
     wait = _crossing(circuit, h, rest, rate, h, part.param(circuit.send_threshold))
-    return torch.where(part.param(circuit.is_output) & (wait < _NEVER), tick + wait, never)
+    # A phase waits for those that send nothing to settle too.
+    listened = part.param(~circuit.sends_state if silent else circuit.listened)
+    return torch.where(listened & (wait < _NEVER), tick + wait, never)
 
 
 def unheard(circuit: Circuit, chosen: Selection) -> Tensor:

@@ -17,8 +17,9 @@ from hlsim.recording import Recorder
 
 # How often progress is told and the log written, in seconds of wall time.
 PULSE_S = 0.5
-# Messages per neuron in a phase above which sends set off sends.
+# Sends of a neuron in a phase above which sends set off sends; settling to rounding takes some hundred.
 STORM = 1000
+NEVER = 2**60
 # Times a run looks whether it is time for that where nothing is sampled.
 _BEATS = 1000
 
@@ -75,20 +76,25 @@ class EventStormWarning(UserWarning):
 
 
 class Storm:
-    """Watches how many messages the phases take."""
+    """Watches how often neurons that update on arrival send in a phase."""
 
     def __init__(self, network: Network) -> None:
-        self._neurons, self._warned = network.n - len(network.inputs), False
-        self._shortest = int(network.send_interval.min(initial=1))
+        self._arrival = ~network.clock
+        self._arrival[network.inputs] = False
+        self._interval = int(network.send_interval[self._arrival].min(initial=NEVER))
+        self._sent, self._warned = 0, False
 
-    def check(self, run: PhaseRun, messages: int) -> None:
-        """Warn, once, where a phase took more messages per neuron than settling accounts for."""
-        if messages <= STORM * self._neurons or self._warned:
+    def check(self, run: PhaseRun, sends: NDArray[np.int64]) -> None:
+        """Warn, once, of a phase with more sends than settling needs; ``sends`` (replica, node) so far."""
+        total = int(sends[:, self._arrival].sum())
+        sent, self._sent = total - self._sent, total
+        neurons = sends.shape[0] * int(self._arrival.sum())
+        if sent <= STORM * neurons or self._warned:
             return
         self._warned = True
         warnings.warn(
-            f"event storm: {messages} messages among {self._neurons} neurons in the phase of ticks "
-            f"{run.start} to {run.end}; a send_interval above {self._shortest} would spare most of them",
+            f"event storm: {sent / neurons:.0f} sends a neuron in the phase of ticks {run.start} to "
+            f"{run.end}; a send_interval above {self._interval} would spare most of them",
             EventStormWarning,
             stacklevel=2,
         )

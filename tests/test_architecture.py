@@ -31,7 +31,7 @@ ARCHITECTURE = (
     ("record", "alarms", "process", "reference"),
     ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
-    ("building", "watch", "simulation"),
+    ("building", "traffic", "watch", "simulation"),
     ("baseline", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep", "terminal", "cli"),
     ("__main__",),

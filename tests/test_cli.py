@@ -291,7 +291,7 @@ BAD_VALUES = {
     "network.edge_defaults.feedback=some": "unknown feedback 'some'; known: none, random, symmetric",
     "simulation.dt=-1": "[simulation] dt must be > 0, got -1",
     "simulation.engine=fast": "engine must be 'batched' or 'reference', got 'fast'",
-    "learning.rule=backprop": "unknown rule 'backprop'; known: continual_equilibrium, equilibrium, hamiltonian,",
+    "learning.rule=backprop": "unknown rule 'backprop'; known: continual_equilibrium, equilibrium,",
     "learning.beta=nan": "beta must be finite, got nan",
     "learning.phi={ gte = 3 }": "phi must be a number, { gate = ticks, value = x }",
     "learning.eta=3": "must be < 2 on a clock",

@@ -472,6 +472,13 @@ def test_describe_counts_what_is_there() -> None:
     graph.add_node("alone")
     description = describe(flatten(graph))
     size = description.pop("memory_bytes")
+    value, label = description.pop("contraction")
+    sums = {
+        node: sum(abs(d["weight"]) for u, _, d in graph.in_edges(node, data=True) if u[0] == "h")
+        for node in graph
+    }
+    assert label == max(sums, key=lambda node: sums[node])
+    assert value == pytest.approx(sums[label])
     assert description == {
         "neurons": {"input": 3, "instant": 6, "leaky": 1},
         "inputs": 3,
