@@ -7,6 +7,7 @@ the engines beyond the activation functions.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from hlsim.errors import TopologyError
 from hlsim.losses import Loss
 from hlsim.network import Network, longest_paths
-from hlsim.neurons import ACTIVATIONS
+from hlsim.neurons import ACTIVATIONS, MODELS
 from hlsim.stimulus import Stage, Stream
 
 
@@ -36,7 +37,8 @@ class FeedForward:
     Parameters
     ----------
     network : Network
-        Without cycles; delays, time constants and thresholds are left out.
+        Without cycles; delays, time constants and thresholds are left out, and what read-outs send back,
+        which is nothing while the loss does not pull.
 
     Raises
     ------
@@ -71,8 +73,9 @@ def sgd(
     lr: float,
     momentum: float = 0.0,
     seed: int = 0,
+    batch: int = 1,
 ) -> dict[str, float]:
-    """Train by ``torch.optim.SGD``, one step a row, through the stages of a simulation.
+    """Train by ``torch.optim.SGD``, one step a minibatch, through the stages of a simulation.
 
     Parameters
     ----------
@@ -80,6 +83,8 @@ def sgd(
         Of ``torch.optim.SGD``.
     seed : int
         Of the order of rows, as a simulation's. A stage with ``learn = False`` is evaluated only.
+    batch : int
+        Rows a step, of whose gradients it takes the mean; those left over at a stage's end are left out.
 
     Returns
     -------
@@ -92,19 +97,24 @@ def sgd(
     optimiser = torch.optim.SGD([net.w], lr=lr, momentum=momentum)
     score: dict[str, list[bool]] = defaultdict(list)
     for stage in stages:
-        for row in stage.presentations(stream, seed):
-            y = net(torch.as_tensor(row.input, dtype=torch.float64)[None])
-            score[stage.name].append(int(y.argmax()) == row.label)
-            if stage.learn and row.target is not None:
-                target = torch.as_tensor(row.target, dtype=torch.float64)[None]
+        rows = stage.presentations(stream, seed)
+        while group := tuple(islice(rows, batch)):
+            if stage.learn and len(group) < batch:
+                break
+            y = net(torch.as_tensor(np.stack([row.input for row in group]), dtype=torch.float64))
+            right = y.argmax(1).numpy() == [row.label for row in group]
+            score[stage.name].extend(right.tolist())
+            targets = [row.target for row in group if row.target is not None]
+            if stage.learn and len(targets) == len(group):
                 optimiser.zero_grad()
-                loss.value(y, target).sum().backward()
+                target = torch.as_tensor(np.stack(targets), dtype=torch.float64)
+                loss.value(y, target).mean().backward()
                 optimiser.step()
     return {name: float(np.mean(right)) for name, right in score.items()}
 
 
 def _layers(network: Network) -> list[_Layer]:
-    edges = np.flatnonzero(network.source >= 0)
+    edges = np.flatnonzero((network.source >= 0) & ~_from_readouts(network))
     everyone = np.ones(network.n, dtype=bool)
     rank, cycle = longest_paths(everyone, network.source[edges], network.target[edges])
     if cycle:
@@ -117,10 +127,16 @@ def _layers(network: Network) -> list[_Layer]:
     return [_layer(network, np.array(nodes), name) for (_, name), nodes in sorted(groups.items())]
 
 
+def _from_readouts(network: Network) -> np.ndarray:
+    reads_out = np.array([MODELS[name].reads_out for name in network.model])
+    found: np.ndarray = (network.source >= 0) & reads_out[network.source]
+    return found
+
+
 def _layer(network: Network, nodes: np.ndarray, activation: str) -> _Layer:
     place = np.full(network.n, -1)
     place[nodes] = np.arange(len(nodes))
-    edges = np.flatnonzero(place[network.target] >= 0)
+    edges = np.flatnonzero((place[network.target] >= 0) & ~_from_readouts(network))
     # A bias has source -1: the last column, which holds ones.
     source = network.source[edges] % (network.n + 1)
     arrays = (nodes, edges, source, place[network.target[edges]])

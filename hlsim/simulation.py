@@ -130,15 +130,18 @@ class Simulation:
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._sent_before = Storm(self.network), 0
         seeds = [seed + k for k in range(ensemble)]
-        self._noise = (
-            None if noise is None else NoiseProcess(noise, self.controls, seeds, batch, self.network.n)
-        )
-        if self._noise is not None:
-            self.env.process(self._noise.run(self.env))
+        self._noise = self._start_noise(noise, seeds, batch)
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
     # ---- putting together
+
+    def _start_noise(self, noise: Noise | None, seeds: Sequence[int], batch: int) -> NoiseProcess | None:
+        if noise is None:
+            return None
+        process = NoiseProcess(noise, self.controls, seeds, batch, self.network.n)
+        self.env.process(process.run(self.env))
+        return process
 
     def _start_protocol(
         self,

@@ -36,6 +36,8 @@ def layered(
     delay: Delay = None,
     self_loops: bool = False,
     populations: bool = False,
+    symmetric: bool = False,
+    output_model: str | None = None,
 ) -> nx.DiGraph:
     """Return layers, each connected to all of the next: input, hidden (hidden1, hidden2, ...), output.
 
@@ -53,8 +55,8 @@ def layered(
     draw : bool
         False leaves weights and delays as distributions on the edges, which every simulation draws with its
         own seed (the weights anew for each member of an ensemble).
-    model, activation, output_activation : str, optional
-        Of all neurons; the last one of the output layer alone.
+    model, activation, output_model, output_activation : str, optional
+        Of all neurons; the last two of the output layer alone. A "readout" has no activation.
     bias : float, optional
         Initial bias of all neurons.
     delay : int or (low, high), optional
@@ -64,6 +66,8 @@ def layered(
     populations : bool
         One node with ``size`` a layer and one edge between layers, which simulate under the same labels;
         implies ``draw = False``.
+    symmetric : bool
+        Whether neurons of neighbouring layers are coupled both ways by one weight; inputs lead one way.
 
     Raises
     ------
@@ -72,13 +76,13 @@ def layered(
     """
     layers = _layers(sizes)
     given = _given("layered", model=model, activation=activation, bias=bias)
-    last = given | _given("layered", activation=output_activation) | {"role": "output"}
+    last = _last(given, _given("layered", activation=output_activation, model=output_model))
     synapses = _Synapses("layered", seed, std, delay, draw and not populations)
     graph = nx.DiGraph()
     for layer, size in layers.items():
         own = {"input": {"model": "input"}, "output": last}.get(layer, given)
         _add_layer(graph, layer, size, own, populations)
-    _connect_layers(graph, layers, synapses, self_loops, populations)
+    _connect_layers(graph, layers, synapses, self_loops, populations, symmetric)
     return graph
 
 
@@ -237,6 +241,14 @@ def _layers(sizes: Any) -> dict[str, int]:
     return dict(zip(["input", *hidden, "output"], map(int, sizes), strict=True))
 
 
+def _last(given: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of outputs: their own go first, and a read-out has no activation."""
+    last = given | own | {"role": "output"}
+    if last.get("model") == "readout":
+        last.pop("activation", None)
+    return last
+
+
 def _members(layer: str, size: int, populations: bool) -> list[str]:
     return [layer] if populations else [f"{layer}[{i}]" for i in range(size)]
 
@@ -247,11 +259,17 @@ def _add_layer(graph: nx.DiGraph, layer: str, size: int, own: dict[str, Any], po
 
 
 def _connect_layers(
-    graph: nx.DiGraph, layers: dict[str, int], synapses: "_Synapses", self_loops: bool, populations: bool
+    graph: nx.DiGraph,
+    layers: dict[str, int],
+    synapses: "_Synapses",
+    self_loops: bool,
+    populations: bool,
+    symmetric: bool,
 ) -> None:
     for (before, fan_in), (layer, size) in pairwise(layers.items()):
         sources, targets = _members(before, fan_in, populations), _members(layer, size, populations)
-        synapses.add(graph, [(u, v) for v in targets for u in sources], fan_in + self_loops, layer)
+        coupled = {"symmetric": True} if symmetric and before != "input" else {}
+        synapses.add(graph, [(u, v) for v in targets for u in sources], fan_in + self_loops, layer, **coupled)
         if self_loops:
             connect = {"connect": "one_to_one"} if populations else {}
             synapses.add(graph, [(v, v) for v in targets], fan_in + 1, layer, "self", **connect)

@@ -30,12 +30,18 @@ def loss_falls_to(share: float) -> Callable[[Trace], bool]:
     return judge
 
 
+def phases_were_quiet(run: Trace) -> bool:
+    return run["phases/quiet"].size == 11 and bool(run["phases/quiet"].all())
+
+
 IMAGES = ("stage.train.passes=1", "stage.train.rows=150", "stage.test.rows=100")
 # What makes a run short, and what it has learned all the same.
 SHORT = {
     "delayed_ring/experiment.toml": (("stage.train.rows=500", "stage.frozen.rows=100"), loss_falls_to(0.5)),
     "digits/experiment.toml": (IMAGES, told_right(0.6)),
     "digits/hold.toml": (IMAGES, told_right(0.6)),
+    "ep_digits/experiment.toml": (("stage.train.passes=3",), told_right(0.85)),
+    "hep_toy/experiment.toml": ((), phases_were_quiet),
     "iris/experiment.toml": (("stage.train.passes=4",), told_right(0.85)),
     "iris/linear.toml": (("stage.train.passes=4",), told_right(0.85)),
 }
