@@ -1,6 +1,6 @@
 """Event-driven simulation of local, on-line learning in networks whose signals take time."""
 
-from hlsim import analysis, losses, network, neurons, rules, stimulus, topology, trace
+from hlsim import analysis, losses, network, neurons, noise, rules, stimulus, topology, trace
 from hlsim.errors import HlsimError
 from hlsim.simulation import Simulation
 
@@ -14,6 +14,7 @@ __all__ = [
     "losses",
     "network",
     "neurons",
+    "noise",
     "rules",
     "stimulus",
     "topology",

@@ -8,7 +8,8 @@ from hlsim.errors import ExperimentError
 from hlsim.experiment import Experiment
 from hlsim.layout import quantities, rates
 from hlsim.network import BIAS, NONE, Network, memory_bytes
-from hlsim.protocol import presented
+from hlsim.protocol import last_tick, presented, row_ticks
+from hlsim.rule import Rule
 from hlsim.stimulus import Stage
 
 EVENT_BYTES = 25  # /events without the value: tick, kind, node, edge, sent
@@ -32,6 +33,8 @@ class Estimate:
         Trace without events, before compression.
     event_bytes : int
         Events of the trace, before compression, for the most messages there can be.
+    may_be_shorter : bool
+        Whether phases may end before their time.
     """
 
     ticks: int
@@ -40,6 +43,7 @@ class Estimate:
     memory_bytes: int
     sampled_bytes: int
     event_bytes: int
+    may_be_shorter: bool = False
 
 
 def estimate(experiment: Experiment) -> Estimate:
@@ -55,7 +59,8 @@ def estimate(experiment: Experiment) -> Estimate:
     ticks = run_ticks(experiment)
     rows = run_rows(experiment, ticks)
     item = np.dtype(table.dtype).itemsize
-    messages = most_messages(network, ticks, hold) * replicas
+    rule = experiment.rule()
+    messages = most_messages(network, rule, ticks, hold) * replicas
     updates = network.n * ticks * replicas
     events = experiment.settings.record.events
     event_count = messages * ("message" in events) + updates * ("update" in events)
@@ -67,12 +72,13 @@ def estimate(experiment: Experiment) -> Estimate:
         messages=messages,
         memory_bytes=memory_bytes(network, table.dtype) * replicas,
         sampled_bytes=fixed + rows * replicas * columns * item + _samples(experiment, ticks, item),
-        event_bytes=event_count * (EVENT_BYTES + item),
+        may_be_shorter=table.until is None and any(phase.settles for phase in (rule.free, *rule.phases())),
+        event_bytes=event_count * (EVENT_BYTES + item * (2 if rule.complex_states else 1)),
     )
 
 
 def run_ticks(experiment: Experiment) -> int:
-    """Return how many ticks a run covers.
+    """Return how many ticks a run covers, at most where phases may end sooner.
 
     Raises
     ------
@@ -86,7 +92,7 @@ def run_ticks(experiment: Experiment) -> int:
         raise ExperimentError(
             f"{experiment.path.name}: [simulation] until is needed where no stage says how long a run is"
         )
-    return sum(ticks for _, ticks in lengths)
+    return sum(ticks for _, ticks in lengths) + last_tick(experiment.rule())
 
 
 def run_rows(experiment: Experiment, ticks: int) -> int:
@@ -112,15 +118,16 @@ def stage_lengths(experiment: Experiment) -> list[tuple[int, int]] | None:
     rows = presented(experiment.stream, stages, experiment.settings.simulation.batch)
     if rows is None:
         return None
-    return [(count, count * (stage.hold or hold)) for stage, count in zip(stages, rows, strict=True)]
+    rule = experiment.rule()
+    return [(count, count * row_ticks(rule, stage, hold)) for stage, count in zip(stages, rows, strict=True)]
 
 
-def most_messages(network: Network, ticks: int, hold: int) -> int:
+def most_messages(network: Network, rule: Rule, ticks: int, hold: int) -> int:
     """Return the most messages that one replica can send."""
     is_input = np.array([model == "input" for model in network.model])
     interval = np.maximum(network.send_interval, np.where(network.clock, network.period, 1))
     sends = -(-ticks // np.where(is_input, np.maximum(interval, hold), interval))
-    forward, backward = network.source != BIAS, network.feedback != NONE
+    forward, backward = network.source != BIAS, (network.feedback != NONE) & rule.sends_costates
     return int(sends[network.source[forward]].sum() + sends[network.target[backward]].sum())
 
 
@@ -138,5 +145,6 @@ def _samples(experiment: Experiment, ticks: int, item: int) -> int:
     for name, every in rates(record.every, sampled, rule.synapse_fields).items():
         dims, _ = quantities(rule.synapse_fields)[name]
         replicas = table.ensemble if dims == ("edge",) else table.batch * table.ensemble
+        replicas *= 2 if rule.complex_states and dims == ("node",) else 1
         total += -(-ticks // every) * replicas * int(np.prod([size[dim] for dim in dims])) * item
     return total

@@ -200,12 +200,21 @@ def length(stream: Stream, stages: Sequence[Stage], rule: Rule, hold: int, batch
     rows = presented(stream, stages, batch)
     if rows is None:
         return None
-    total = int(rule.nudges)
-    for stage, count in zip(stages, rows, strict=True):
-        own = stage.hold or hold
-        phases = phases_of(rule, stage) if rule.nudges else (Phase(),)
-        total += count * sum(phase.ticks or own for phase in phases)
-    return total
+    return last_tick(rule) + sum(
+        count * row_ticks(rule, stage, hold) for stage, count in zip(stages, rows, strict=True)
+    )
+
+
+def row_ticks(rule: Rule, stage: Stage, hold: int) -> int:
+    """Return how many ticks a row of a stage lasts, at most where its phases may end sooner."""
+    own = stage.hold or hold
+    phases = phases_of(rule, stage) if rule.nudges else (Phase(),)
+    return sum(phase.ticks or own for phase in phases)
+
+
+def last_tick(rule: Rule) -> int:
+    """Return how many ticks follow on the last row: one at which the mark of its last phase takes effect."""
+    return int(rule.nudges)
 
 
 def presented(stream: Stream, stages: Sequence[Stage], batch: int) -> list[int] | None:

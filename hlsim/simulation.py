@@ -73,7 +73,7 @@ class Simulation:
     env : simpy.Environment
         Time is in ticks; your own processes run beside the network and act through ``controls``.
     controls : Controls
-        Stimulus, targets, phi, the learning switch and resets.
+        Stimulus, targets, phi, the learning switch and resets; pull of the loss, ends of phases and noise.
     """
 
     def __init__(
@@ -329,9 +329,10 @@ class Simulation:
     def read(self, name: str) -> NDArray[np.float64]:
         """Return a field after the last tick that was run.
 
-        h, z, a (replica, node); w, omega (1 or replica, edge) in the order of ``network``; loss (replica,).
+        h, z, a (replica, node); w and the rule's synapse fields (1 or replica, edge) in the order of
+        ``network``; loss (replica,).
         """
-        known = (*self.rule.sampled, *self.rule.synapse_fields)
+        known = dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields))
         if name not in known:
             raise ExperimentError(f"read: {unknown('field', name, known)}")
         return self._engine.read(name, self.tick - 1)

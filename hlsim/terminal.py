@@ -126,7 +126,7 @@ def network_rows(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def estimate_rows(estimate: Estimate) -> Iterator[tuple[str, Any]]:
     """Yield what a run would take."""
-    yield "ticks", estimate.ticks
+    yield "ticks, at most" if estimate.may_be_shorter else "ticks", estimate.ticks
     yield "rows shown", estimate.rows
     yield "messages, at most", estimate.messages
     yield "memory", size(estimate.memory_bytes)

@@ -1,6 +1,7 @@
 """Equilibrium propagation where signals take time: delays, rotating teachers, synapses that never wait."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 
 import hlsim
+from hlsim import estimate, experiment
 from hlsim.rules import ContinualEquilibrium, Equilibrium, HolomorphicEquilibrium, OscillatingEquilibrium
 from hlsim.stimulus import Arrays
 from hlsim.watch import EventStormWarning
 from tests import hep
 from tests.hep import ENGINES, EXACT
 
+TOPOLOGIES = Path(__file__).resolve().parents[1] / "topologies"
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 
@@ -221,3 +224,16 @@ def test_a_dwell_is_kept_although_the_network_is_quiet(engine: str) -> None:
     with sim.run(sampled=()) as trace:
         assert trace["phases/tick"].tolist() == [99, 199]
     assert sim.tick == 201
+
+
+@pytest.mark.parametrize("ends", ["dwell", "quiescence"])
+def test_a_run_is_estimated_by_the_longest_its_phases_may_last(ends: str) -> None:
+    plan = experiment.load(TOPOLOGIES / "hep_toy", [f"learning.ends={ends}", "stimulus.hold=60"])
+    told = estimate.estimate(plan)
+    sim = plan.simulation()
+    sim.run(sampled=())
+    assert told.ticks == 11 * 60 + 1
+    assert told.may_be_shorter == (ends == "quiescence")
+    assert (sim.tick == told.ticks) == (ends == "dwell")
+    assert sim.summary["state_messages"] <= told.messages
+    assert sim.summary["numbers"] == 2 * sim.summary["state_messages"]

@@ -17,6 +17,7 @@ from hlsim.rules import (
     OscillatingEquilibrium,
     Rule,
 )
+from hlsim.stimulus import Arrays
 from tests.agreement import assert_agree
 from tests.graphs import Act, Case, cases
 
@@ -92,3 +93,54 @@ def test_the_engines_agree_on_random_networks_that_are_nudged(kind: str, rule: R
     agree()
     assert len(drawn) >= EXAMPLES
     assert sum(compared) >= 0.7 * sum(drawn)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_not_one_bit_depends_on_threads_or_on_what_is_recorded(rule: Rule) -> None:
+    generator = np.random.default_rng(0)
+    stream = Arrays(generator.normal(size=(40, 64)), np.eye(10)[generator.integers(10, size=40)])
+    graph = hlsim.topology.layered(
+        [64, 64, 10], model="instant", bias=0.0, delay=1, symmetric=True, output_model="readout", seed=1
+    )
+    found = []
+    for threads, record in ((1, {"sampled": ()}), (2, {"every": 3, "events": ("message", "update")})):
+        sim = hlsim.Simulation(
+            graph,
+            rule=rule,
+            stimulus=stream,
+            hold=6,
+            loss="cross_entropy",
+            threads=threads,
+            batch=20,
+            node_defaults={"update": "clock"},
+            noise=hlsim.noise.Noise(0.1, every=2),
+        )
+        sim.run(**record)
+        found.append(sim.read("w").tobytes() + sim.read("h").tobytes())
+    assert found[0] == found[1]
+
+
+def test_noise_is_keyed_by_the_seed_and_as_large_as_it_says() -> None:
+    """Every neuron's own or one for all, of a duration; every member of an ensemble draws with its seed."""
+    graph = hlsim.topology.layered([1, 300, 1], model="instant", draw=False, std=0.0)
+    for shared in (False, True):
+        noise = hlsim.noise.Noise(0.5, shared=shared, every=4)
+        options: dict[str, Any] = {
+            "noise": noise,
+            "node_defaults": {"update": "clock"},
+            "rule": Equilibrium(),
+        }
+        together = hlsim.Simulation(graph, ensemble=2, seed=3, **options)
+        drive = together.run(until=40, every=1)["sampled/a"][:, :, :300]
+        assert (drive[::4] == drive[3::4]).all()
+        slots = drive[::4]
+        assert len(np.unique(slots[:, 0, 0])) == 10
+        if shared:
+            assert (slots == slots[:, :, :1]).all()
+            assert 0.2 < slots[:, :, 0].std() < 0.8
+        else:
+            assert slots.std() == pytest.approx(0.5, rel=0.05)
+            assert abs(np.corrcoef(slots[:, 0].ravel(), slots[:, 1].ravel())[0, 1]) < 0.1
+        for k, seed_ in enumerate((3, 4)):
+            alone = hlsim.Simulation(graph, seed=seed_, **options).run(until=40, every=1)
+            assert (alone["sampled/a"][:, :300] == drive[:, k]).all()
