@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,10 +44,17 @@ Overrides = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 an error of the user's, told in one line, 130 interrupted."""
     try:
-        app(args=arguments, prog_name="hlsim")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            app(args=arguments, prog_name="hlsim")
     except HlsimError as error:
         sys.stderr.write(f"hlsim: {' '.join(str(error).split())}\n")
         raise SystemExit(2) from None
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Tell a warning in one line, without the place in the code that it comes from."""
+    sys.stderr.write(f"hlsim: warning: {' '.join(str(message).split())}\n")
 
 
 def _show_version(wanted: bool) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import hlsim
-from hlsim import cli, terminal, trace
+from hlsim import cli, terminal, trace, watch
 from hlsim.topology import layered, save
 from hlsim.watch import Progress
 from tests import experiments
@@ -485,3 +485,16 @@ def test_elsewhere_a_line_now_and_then(
 )
 def test_numbers_are_shown_to_be_read(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_event_storm_is_told_in_one_line(hlsim_: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "STORM", 0)
+    settings = ("learning={ rule = 'equilibrium' }", "loss.kind=squared_error", "stimulus.hold=20")
+    arrival = "network.node_defaults={ update = 'arrival', model = 'leaky' }"
+    done = hlsim_("run", "tiny", "--quiet", *(f"--set={text}" for text in (*settings, arrival)))
+    assert done.code == 0
+    told = re.search(
+        r"^hlsim: warning: event storm: \d+ sends a neuron in the phase of [^\n]+$", done.err, re.M
+    )
+    assert told is not None
