@@ -49,20 +49,18 @@ def layered(
     sizes : sequence of int
         Neurons of every layer, the input first; at least two.
     seed : int
-        Of the weights and delays drawn here.
+        Of weights and delays drawn here.
     std : float, optional
         Standard deviation of the normal weights; 1/sqrt(synapses of a target) unless given.
     draw : bool
         False leaves weights and delays as distributions on the edges, which every simulation draws with its
         own seed (the weights anew for each member of an ensemble).
-    model, activation, output_model, output_activation : str, optional
+    model, activation, bias, output_model, output_activation : optional
         Of all neurons; the last two of the output layer alone. A "readout" has no activation.
-    bias : float, optional
-        Initial bias of all neurons.
     delay : int or (low, high), optional
         In ticks; of a pair, every edge draws its own, ends included.
     self_loops : bool
-        Whether every neuron has an edge to itself as well.
+        Whether neurons have an edge to themselves as well.
     populations : bool
         One node with ``size`` a layer and one edge between layers, which simulate under the same labels;
         implies ``draw = False``.
@@ -79,9 +77,9 @@ def layered(
     last = _last(given, _given("layered", activation=output_activation, model=output_model))
     synapses = _Synapses("layered", seed, std, delay, draw and not populations)
     graph = nx.DiGraph()
+    ends = {"input": {"model": "input"}, "output": last}
     for layer, size in layers.items():
-        own = {"input": {"model": "input"}, "output": last}.get(layer, given)
-        _add_layer(graph, layer, size, own, populations)
+        _add_layer(graph, layer, size, ends.get(layer, given), populations)
     _connect_layers(graph, layers, synapses, self_loops, populations, symmetric)
     return graph
 

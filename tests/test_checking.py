@@ -16,7 +16,9 @@ KNOWN_NODE = (
     "activation, bias, costate_threshold, group, model, period, phase, refresh, role, send_interval, "
     "send_threshold, size, tau, update"
 )
-KNOWN_EDGE = "beta, connect, delay, feedback, feedback_delay, in_degree, plastic, probability, weight"
+KNOWN_EDGE = (
+    "beta, connect, delay, feedback, feedback_delay, in_degree, plastic, probability, symmetric, weight"
+)
 WEIGHT_FORMS = (
     "must be a finite number, an array of shape (target size, source size) of them, {'normal': std} or "
     "{'uniform': [low, high]}"
