@@ -93,8 +93,13 @@ class Protocol:
     ) -> None:
         self._controls, self._stream, self._stages = controls, stream, stages
         self._hold, self._reset, self._rule = hold, reset, rule
-        self._seeds, self._batch = seeds, batch
+        self._seeds, self._batch, self._over = seeds, batch, 0
         self._on_row, self._on_phase, self._noise = on_row, on_phase, noise
+
+    def share(self) -> float | None:
+        """Return the share of all rows that are over; None: there is no end."""
+        rows = presented(self._stream, self._stages, self._batch)
+        return None if rows is None else self._over / max(1, sum(rows))
 
     def ticks(self) -> int | None:
         """Return how many ticks the stages last, at most where phases may end sooner; None: for ever."""
@@ -115,6 +120,7 @@ class Protocol:
                     self._controls.reset()
                 first = False
                 yield from (self._phases(env, shown) if self._rule.nudges else self._row(env, shown, phi))
+                self._over += 1
         if self._rule.nudges:
             # The mark of the last phase takes effect at a tick of its own.
             self._controls.nudge(0.0)

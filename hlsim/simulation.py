@@ -153,6 +153,7 @@ class Simulation:
         batch: int,
     ) -> None:
         self._stages_end: int | None = None
+        self._share: Callable[[], float | None] = lambda: None
         self._process: simpy.Process | None = None
         if stimulus is None:
             if stages:
@@ -174,6 +175,8 @@ class Simulation:
             noise=self._noise,
         )
         self._stages_end = protocol.ticks()
+        if self.rule.nudges:
+            self._share = protocol.share
         self._process = self.env.process(protocol.run(self.env))
 
     def _phi_alone(self) -> Generator[simpy.Event, object, None]:
@@ -273,7 +276,10 @@ class Simulation:
 
     def _go(self, end: int, recorder: Recorder, progress: Callable[[Progress], None] | None) -> None:
         self._recorder = recorder
-        self._watch = Watch(self.env, self._engine, self.network, recorder, end, self._messages, progress)
+        share = self._share if end == self._stages_end else lambda: None
+        self._watch = Watch(
+            self.env, self._engine, self.network, recorder, end, self._messages, share, progress
+        )
         if self.tick > 0:
             recorder.stimulus(self.tick, self._input, self._target)
         self._watch.start()

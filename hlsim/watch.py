@@ -107,6 +107,8 @@ class Watch:
     ----------
     messages : callable
         Returns how many messages were sent so far.
+    share : callable
+        Returns the share of the stages that is over, None where ``end`` is not theirs or nobody knows.
     progress : callable, optional
         Called with a ``Progress`` about twice a second.
     """
@@ -119,10 +121,11 @@ class Watch:
         recorder: Recorder,
         end: int,
         messages: Callable[[], int],
+        share: Callable[[], float | None],
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self._env, self._engine, self._network, self._recorder = env, engine, network, recorder
-        self._end, self._messages, self._progress = end, messages, progress
+        self._end, self._messages, self._share, self._progress = end, messages, share, progress
         self._started, self._pulsed = time.perf_counter(), 0.0
 
     def start(self) -> None:
@@ -170,7 +173,12 @@ class Watch:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self._recorder.log(wall, tick, int(self._engine.counts()["in_flight"][0]), memory)
         if self._progress is not None:
-            self._progress(Progress(tick, self._end, wall, self._messages()))
+            self._progress(Progress(tick, self._expected_end(tick), wall, self._messages()))
+
+    def _expected_end(self, tick: int) -> int:
+        """Phases may end before their time: what is left takes as long as what is over."""
+        share = self._share()
+        return self._end if not share else min(self._end, max(tick, round(tick / share)))
 
     def _wall(self) -> float:
         return time.perf_counter() - self._started

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import hlsim
-from hlsim import estimate, experiment
+from hlsim import estimate, experiment, watch
 from hlsim.rules import ContinualEquilibrium, Equilibrium, HolomorphicEquilibrium, OscillatingEquilibrium
 from hlsim.stimulus import Arrays
-from hlsim.watch import EventStormWarning
+from hlsim.watch import EventStormWarning, Progress
 from tests import hep
 from tests.hep import ENGINES, EXACT
 
@@ -237,3 +237,20 @@ def test_a_run_is_estimated_by_the_longest_its_phases_may_last(ends: str) -> Non
     assert (sim.tick == told.ticks) == (ends == "dwell")
     assert sim.summary["state_messages"] <= told.messages
     assert sim.summary["numbers"] == 2 * sim.summary["state_messages"]
+
+
+def test_progress_expects_the_end_where_rows_so_far_put_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where the longest phases would."""
+    monkeypatch.setattr(watch, "PULSE_S", 0.01)
+    told: list[Progress] = []
+    near = np.array(hep.DATA["x"]) + 0.05 * np.random.default_rng(0).normal(size=(20, 6))
+    rows = Arrays(near, np.eye(4)[[hep.DATA["y"]] * 20])
+    rule = Equilibrium(beta=0.0, nudge=0.02)
+    graph = hep.toy(send_threshold=1e-8)
+    options: dict[str, Any] = {"loss": "cross_entropy", "hold": 5000, "dtype": "float64"}
+    sim = hlsim.Simulation(graph, rule=rule, stimulus=rows, **options)
+    sim.run(sampled=(), progress=told.append)
+    assert told[-1].tick == told[-1].until == sim.tick < 20 * 200
+    late = [each for each in told[:-1] if each.tick > sim.tick / 2]
+    assert late
+    assert all(each.until < 2 * sim.tick for each in late)
