@@ -76,15 +76,18 @@ def accuracy(trace: Trace) -> xr.Dataset:
     Returns
     -------
     Dataset over (stage, replica)
-        ``accuracy`` p, ``standard_error`` of n independent rows, sqrt(p (1 - p)/n), and ``rows``, n.
+        ``accuracy`` p, ``standard_error`` of n independent rows, sqrt(p (1 - p)/n), and ``rows``, n. The
+        replicas of a minibatch are one network, whose rows count together.
     """
     rows = _rows(trace)
     names = list(dict.fromkeys(rows.stage.values.tolist()))
     right, labelled = _hits(rows)
     of_stage = (np.array(names, str)[:, None] == rows.stage.values).astype(float)
-    n = of_stage @ labelled
+    n, told = of_stage @ labelled, of_stage @ right
+    if _is_minibatch(trace):
+        n, told = (x.sum(1, keepdims=True) for x in (n, told))
     with np.errstate(invalid="ignore"):
-        p = of_stage @ right / n
+        p = told / n
         error = np.sqrt(p * (1.0 - p) / n)
     over = ("stage", "replica")
     return xr.Dataset(
@@ -222,6 +225,10 @@ def _replicas(trace: Trace) -> int:
     return trace["replica"].size if "replica" in trace else 1
 
 
+def _is_minibatch(trace: Trace) -> bool:
+    return _replicas(trace) > 1 and trace["network/weight0"].ndim == 1
+
+
 def _rows(trace: Trace) -> xr.Dataset:
     """Return /rows over (row, replica)."""
     stage = trace["rows/split"]
@@ -234,8 +241,8 @@ def _rows(trace: Trace) -> xr.Dataset:
 
 
 def _hits(rows: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return 1.0 where a row was told right, and where it has a label: (row, replica) both."""
-    labelled = rows.label.values >= 0
+    """Return 1.0 where a row was told right, and where it has a label and was told at all: (row, replica)."""
+    labelled = (rows.label.values >= 0) & (rows.prediction.values >= 0)
     return (labelled & (rows.label.values == rows.prediction.values)).astype(float), labelled.astype(float)
 
 

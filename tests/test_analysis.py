@@ -28,8 +28,10 @@ ARRIVED = [(0, 0), (0, 1), (0, 1), (0, 2), (0, 15), (1, 3), (1, 3), (1, 14), (2,
 TRAFFIC = np.arange(9).reshape(3, 3)
 
 
-def recorder(replicas: int = 1) -> Recorder:
-    return Recorder(None, header={}, network=flatten(CHAIN), replicas=replicas, events=("message", "update"))
+def recorder(replicas: int = 1, batch: int = 1) -> Recorder:
+    """Replicas have weights of their own, but for those of a batch."""
+    network, count = flatten(CHAIN, seeds=range(replicas)), replicas * batch
+    return Recorder(None, header={}, network=network, replicas=count, events=("message", "update"))
 
 
 @pytest.fixture
@@ -112,6 +114,19 @@ def test_the_standard_error_is_the_spread_of_repeated_experiments() -> None:
     found = analysis.accuracy(rec.trace()).sel(stage="test")
     np.testing.assert_allclose(found.accuracy, right.mean(0))
     assert found.accuracy.std().item() == pytest.approx(found.standard_error.mean().item(), rel=0.1)
+
+
+def test_rows_of_a_minibatch_count_together_and_those_without_a_prediction_do_not_count() -> None:
+    """A row whose outputs were never free has a label and no prediction."""
+    rec = recorder(batch=4)
+    rec.row(0, "train", [0, 1, 0, 1], [-1, -1, -1, -1], [np.nan] * 4)
+    rec.row(1, "test", [0, 1, 0, 1], [0, 1, 1, 1], [0.0] * 4)
+    rec.row(2, "test", [0, 1, -1, -1], [1, 1, -1, -1], [0.0] * 4)
+    rec.finish()
+    found = analysis.accuracy(rec.trace())
+    assert found.accuracy.sel(stage="test").values.tolist() == [4 / 6]
+    assert found.rows.values.tolist() == [[0], [6]]
+    assert np.isnan(found.accuracy.sel(stage="train")).all()
 
 
 def test_replicas_keep_a_curve_each() -> None:
