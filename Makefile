@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test verify lint format install clean
+.PHONY: demo test verify bench lint format install clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
@@ -19,6 +19,9 @@ test: lint
 
 verify: lint
 	HLSIM_VERIFY=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "verify or not verify"
+
+bench: $(READY)
+	$(BIN)/python tools/bench.py
 
 lint: $(READY)
 	$(BIN)/ruff check --quiet

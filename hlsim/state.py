@@ -11,27 +11,43 @@ from hlsim.network import Network
 from hlsim.neurons import MODELS
 
 _VALUES = ("h", "z", "a", "q", "f", "df_dh", "df_da", "u", "heard", "dl", "g", "pull", "h_sent", "q_sent")
+# Up to so many contiguous runs of neurons are copied one by one.
+_FEW_RUNS = 4
 # A tick before every other: nothing was ever sent.
 NEVER = -(2**60)
 
 
 class Whole:
-    """A fixed set of neurons in every replica: a slice where it is contiguous (then taking is a view)."""
+    """A fixed set of neurons in every replica; taking one contiguous run of them is a view.
+
+    A few runs are copied run by run, which is ten times faster than element by element.
+    """
 
     def __init__(self, nodes: Tensor) -> None:
         self.nodes = nodes
-        self._at: slice | Tensor = _as_slice(nodes)
+        runs = _runs(nodes)
+        self._at: slice | Tensor = runs[0] if len(runs) == 1 else nodes
+        self._runs = runs if 1 < len(runs) <= _FEW_RUNS else []
 
     def __len__(self) -> int:
         return len(self.nodes)
 
     def take(self, x: Tensor) -> Tensor:
         """Return (replica, k) of a neuron field (replica, node)."""
+        if self._runs:
+            return torch.cat([x[:, run] for run in self._runs], 1)
         return x[:, self._at]
 
     def put(self, x: Tensor, values: Tensor | float | bool) -> None:
         """Write a neuron field (replica, node)."""
-        x[:, self._at] = values
+        if not self._runs:
+            x[:, self._at] = values
+            return
+        start = 0
+        for run in self._runs:
+            stop = start + run.stop - run.start
+            x[:, run] = values[..., start:stop] if isinstance(values, Tensor) and values.ndim else values
+            start = stop
 
     def param(self, x: Tensor) -> Tensor:
         """Return (k,) of a neuron parameter (node,)."""
@@ -67,10 +83,13 @@ class Some:
 Selection = Whole | Some
 
 
-def _as_slice(nodes: Tensor) -> slice | Tensor:
-    if len(nodes) and bool((nodes[1:] - nodes[:-1] == 1).all()):
-        return slice(int(nodes[0]), int(nodes[-1]) + 1)
-    return nodes
+def _runs(nodes: Tensor) -> list[slice]:
+    """Return the contiguous runs that nodes consist of, in their order."""
+    if not len(nodes):
+        return []
+    cuts = (torch.nonzero(nodes[1:] - nodes[:-1] != 1).squeeze(1) + 1).tolist()
+    starts, stops = [0, *cuts], [*cuts, len(nodes)]
+    return [slice(int(nodes[i]), int(nodes[j - 1]) + 1) for i, j in zip(starts, stops, strict=True)]
 
 
 @dataclass
