@@ -1,6 +1,6 @@
 """From options to an engine, with every option checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import networkx as nx
@@ -11,14 +11,14 @@ import torch
 from hlsim.circuit import Circuit
 from hlsim.controls import Controls
 from hlsim.engine import Batched
-from hlsim.errors import ExperimentError, StimulusError, unknown
+from hlsim.errors import ExperimentError, StimulusError, check_count, unknown
 from hlsim.kernel import Engine
 from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network, check_stability, flatten
 from hlsim.neurons import ACTIVATIONS, MODELS
 from hlsim.reference import Reference
 from hlsim.rule import Rule
-from hlsim.stimulus import Stream
+from hlsim.stimulus import Stage, Stream
 
 ENGINES = ("batched", "reference")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -149,13 +149,26 @@ def _check_nudged(network: Network, rule: Rule, loss: Loss | None) -> None:
 def check_counts(**counts: object) -> None:
     """Refuse what is no whole number >= 1, and two kinds of replica at once."""
     for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ExperimentError(f"simulation.{name}: must be a whole number >= 1, got {value!r}")
+        check_count(f"simulation.{name}", value)
     batch, ensemble = counts["batch"], counts["ensemble"]
     if batch != 1 and ensemble != 1:
         raise ExperimentError(
             f"simulation: batch and ensemble exclude each other, got {batch} and {ensemble}"
         )
+
+
+def check_stages(rule: Rule, stages: Sequence[Stage], hold: int) -> None:
+    """Refuse what stages cannot ask of a rule with phases: a phi, or no time to settle."""
+    if not rule.nudges:
+        return
+    for stage in stages:
+        if stage.phi is not None:
+            raise ExperimentError(f"stage {stage.name!r}: phi has no meaning for rule {rule.name!r}")
+        if (stage.hold or hold) < 2:
+            raise ExperimentError(
+                f"stimulus.hold: a phase of rule {rule.name!r} needs more than 1 tick to settle, got "
+                f"{stage.hold or hold}"
+            )
 
 
 def check_columns(stimulus: Stream, network: Network) -> None:

@@ -48,9 +48,14 @@ class Controls:
     ----------
     replicas, n_input, n_output, nodes : int
         Shapes that values are checked against: ``(columns,)`` for all replicas, or ``(replica, columns)``.
+    phases : bool
+        Whether the rule has phases; without them ``nudge``, ``mark`` and ``quiet`` are refused.
     """
 
-    def __init__(self, replicas: int, n_input: int, n_output: int, nodes: int = 0) -> None:
+    def __init__(
+        self, replicas: int, n_input: int, n_output: int, nodes: int = 0, *, phases: bool = True
+    ) -> None:
+        self._has_phases = phases
         self._replicas, self._n_input, self._n_output, self._nodes = replicas, n_input, n_output, nodes
         self._waiting: simpy.Event | None = None
         self._changes = Changes()
@@ -90,6 +95,7 @@ class Controls:
 
     def nudge(self, value: complex) -> None:
         """Let the loss pull at the drive of the outputs by -value dL/dh; rules that nudge only."""
+        self._need_phases("nudge")
         if not cmath.isfinite(value):
             raise StimulusError(f"nudge: must be finite, got {value}")
         self._changes.nudge = value
@@ -97,6 +103,7 @@ class Controls:
 
     def mark(self, phase: Phase) -> None:
         """Say that a phase is over, before anything else happens at this tick; makes every neuron due."""
+        self._need_phases("mark")
         self._changes.mark = phase
         self._ring()
 
@@ -128,6 +135,7 @@ class Controls:
 
         Nothing is in flight then, and no neuron has anything to send unless something happens to it.
         """
+        self._need_phases("quiet")
         self._waiting = env.event()
         return self._waiting
 
@@ -140,6 +148,10 @@ class Controls:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             call_at(env, int(env.now) + 1, 0, lambda: _fire(waiting))
+
+    def _need_phases(self, what: str) -> None:
+        if not self._has_phases:
+            raise StimulusError(f"{what}: is for rules with phases, by which the loss nudges")
 
     def _columns(self, what: str, values: Array, columns: int) -> Array:
         array = np.asarray(values, dtype=np.float64)

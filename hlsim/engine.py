@@ -205,6 +205,7 @@ class Batched:
             pull.reset()
         self.circuit.push.reset()
         self._calendar.clear_messages()
+        self._post.reset()
         if self.observer is not None:
             self.observer.dropped(self._now)
 

@@ -6,24 +6,11 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from hlsim import ops
-from hlsim.errors import ExperimentError, check_number
+from hlsim.errors import ExperimentError, check_count, check_number, check_positive
 from hlsim.ops import Value
 from hlsim.rule import Fields, Phase, Rule
 
 ENDS = ("quiescence", "dwell")
-
-
-def check_positive(where: str, value: float) -> None:
-    """Refuse what is no finite number > 0: ExperimentError."""
-    check_number(where, value)
-    if value <= 0:
-        raise ExperimentError(f"{where}: must be > 0, got {value!r}")
-
-
-def check_count(where: str, value: object, least: int = 1) -> None:
-    """Refuse what is no whole number >= least: ExperimentError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ExperimentError(f"{where}: must be a whole number >= {least}, got {value!r}")
 
 
 @dataclass(frozen=True)

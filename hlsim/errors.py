@@ -65,3 +65,16 @@ def check_number(where: str, value: object, least: float = -math.inf) -> None:
     if not number or value < least:  # type: ignore[operator]
         bound = "finite" if least == -math.inf else f"finite and >= {least:g}"
         raise ExperimentError(f"{where}: must be {bound}, got {value!r}")
+
+
+def check_positive(where: str, value: float) -> None:
+    """Refuse what is no finite number > 0: ExperimentError."""
+    check_number(where, value)
+    if value <= 0:
+        raise ExperimentError(f"{where}: must be > 0, got {value!r}")
+
+
+def check_count(where: str, value: object, least: int = 1, unit: str = "") -> None:
+    """Refuse what is no whole number >= least: ExperimentError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ExperimentError(f"{where}: must be a whole number{unit} >= {least}, got {value!r}")

@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from hlsim.equilibrium import Equilibrium, check_count
+from hlsim.equilibrium import Equilibrium
+from hlsim.errors import check_count
 from hlsim.rule import Phase
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hlsim.controls import Controls
 from hlsim.draws import Draws
-from hlsim.errors import ExperimentError, check_number
+from hlsim.errors import check_count, check_number
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class Noise:
 
     def __post_init__(self) -> None:
         check_number("noise.std", self.std, 0.0)
-        if not isinstance(self.every, int) or isinstance(self.every, bool) or self.every < 1:
-            raise ExperimentError(f"noise.every: must be a whole number of ticks >= 1, got {self.every!r}")
+        check_count("noise.every", self.every, 1, " of ticks")
 
 
 class NoiseProcess:

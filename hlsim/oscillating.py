@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from hlsim import ops
-from hlsim.equilibrium import Equilibrium, check_count
+from hlsim.equilibrium import Equilibrium
+from hlsim.errors import check_count
 from hlsim.holomorphic import unit
 from hlsim.ops import Value
 from hlsim.rule import Fields, Phase

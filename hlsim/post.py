@@ -96,6 +96,10 @@ class Post:
         """Whether a projection still has on its way what was sent earlier; known for rules that nudge."""
         return self.now < self._carried_until
 
+    def reset(self) -> None:
+        """A reset drops what is on its way."""
+        self._carried_until = 0
+
     def _carry(self, ticks: Tensor) -> None:
         if len(ticks):
             self._carried_until = max(self._carried_until, self.now + int(ticks.max()))

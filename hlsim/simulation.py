@@ -107,7 +107,7 @@ class Simulation:
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         self.env = simpy.Environment()
         columns = len(self.network.inputs), len(self.network.outputs)
-        self.controls = Controls(self.replicas, *columns, self.network.n)
+        self.controls = Controls(self.replicas, *columns, self.network.n, phases=self.rule.nudges)
         self.controls.listen(self._heard)
         self._engine, facts = building.engine(
             self.env,
@@ -161,10 +161,12 @@ class Simulation:
             self.env.process(self._phi_alone())
             return
         building.check_columns(stimulus, self.network)
+        stages = [Stage()] if stages is None else stages
+        building.check_stages(self.rule, stages, hold)
         protocol = Protocol(
             self.controls,
             stimulus,
-            [Stage()] if stages is None else stages,
+            stages,
             hold=hold,
             reset=reset,
             rule=self.rule,

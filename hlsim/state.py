@@ -20,7 +20,7 @@ NEVER = -(2**60)
 class Whole:
     """A fixed set of neurons in every replica; taking one contiguous run of them is a view.
 
-    A few runs are copied run by run, which is ten times faster than element by element.
+    A few runs are copied run by run, which is faster than element by element.
     """
 
     def __init__(self, nodes: Tensor) -> None:

@@ -153,3 +153,24 @@ def test_what_is_not_holomorphic_is_refused_with_the_reason() -> None:
     graph.nodes["b"].pop("role")
     with pytest.raises(TopologyError, match="node 'b': role must be 'output' for model 'readout', got None"):
         flatten(graph)
+
+
+def test_what_has_no_meaning_for_a_rule_is_refused_and_not_ignored() -> None:
+    graph, stream = coupled(), hlsim.stimulus.Arrays([[1.0]])
+    for options, line in (
+        ({"hold": 1}, r"stimulus.hold: a phase of rule .* needs more than 1 tick to settle, got 1$"),
+        (
+            {"hold": 9, "stages": [hlsim.stimulus.Stage(phi=0.5)]},
+            r"stage 'train': phi has no meaning for rule",
+        ),
+    ):
+        with pytest.raises(ExperimentError, match=line):
+            hlsim.Simulation(graph, rule=HolomorphicEquilibrium(), stimulus=stream, **options)
+    sim = hlsim.Simulation(graph)
+    for ask in (
+        lambda: sim.controls.nudge(0.1),
+        lambda: sim.controls.mark(hlsim.rules.Phase()),
+        lambda: sim.controls.quiet(sim.env),
+    ):
+        with pytest.raises(hlsim.HlsimError, match=r"is for rules with phases"):
+            ask()

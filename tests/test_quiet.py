@@ -104,3 +104,28 @@ def test_a_network_that_goes_on_is_never_quiet(engine: str) -> None:
     graph.add_edge("b", "a", weight=1.0, delay=1)
     with pytest.raises(AssertionError, match="never quiet"):
         settle(graph, engine)
+
+
+@engines
+def test_what_a_reset_drops_is_waited_for_no_longer(engine: str) -> None:
+    """Neurons that send at every tick: a state on its way for nine ticks is lost after two."""
+    graph = nx.DiGraph()
+    graph.add_node("x", model="input")
+    graph.add_nodes_from("ab", model="instant", activation="identity", update="clock")
+    graph.add_edge("x", "a", delay=9)
+    graph.add_edge("a", "b", delay=9)
+    sim = hlsim.Simulation(graph, rule=Equilibrium(), dtype="float64", engine=engine)
+    ticks = []
+
+    def act() -> Generator[simpy.Event]:
+        yield sim.env.timeout(20)
+        sim.controls.input(np.ones(1))
+        yield sim.env.timeout(2)
+        sim.controls.reset()
+        sim.controls.input(np.zeros(1))
+        yield sim.controls.quiet(sim.env)
+        ticks.append(int(sim.env.now) - 1)
+
+    sim.env.process(act())
+    sim.run(until=60, sampled=())
+    assert ticks == [22]
