@@ -237,7 +237,9 @@ def validate(
         return
     wanted = experiment.load(path, overrides or [])
     wanted.simulation()
-    typer.echo(f"{wanted.name}: valid, {_in_short(wanted.network)}, {estimate(wanted).ticks:,} ticks")
+    told = estimate(wanted)
+    most = "at most " if told.may_be_shorter else ""
+    typer.echo(f"{wanted.name}: valid, {_in_short(wanted.network)}, {most}{told.ticks:,} ticks")
 
 
 def _graph(path: Path, overrides: Sequence[str] | None) -> Network:
