@@ -9,6 +9,7 @@ import simpy
 import torch
 
 from hlsim.circuit import Circuit
+from hlsim.compiled import wanted
 from hlsim.controls import Controls
 from hlsim.engine import Batched
 from hlsim.errors import ExperimentError, StimulusError, check_count, unknown
@@ -35,6 +36,7 @@ def engine(
     dt: float,
     replicas: int,
     kind: str,
+    compiled: str,
     dtype: str,
     device: str,
 ) -> tuple[Engine, dict[str, Any]]:
@@ -50,7 +52,8 @@ def engine(
     if kind == "reference":
         facts = {"engine": kind, "dtype": _number("float64", rule), "device": "cpu"}
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
-    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen)
+    loops = wanted(compiled, network.m * replicas, chosen.type)
+    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
     return Batched(env, circuit, controls), facts
 

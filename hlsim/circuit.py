@@ -43,7 +43,9 @@ class Circuit:
         replicas: int,
         dtype: torch.dtype,
         device: torch.device,
+        compiled: bool = False,
     ) -> None:
+        self.compiled = compiled
         self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
         self.n, self.dtype, self.device = network.n, dtype, device
         # Of the neurons' numbers; those of synapses are real.

@@ -144,6 +144,7 @@ class SimulationTable(Table):
     dtype: Literal["float32", "float64"] = "float32"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     engine: Literal["batched", "reference"] = "batched"
+    compiled: Literal["auto", "always", "never"] = "auto"
     threads: Positive = 1
     batch: Positive = 1
     ensemble: Positive = 1

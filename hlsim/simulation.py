@@ -55,6 +55,8 @@ class Simulation:
         Of every random draw.
     dtype, device, engine : str
         float32 or float64; cpu, cuda or auto; batched or reference (float64 numbers on the CPU).
+    compiled : str
+        "auto", "always" or "never": whether loops over synapses are compiled; see ``hlsim.compiled``.
     threads : int
         Threads of torch while the run goes on. Results do not depend on it.
     batch : int
@@ -92,6 +94,7 @@ class Simulation:
         dtype: str = "float32",
         device: str = "cpu",
         engine: str = "batched",
+        compiled: str = "auto",
         threads: int = 1,
         batch: int = 1,
         ensemble: int = 1,
@@ -118,6 +121,7 @@ class Simulation:
             dt=dt,
             replicas=self.replicas,
             kind=engine,
+            compiled=compiled,
             dtype=dtype,
             device=device,
         )

@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
 
 # A module imports only from rows above it, or from what stands before it in its own row.
 ARCHITECTURE = (
-    ("errors", "usercode"),
+    ("errors", "usercode", "compiled"),
     ("ops",),
     ("neurons", "losses", "phi", "rule"),
     ("hamiltonian", "equilibrium", "continual", "holomorphic", "oscillating", "rules"),

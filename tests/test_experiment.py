@@ -52,6 +52,7 @@ def test_only_the_topology_has_no_default(folder: Path) -> None:
         "dtype": "float32",
         "device": "cpu",
         "engine": "batched",
+        "compiled": "auto",
         "threads": 1,
         "batch": 1,
         "ensemble": 1,

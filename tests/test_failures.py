@@ -100,6 +100,7 @@ def wrong() -> Iterator[tuple[dict[str, object], str]]:
     yield {"loss": "hinge"}, "unknown loss 'hinge'; known: cross_entropy, none, squared_error"
     yield {"batch": 0}, "simulation.batch: must be a whole number >= 1, got 0"
     yield {"threads": True}, "simulation.threads: must be a whole number >= 1, got True"
+    yield {"compiled": "yes"}, "simulation: unknown compiled 'yes'"
     yield {"batch": 2, "ensemble": 2}, "batch and ensemble exclude each other, got 2 and 2"
     yield {"batch": 2}, "simulation.batch: replicas that share synapses need neurons with clock 1"
     yield (
