@@ -8,12 +8,14 @@ import numpy as np
 import simpy
 import torch
 
+from hlsim import lockstep
 from hlsim.circuit import Circuit
 from hlsim.compiled import wanted
 from hlsim.controls import Controls
 from hlsim.engine import Batched
 from hlsim.errors import ExperimentError, StimulusError, check_count, unknown
 from hlsim.kernel import Engine
+from hlsim.lockstep import Lockstep
 from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network, check_stability, flatten
 from hlsim.neurons import ACTIVATIONS, MODELS
@@ -55,7 +57,8 @@ def engine(
     loops = wanted(compiled, network.m * replicas, chosen.type)
     circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
-    return Batched(env, circuit, controls), facts
+    made = Lockstep if lockstep.qualifies(circuit) else Batched
+    return made(env, circuit, controls), facts
 
 
 def _number(dtype: str, rule: Rule) -> str:

@@ -51,7 +51,7 @@ class Circuit:
         # Of the neurons' numbers; those of synapses are real.
         self.number = dtype.to_complex() if rule.complex_states else dtype
         self.nudges = rule.nudges
-        self.plan = plan.make(network, rule, replicas, dtype, self.number, device)
+        self.plan = plan.make(network, rule, replicas, dtype, self.number, device, compiled)
         self.push = self.plan.push
         self.state = State.zeros(network, replicas, self.plan.weight, rule.synapse_fields, self.number)
         self._constants(network)
@@ -76,6 +76,7 @@ class Circuit:
             whole(x) for x in (network.period, network.phase, network.clock & ~inputs)
         )
         self.inputs, self.outputs = whole(network.inputs), whole(network.outputs)
+        self.output_set = Whole(self.outputs)
         models = [MODELS[name] for name in network.model]
         self.is_input = whole(np.array([m.is_input for m in models]))
         self.instant = whole(np.array([m.instant for m in models]))
@@ -180,12 +181,14 @@ class Circuit:
 
     def loss_gradient(self, mask: Tensor | None) -> None:
         """Set dl = dL/dh at the outputs; ``mask`` (replica, output): only there."""
-        state, outputs = self.state, self.outputs
-        if len(outputs) == 0:
+        state = self.state
+        if len(self.outputs) == 0:
             return
-        y = state.h[:, outputs]
+        y = self.output_set.take(state.h)
         if self.loss is None or self.target is None:
             gradient = torch.zeros_like(y)
         else:
             gradient = self.loss.gradient(y, self.target)
-        state.dl[:, outputs] = gradient if mask is None else torch.where(mask, gradient, state.dl[:, outputs])
+        if mask is not None:
+            gradient = torch.where(mask, gradient, self.output_set.take(state.dl))
+        self.output_set.put(state.dl, gradient)

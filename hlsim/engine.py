@@ -31,7 +31,7 @@ class Batched:
 
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
         self.circuit, self._controls, self._env = circuit, controls, env
-        self._ticks = Ticks(env, self._tick)
+        self._ticks = Ticks(env, lambda tick: self._run(tick, controls.take()))
         size = circuit.replicas * circuit.n
         self._calendar = Calendar(size, circuit.device)
         self._post = Post(circuit, self._calendar, self._make_late)
@@ -75,10 +75,9 @@ class Batched:
             "in_flight": np.array([self._calendar.in_flight]),
         }
 
-    def _tick(self, tick: int) -> None:
+    def _run(self, tick: int, changes: Changes) -> None:
         c = self.circuit
         self._now = self._post.now = tick
-        changes = self._controls.take()
         self._asked = self._asked if changes.empty else tick
         states, costates, woken = self._calendar.pop(tick)
         self._find_due(changes, states, costates, woken)
@@ -202,7 +201,7 @@ class Batched:
     def _reset(self) -> None:
         self.circuit.state.reset()
         for pull in self.circuit.plan.pulls:
-            pull.reset()
+            pull.reset(self.circuit.state)
         self.circuit.push.reset()
         self._calendar.clear_messages()
         self._post.reset()

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
+from torch import Tensor
+
 from hlsim import ops
 from hlsim.errors import ExperimentError, check_number
 from hlsim.ops import Value
@@ -74,6 +76,18 @@ class Hamiltonian(Rule):
         moved = omega + duration * (qs - self.eta * omega)
         used = moved if self.order == "sequential" else omega
         return w - duration * beta * used, {"omega": moved}
+
+    def outer_euler(
+        self, w: Tensor, fields: Mapping[str, Tensor], post: Tensor, pre: Tensor, beta: float, duration: float
+    ) -> bool:
+        omega = fields["omega"]
+        if self.order == "explicit":
+            w.add_(omega, alpha=-duration * beta)
+        # One pass: the old costates fade while the sum of products is added to them.
+        omega.addmm_(post.T, pre, beta=1.0 - duration * self.eta, alpha=duration / len(post))
+        if self.order == "sequential":
+            w.add_(omega, alpha=-duration * beta)
+        return True
 
     def costate_hold(self, z: Value, g: Value, rate: Value, duration: Value) -> tuple[Value, Value, Value]:
         lam = rate + self.eta

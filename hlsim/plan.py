@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.errors import ExperimentError
+from hlsim.fused import Fused, arrange
 from hlsim.network import Network
 from hlsim.neurons import MODELS
-from hlsim.projections import LAST, Dense, Pull, Signature, Sparse
+from hlsim.projections import LAST, Dense, Signature, Sparse
 from hlsim.push import Push
 from hlsim.rule import Rule
 
@@ -19,6 +20,8 @@ from hlsim.rule import Rule
 _DENSE_LEAST = 32
 
 Ints = NDArray[np.int64]
+Pull = Dense | Sparse | Fused
+Group = tuple[Signature, Ints | None, Ints, Ints]
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,19 @@ def make(
     dtype: torch.dtype,
     number: torch.dtype,
     device: torch.device,
+    compiled: bool = False,
 ) -> Plan:
     """Return the projections of a network whose weights are private to a replica or shared by all.
 
-    ``dtype`` is that of synapses, ``number`` that of what neurons send.
+    ``dtype`` is that of synapses, ``number`` that of what neurons send; ``compiled``: with compiled loops.
     """
     pulled = _pulled(network)
     if replicas > 1 and network.weight.shape[0] == 1:
         _check_shared(network, pulled)
     groups = _groups(network, np.flatnonzero(pulled))
+    fusing: set[int] = set()
+    if compiled:
+        groups, fusing = _fuse(network, rule, groups, replicas)
     order = [edges for *_, edges in groups] + [np.flatnonzero(~pulled)]
     stored = np.concatenate([g if len(g) else np.empty(0, np.int64) for g in order])
     push_edges = order[-1][np.argsort(network.target[order[-1]], kind="stable")]
@@ -78,9 +85,11 @@ def make(
     # Contiguous, whatever the order numpy keeps: the engine looks at synapses by flat index.
     weight = torch.as_tensor(network.weight[:, stored], dtype=dtype, device=device).contiguous()
     pulls, start = [], 0
-    for signature, sources, targets, edges in groups:
-        if sources is None:
-            pull: Pull = Sparse(network, signature, edges, start, rule, weight, replicas, number)
+    for k, (signature, sources, targets, edges) in enumerate(groups):
+        if k in fusing:
+            pull: Pull = Fused(network, signature, edges, start, rule, weight, replicas)
+        elif sources is None:
+            pull = Sparse(network, signature, edges, start, rule, weight, replicas, number)
         else:
             pull = Dense(network, signature, sources, targets, edges, start, rule, weight, replicas, number)
         pulls.append(pull)
@@ -89,6 +98,20 @@ def make(
     place = np.empty(len(stored), np.int64)
     place[stored] = np.arange(len(stored))
     return Plan(pulls, push, torch.as_tensor(place, device=device), weight)
+
+
+def _fuse(network: Network, rule: Rule, groups: list[Group], replicas: int) -> tuple[list[Group], set[int]]:
+    """Split sparse groups for compiled loops; return the groups, and which of them are for those."""
+    made: list[Group] = []
+    fusing: set[int] = set()
+    for signature, sources, targets, edges in groups:
+        parts = None
+        if sources is None:
+            parts = arrange(network, rule, edges, replicas, network.weight.shape[0] == replicas)
+        for part in parts or [edges]:
+            fusing |= {len(made)} if parts else set()
+            made.append((signature, sources, targets if parts is None else network.target[part], part))
+    return made, fusing
 
 
 def _pulled(network: Network) -> NDArray[np.bool_]:
@@ -131,7 +154,7 @@ def _signatures(network: Network, edges: Ints) -> list[Signature]:
     return [Signature(*facts) for facts in zip(*(c.tolist() for c in columns), strict=True)]
 
 
-def _groups(network: Network, edges: Ints) -> list[tuple[Signature, Ints | None, Ints, Ints]]:
+def _groups(network: Network, edges: Ints) -> list[Group]:
     """Return (signature, sources, targets, edges in (target, source) order); sources None: sparse."""
     fans: dict[tuple[Signature, int], list[int]] = defaultdict(list)
     for edge, signature in zip(edges.tolist(), _signatures(network, edges), strict=True):

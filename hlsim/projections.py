@@ -20,6 +20,7 @@ from torch import Tensor
 from hlsim.network import Network
 from hlsim.rule import Fields, Phase, Rule
 from hlsim.state import State, Whole
+from hlsim.threads import one_thread, product
 
 # After every instant neuron: where leaky neurons are evaluated.
 LAST = 2**30
@@ -56,7 +57,9 @@ class Synapses:
             return torch.as_tensor(values, dtype=weight.dtype, device=weight.device).reshape(shape)
 
         own = network.beta[edges]
-        self._beta = fixed(np.where(np.isnan(own), rule.beta, own))
+        rates = np.where(np.isnan(own), rule.beta, own)
+        # One number where all synapses have the same, so that it takes no memory.
+        self._beta = float(rates[0]) if (rates == rates[0]).all() else fixed(rates)
         plastic = network.plastic[edges]
         self.plastic = bool(plastic.any())
         self._mask = None if plastic.all() else fixed(plastic.astype(float))
@@ -145,6 +148,9 @@ class Dense(Synapses):
         self._targets = Whole(torch.as_tensor(targets, device=device))
         self._sources = Whole(torch.as_tensor(np.maximum(sources, 0), device=device))
         self._replicas, self._shared = replicas, weight.shape[0] == 1
+        # Whether sources still are what the targets heard when the synapses learn from it.
+        late = rule.order == "explicit" or signature.instant
+        self._lasting = signature.delay == 0 and late and not rule.nudges
         # What the targets heard last, and what is on its way.
         self._s = torch.zeros(replicas, len(sources), dtype=number, device=device)
         if self.bias:
@@ -158,15 +164,20 @@ class Dense(Synapses):
         if not self.bias:
             self._s = self._heard(state.m)
         w = self.weight(state)
-        total = product(self._s, w.T) if self._shared else product(w, self._s.unsqueeze(-1)).squeeze(-1)
-        self._targets.put(into, self._targets.take(into) + total)
+        if self._shared:
+            self._targets.add_product(into, self._s, w.T)
+        else:
+            self._targets.add(into, product(w, self._s.unsqueeze(-1)).squeeze(-1))
 
     def pullback(self, state: State, into: Tensor) -> None:
         """Add sum r to the sources, with what the targets sent ``feedback_delay`` ticks ago."""
         if self.signature.feedback_delay == 0:
-            self._sources.put(into, self._sources.take(into) + self._sent_back(state))
+            if self._shared:
+                self._sources.add_product(into, self._targets.take(state.q), self.transport(state))
+            else:
+                self._sources.add(into, self._sent_back(state))
         elif len(self._backward) >= self.signature.feedback_delay:
-            self._sources.put(into, self._sources.take(into) + self._backward.popleft())
+            self._sources.add(into, self._backward.popleft())
 
     def emit(self, state: State) -> None:
         """Keep what is sent now and heard later, when every h and q of the tick is final."""
@@ -177,8 +188,19 @@ class Dense(Synapses):
 
     def learn(self, state: State, duration: float) -> None:
         """Move the synapses by q and the s that the targets took in at their last update."""
-        if self.plastic:
+        if self.plastic and not (self._plain and self._outer(state, duration)):
             self.euler(state, self.product(state.q), duration)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether every synapse moves alike, and only by the products."""
+        alike = self._shared and self._mask is None and isinstance(self._beta, float)
+        return alike and not self._rule.weight_decay
+
+    def _outer(self, state: State, duration: float) -> bool:
+        q, w, fields = self._targets.take(state.q), self.weight(state), self._fields(state)
+        with one_thread(w):
+            return self._rule.outer_euler(w, fields, q, self._s, float(self._beta), duration)
 
     def product(self, own: Tensor) -> Tensor:
         q = self._targets.take(own)
@@ -188,7 +210,7 @@ class Dense(Synapses):
             return q[0].unsqueeze(1) * self._s[0]
         return product(q.T, self._s) / self._replicas
 
-    def reset(self) -> None:
+    def reset(self, state: State) -> None:
         """Drop what is on its way."""
         self._forward.clear()
         self._backward.clear()
@@ -197,8 +219,8 @@ class Dense(Synapses):
 
     def _heard(self, h: Tensor) -> Tensor:
         if self.signature.delay == 0:
-            # A copy: the values are held until the synapses have learned from them, h moves on before.
-            return self._sources.take(h).clone()
+            heard = self._sources.take(h)
+            return heard if self._lasting else heard.clone()
         if len(self._forward) < self.signature.delay:
             return torch.zeros_like(self._s)
         return self._forward.popleft()
@@ -279,7 +301,7 @@ class Sparse(Synapses):
         qs = own[:, self._target] * self._s
         return qs.mean(0) if self._shared else qs
 
-    def reset(self) -> None:
+    def reset(self, state: State) -> None:
         """Drop what is on its way."""
         self._history.zero_()
         self._coming.zero_()
@@ -298,24 +320,3 @@ class Sparse(Synapses):
 def _scatter(into: Tensor, index: Tensor, values: Tensor) -> None:
     """Add values (replica, k) to columns ``index`` (k,) of ``into`` (replica, n), in the order of k."""
     into.scatter_add_(1, index.expand(values.shape), values)
-
-
-def product(x: Tensor, y: Tensor) -> Tensor:
-    """Return x @ y with the same bits whatever the number of threads; one may be complex, the other real.
-
-    On a CPU some shapes of matrices have their sums shared out among threads, so there is one thread here.
-    """
-    if x.is_complex() != y.is_complex():
-        imaginary = product(x.imag, y) if x.is_complex() else product(x, y.imag)
-        return torch.complex(product(x.real, y.real), imaginary)
-    threads = torch.get_num_threads()
-    if threads == 1 or x.is_cuda:
-        return x @ y
-    torch.set_num_threads(1)
-    try:
-        return x @ y
-    finally:
-        torch.set_num_threads(threads)
-
-
-Pull = Dense | Sparse

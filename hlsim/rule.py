@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
+from torch import Tensor
+
 from hlsim.ops import Value
 from hlsim.phi import Phi
 
@@ -116,6 +118,16 @@ class Rule:
         ``qs`` is the product of q and the state s that last arrived; it holds the gradient of a weight decay.
         """
         raise NotImplementedError
+
+    def outer_euler(
+        self, w: Tensor, fields: Mapping[str, Tensor], post: Tensor, pre: Tensor, beta: float, duration: float
+    ) -> bool:
+        """Move a matrix of synapses in place, as ``synapse_euler`` with the mean over replicas of post pre'.
+
+        ``w`` and the fields (target, source), ``post`` (replica, target) has the q, ``pre`` (replica, source)
+        the s. Optional, for speed: False says that the rule has no such form, and nothing was done.
+        """
+        return False
 
     def costate_hold(self, z: Value, g: Value, rate: Value, duration: Value) -> tuple[Value, Value, Value]:
         """Return z after an exact hold, and its integrals I1, I2 that the synapses take (see Hamiltonian)."""

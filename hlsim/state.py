@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hlsim.network import Network
 from hlsim.neurons import MODELS
+from hlsim.threads import add_product, product
 
 _VALUES = ("h", "z", "a", "q", "f", "df_dh", "df_da", "u", "heard", "dl", "g", "pull", "h_sent", "q_sent")
 # Up to so many contiguous runs of neurons are copied one by one.
@@ -48,6 +49,20 @@ class Whole:
             stop = start + run.stop - run.start
             x[:, run] = values[..., start:stop] if isinstance(values, Tensor) and values.ndim else values
             start = stop
+
+    def add(self, x: Tensor, values: Tensor) -> None:
+        """Add to a neuron field (replica, node)."""
+        if isinstance(self._at, slice):
+            x[:, self._at] += values
+        else:
+            self.put(x, self.take(x) + values)
+
+    def add_product(self, x: Tensor, y: Tensor, z: Tensor) -> None:
+        """Add y @ z to a neuron field (replica, node)."""
+        if isinstance(self._at, slice):
+            add_product(x[:, self._at], y, z)
+        else:
+            self.put(x, self.take(x) + product(y, z))
 
     def param(self, x: Tensor) -> Tensor:
         """Return (k,) of a neuron parameter (node,)."""
