@@ -11,7 +11,7 @@ from hlsim.errors import ExperimentError, unknown
 MODES = ("auto", "always", "never")
 
 # Below so many synapses starting the compiler costs more than it saves.
-_LEAST = 20_000
+_LEAST = 2_000
 
 
 def wanted(mode: str, synapses: int, device: str = "cpu") -> bool:

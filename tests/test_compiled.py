@@ -230,7 +230,7 @@ def test_what_is_not_finite_stops_the_run_at_the_tick_at_which_torch_does() -> N
 
 
 def chosen(**options: Any) -> str:
-    sim = Simulation(GRAPHS["leaky"], node_defaults={"update": "clock"}, **options)
+    sim = Simulation(topology.layered([3, 4, 2]), node_defaults={"update": "clock"}, **options)
     return type(engine(sim)).__name__
 
 

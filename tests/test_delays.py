@@ -90,7 +90,8 @@ def impulses(
             [trace["sampled/" + name].reshape(ticks, batch, network.n) for trace in traces], 1
         )
         for k, changed in ((1, "input"), (2, "target")):
-            moved = rows[:, k] != rows[:, 0]
+            # A product of matrices may round its rows otherwise, equal as they are.
+            moved = np.abs(rows[:, k] - rows[:, 0]) > 1e-14
             first = np.where(moved.any(0), moved.argmax(0) - CHANGE, -1)
             found[changed, name] = [first[nodes].tolist() for nodes in layers(network)[1:]]
     return found
