@@ -80,11 +80,14 @@ class Hamiltonian(Rule):
     def outer_euler(
         self, w: Tensor, fields: Mapping[str, Tensor], post: Tensor, pre: Tensor, beta: float, duration: float
     ) -> bool:
-        omega = fields["omega"]
+        omega, keep = fields["omega"], 1.0 - duration * self.eta
         if self.order == "explicit":
             w.add_(omega, alpha=-duration * beta)
-        # One pass: the old costates fade while the sum of products is added to them.
-        omega.addmm_(post.T, pre, beta=1.0 - duration * self.eta, alpha=duration / len(post))
+        # One pass: the old costates fade while the products are added to them.
+        if w.ndim == 3:
+            omega.baddbmm_(post.unsqueeze(2), pre.unsqueeze(1), beta=keep, alpha=duration)
+        else:
+            omega.addmm_(post.T, pre, beta=keep, alpha=duration / len(post))
         if self.order == "sequential":
             w.add_(omega, alpha=-duration * beta)
         return True

@@ -194,8 +194,7 @@ class Dense(Synapses):
     @property
     def _plain(self) -> bool:
         """Whether every synapse moves alike, and only by the products."""
-        alike = self._shared and self._mask is None and isinstance(self._beta, float)
-        return alike and not self._rule.weight_decay
+        return self._mask is None and isinstance(self._beta, float) and not self._rule.weight_decay
 
     def _outer(self, state: State, duration: float) -> bool:
         q, w, fields = self._targets.take(state.q), self.weight(state), self._fields(state)

@@ -122,10 +122,11 @@ class Rule:
     def outer_euler(
         self, w: Tensor, fields: Mapping[str, Tensor], post: Tensor, pre: Tensor, beta: float, duration: float
     ) -> bool:
-        """Move a matrix of synapses in place, as ``synapse_euler`` with the mean over replicas of post pre'.
+        """Move matrices of synapses in place, as ``synapse_euler`` with the products post pre'.
 
-        ``w`` and the fields (target, source), ``post`` (replica, target) has the q, ``pre`` (replica, source)
-        the s. Optional, for speed: False says that the rule has no such form, and nothing was done.
+        ``w`` and the fields are (target, source), which takes the mean over replicas, or (replica, target,
+        source); ``post`` (replica, target) has the q, ``pre`` (replica, source) the s. Optional, for speed:
+        False says that the rule has no such form, and nothing was done.
         """
         return False
 

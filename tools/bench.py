@@ -266,7 +266,7 @@ def workload_g(quick: bool, repeats: int) -> Iterator[Row]:
 
 def workload_h(quick: bool, repeats: int) -> Iterator[Row]:
     """Replicas with synapses of their own, side by side."""
-    rows, members = (2, 16) if quick else (5, 64)
+    rows, members = (20, 16) if quick else (100, 64)
 
     def run(count: int, seed: int = 0) -> None:
         settings = (f"simulation.ensemble={count}", f"simulation.seed={seed}", "stage.test.rows=1")
