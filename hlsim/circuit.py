@@ -127,6 +127,8 @@ class Circuit:
         self.at_forward = {k: (self.rank == k) & ~self.is_input for k in self.forward_levels}
         self.at_backward = {k: (self.back_rank == k) & self.instant for k in self.backward_levels}
         self.has_sync = bool(self.sync.any())
+        self.has_arrival = bool((self.arrival & ~self.is_input).any())
+        self.nobody = self.some(torch.empty(0, dtype=torch.int64, device=self.device))
         self.all_outputs_sync = bool(self.sync[self.outputs].all())
 
     @property

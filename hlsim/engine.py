@@ -41,7 +41,6 @@ class Batched:
         self._updates = torch.zeros(circuit.replicas, circuit.n, dtype=torch.int64, device=circuit.device)
         # Whether there are any, so that a tick of synchronous neurons alone costs nothing for the others.
         self._someone = False
-        self._nobody = circuit.some(torch.empty(0, dtype=torch.int64, device=circuit.device))
         self._now = self._asked = 0
         # Whether the weights of synchronous neurons have moved since they last sent costates.
         self._sync_moved = False
@@ -106,7 +105,7 @@ class Batched:
     def _chosen(self, mask: Tensor | None = None) -> Some:
         """Return the due event neurons, in a fixed order; ``mask`` (node,): only those."""
         if not self._someone:
-            return self._nobody
+            return self.circuit.nobody
         chosen = self.circuit.some(torch.nonzero(self._due).squeeze(1))
         return chosen if mask is None else chosen.where(mask[chosen.nodes])
 

@@ -75,9 +75,9 @@ class Fused(Synapses):
     ) -> None:
         super().__init__(network, edges, start, rule, (len(edges),), weight)
         # Imported here: the compiler takes half a second, and few commands run a network.
-        from hlsim import fused_loops
+        from hlsim import synapse_loops
 
-        self._loops: Any = fused_loops
+        self._loops: Any = synapse_loops
         kind = int(network.feedback[edges[0]])
         self.signature = replace(signature, feedback=kind)
         self.backwards = kind != NONE

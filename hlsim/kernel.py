@@ -54,8 +54,8 @@ class Engine(Protocol):
     def read(self, name: str, tick: int) -> NDArray[np.float64]:
         """Return a field at a tick: h, z, a (replica, node), w, omega (1 or replica, edge), loss (replica,).
 
-        After all phases of that tick; a neuron not due is read in closed form (arrival) or as last updated.
-        Nothing is written back.
+        Also y (replica, output), h of the outputs. All are as after all phases of that tick; a neuron not
+        due is read in closed form (arrival) or as last updated. Nothing is written back.
         """
 
     def counts(self) -> dict[str, NDArray[np.int64]]:

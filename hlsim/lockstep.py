@@ -20,6 +20,9 @@ from hlsim.hamiltonian import Hamiltonian
 from hlsim.neurons import Leaky
 from hlsim.state import Whole
 
+# Beside those of messages sent.
+_UPDATES = 2
+
 _FIELDS = ("h", "z", "q", "f", "df_dh", "df_da", "u", "a", "heard", "dl", "g", "h_sent")
 
 
@@ -38,15 +41,15 @@ class Group:
         last = np.append(first[1:], len(nodes)) - 1
         self.runs = np.stack([nodes[first], nodes[last] + 1], 1)
         self.whole, self.block = whole, block
-        # Of states and costates: sends (replica, run) of every neuron of a run at once.
-        self.sends = np.zeros((2, replicas, len(self.runs)), np.int64)
+        # Sends of states and costates, and updates (replica, run), of every neuron of a run at once.
+        self.counts = np.zeros((3, replicas, len(self.runs)), np.int64)
 
     def settle(self, counts: list[NDArray[np.int64]]) -> None:
         """Move what was counted for whole runs to the neurons' own counts (replica, node)."""
-        for count, sends in zip(counts, self.sends, strict=True):
+        for count, whole in zip(counts, self.counts, strict=True):
             for run, (lo, hi) in enumerate(self.runs):
-                count[:, lo:hi] += sends[:, run, None]
-        self.sends[:] = 0
+                count[:, lo:hi] += whole[:, run, None]
+        self.counts[:] = 0
 
 
 class Lockstep(Batched):
@@ -55,15 +58,16 @@ class Lockstep(Batched):
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
         super().__init__(env, circuit, controls)
         # Imported here: the compiler takes half a second, and few commands run a network.
-        from hlsim import lockstep_loops
+        from hlsim import neuron_loops
 
-        self._loops: Any = lockstep_loops
+        self._loops: Any = neuron_loops
         # The engine's tensors as arrays, over the same memory.
         self._x = {name: getattr(circuit.state, name).numpy() for name in _FIELDS}
         self._p = {name: values.numpy() for name, values in circuit.parameters.items()}
         self._sends = circuit.sends_state.numpy(), circuit.sends_costate.numpy()
-        self._learns, self._inputs = circuit.learns.numpy(), circuit.inputs.numpy()
-        self._counted = [self._post.counts[kind].numpy() for kind in (STATE, COSTATE)]
+        self._learns, self._emits = circuit.learns.numpy(), circuit.is_input.numpy()
+        self._counted = [counts.numpy() for counts in (*self._post.counts, self._updates)]
+        self._inputs = Group(Whole(circuit.inputs), circuit.replicas) if len(circuit.inputs) else None
         self._groups = [Group(block.whole, circuit.replicas, block) for block in circuit.sync_blocks]
         sync = circuit.sync_stateful
         self._stateful = None if sync is None else Group(sync, circuit.replicas)
@@ -73,8 +77,9 @@ class Lockstep(Batched):
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return sends and updates by neuron, and messages overtaken and in flight."""
-        for group in (*self._groups, *([self._stateful] if self._stateful else [])):
-            group.settle(self._counted)
+        for group in (*self._groups, self._stateful, self._inputs):
+            if group is not None:
+                group.settle(self._counted)
         return super().counts()
 
     def _run(self, tick: int, changes: Changes) -> None:
@@ -104,7 +109,7 @@ class Lockstep(Batched):
         return [self._x[name] for name in names]
 
     def _told(self, kind: int, group: Group) -> tuple[NDArray[Any], ...]:
-        return self._sends[kind], self._counted[kind], group.sends[kind]
+        return self._sends[kind], self._counted[kind], group.counts[kind]
 
     # ---- phase 0
 
@@ -120,8 +125,8 @@ class Lockstep(Batched):
                 c.loss_gradient(None)
                 self._hear(group)
             self._loops.costate_euler(group.runs, dt, eta, *self._fields("z", "g", "df_dh"))
-        if learning and sequential:
-            self._learn_new_costates()
+            if learning and sequential:
+                self._learn_new_costates()
         self._sync_moved |= learning
 
     def _learn_new_costates(self) -> None:
@@ -143,12 +148,10 @@ class Lockstep(Batched):
     def _change(self, changes: Changes) -> None:
         if changes.empty:
             return
-        if changes.input is not None:
-            u = changes.input.astype(self._number)
-            told = self._sends[STATE], self._counted[STATE], self._updates.numpy()
-            self._loops.stimulate(
-                self._inputs, self.circuit.is_input.numpy(), u, *self._fields("u", "h", "h_sent"), *told
-            )
+        if changes.input is not None and self._inputs is not None:
+            u, group = changes.input.astype(self._number), self._inputs
+            told = *self._told(STATE, group), self._counted[_UPDATES], group.counts[_UPDATES]
+            self._loops.stimulate(group.runs, self._emits, u, *self._fields("u", "h", "h_sent"), *told)
             changes.input = None
         self._apply(changes)
 

@@ -32,7 +32,7 @@ class Plan:
     ----------
     pulls, push : list of Pull, Push
         Every edge is in exactly one of them.
-    place : Tensor
+    place : array (edge,)
         ``stored[..., place]`` is in the network's canonical edge order.
     weight : Tensor
         Initial weights in storage order, ``(1 or replica, edge)``.
@@ -40,7 +40,7 @@ class Plan:
 
     pulls: list[Pull]
     push: Push
-    place: Tensor
+    place: Ints
     weight: Tensor
 
 
@@ -91,13 +91,15 @@ def make(
         elif sources is None:
             pull = Sparse(network, signature, edges, start, rule, weight, replicas, number)
         else:
-            pull = Dense(network, signature, sources, targets, edges, start, rule, weight, replicas, number)
+            pull = Dense(
+                network, signature, sources, targets, edges, start, rule, weight, replicas, number, compiled
+            )
         pulls.append(pull)
         start += len(edges)
     push = Push(network, push_edges, start, rule, weight, replicas, number)
     place = np.empty(len(stored), np.int64)
     place[stored] = np.arange(len(stored))
-    return Plan(pulls, push, torch.as_tensor(place, device=device), weight)
+    return Plan(pulls, push, place, weight)
 
 
 def _fuse(network: Network, rule: Rule, groups: list[Group], replicas: int) -> tuple[list[Group], set[int]]:

@@ -10,6 +10,7 @@ Shapes: neuron fields ``(replica, node)``; ``span`` is where a projection's edge
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hlsim.hamiltonian import Hamiltonian
 from hlsim.network import Network
 from hlsim.rule import Fields, Phase, Rule
 from hlsim.state import State, Whole
@@ -140,6 +142,7 @@ class Dense(Synapses):
         weight: Tensor,
         replicas: int,
         number: torch.dtype,
+        compiled: bool = False,
     ) -> None:
         super().__init__(network, edges, start, rule, (len(targets), len(sources)), weight)
         self.signature = signature
@@ -148,6 +151,9 @@ class Dense(Synapses):
         self._targets = Whole(torch.as_tensor(targets, device=device))
         self._sources = Whole(torch.as_tensor(np.maximum(sources, 0), device=device))
         self._replicas, self._shared = replicas, weight.shape[0] == 1
+        # A step of one product is one pass in a compiled loop; the mean of many is a product of matrices.
+        alone = compiled and type(rule) is Hamiltonian and weight.shape[0] == replicas
+        self._learn_matrix = _loop() if alone else None
         # Whether sources still are what the targets heard when the synapses learn from it.
         late = rule.order == "explicit" or signature.instant
         self._lasting = signature.delay == 0 and late and not rule.nudges
@@ -198,8 +204,15 @@ class Dense(Synapses):
 
     def _outer(self, state: State, duration: float) -> bool:
         q, w, fields = self._targets.take(state.q), self.weight(state), self._fields(state)
-        with one_thread(w):
-            return self._rule.outer_euler(w, fields, q, self._s, float(self._beta), duration)
+        if self._learn_matrix is None:
+            with one_thread(w):
+                return self._rule.outer_euler(w, fields, q, self._s, float(self._beta), duration)
+        matrices = (x.numpy().reshape(-1, *self.shape) for x in (w, fields["omega"]))
+        exact = duration, self._rule.eta, duration * float(self._beta), 0.0
+        numbers = tuple(q.numpy().dtype.type(x) for x in exact)
+        sequential = self._rule.order == "sequential"
+        self._learn_matrix(numbers, sequential, *matrices, q.numpy(), self._s.numpy())
+        return True
 
     def product(self, own: Tensor) -> Tensor:
         q = self._targets.take(own)
@@ -227,6 +240,13 @@ class Dense(Synapses):
     def _sent_back(self, state: State) -> Tensor:
         w, q = self.transport(state), self._targets.take(state.q)
         return product(q, w) if self._shared else product(q.unsqueeze(1), w).squeeze(1)
+
+
+def _loop() -> Callable[..., None]:
+    # Imported here: the compiler takes half a second, and few commands run a network.
+    from hlsim import synapse_loops
+
+    return synapse_loops.learn_matrix
 
 
 class Sparse(Synapses):

@@ -254,5 +254,5 @@ def _stacked(stage: Stage, rows: Sequence[Row], count: int) -> Presentation:
         raise StimulusError("target: rows shown together must all have a target or none")
     real = np.arange(len(rows)) < count
     label = np.where(real, [row.label for row in rows], -1)
-    inputs = np.stack([np.asarray(row.input, dtype=np.float64) for row in rows])
-    return Presentation(stage, inputs, np.stack(targets) if targets else None, label, real)
+    inputs = np.array([row.input for row in rows], dtype=np.float64)
+    return Presentation(stage, inputs, np.array(targets) if targets else None, label, real)

@@ -250,6 +250,8 @@ class Reference:
         """Return a field at ``tick`` in closed form (arrival) or as last updated (clock)."""
         if name == "loss":
             return self._loss_value(tick)
+        if name == "y":
+            return self.read("h", tick)[:, self.network.outputs]
         records = [[_at(one, tick, self.dt) for one in replica] for replica in self._processes]
         if name in ("h", "z", "a"):
             number = np.complex128 if self.rule.complex_states else np.float64
@@ -261,7 +263,7 @@ class Reference:
         return values
 
     def _loss_value(self, tick: int) -> NDArray[np.float64]:
-        h = self.read("h", tick)[:, self.network.outputs].real
+        h = self.read("y", tick).real
         targets = [group.target for group in self._groups]
         if self.loss is None or not targets or targets[0] is None:
             return np.full(len(targets), np.nan)

@@ -321,7 +321,7 @@ class Simulation:
 
     def _row(self, tick: int, shown: Presentation) -> None:
         if shown.readable:
-            y = self._engine.read("h", tick)[:, self.network.outputs].real
+            y = self._engine.read("y", tick).real
             loss = np.where(shown.real, self._engine.read("loss", tick), np.nan)
             prediction = self._scores.add(shown, y, loss)
         else:

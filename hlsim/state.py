@@ -172,7 +172,7 @@ class State:
         synapse_fields: Iterable[str],
         dtype: torch.dtype,
     ) -> "State":
-        """Return the state before tick 0, with ``weight`` (1 or replica, edge) in storage order.
+        """Return the state before tick 0, whose w is ``weight`` (1 or replica, edge) in storage order.
 
         ``dtype`` is that of the neurons' numbers.
         """
@@ -186,7 +186,7 @@ class State:
             **made,
             moved=torch.zeros(shape, dtype=torch.bool, device=device),
             updated=torch.zeros(shape, dtype=torch.int64, device=device),
-            w=weight.clone(),
+            w=weight,
             fields={name: torch.zeros_like(weight) for name in synapse_fields},
         )
 

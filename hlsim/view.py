@@ -14,7 +14,7 @@ _NEURON = ("h", "z")
 
 
 def read(circuit: Circuit, name: str, tick: int) -> NDArray[np.float64]:
-    """Return h, z, a (replica, node), w or a synapse field (1 or replica, edge), or loss (replica,).
+    """Return h, z, a (replica, node), h of the outputs as y, w or a synapse field (1 or replica, edge), loss.
 
     Neurons that update on arrival are read at ``tick`` in closed form, clocked ones as last updated.
     """
@@ -22,10 +22,12 @@ def read(circuit: Circuit, name: str, tick: int) -> NDArray[np.float64]:
         return _loss(circuit, tick)
     if name == "a":
         return _array(circuit.state.a)
+    if name == "y":
+        return _array(_outputs(circuit, tick))
     if name in _NEURON:
         return _array(_neurons(circuit, name, tick))
     synapses = _synapses(circuit, tick)
-    return _array(synapses[name][:, circuit.plan.place])
+    return _array(synapses[name])[:, circuit.plan.place]
 
 
 def _neurons(circuit: Circuit, name: str, tick: int) -> torch.Tensor:
@@ -48,6 +50,8 @@ def _synapses(circuit: Circuit, tick: int) -> dict[str, torch.Tensor]:
 
 
 def _late(circuit: Circuit, tick: int) -> Some:
+    if not circuit.has_arrival:
+        return circuit.nobody
     waiting = circuit.arrival & ~circuit.is_input & (circuit.state.updated < tick)
     return circuit.some(torch.nonzero(waiting.view(-1)).squeeze(1))
 
@@ -55,8 +59,11 @@ def _late(circuit: Circuit, tick: int) -> Some:
 def _loss(circuit: Circuit, tick: int) -> NDArray[np.float64]:
     if circuit.loss is None or circuit.target is None:
         return np.full(circuit.replicas, np.nan)
-    y = _neurons(circuit, "h", tick)[:, circuit.outputs].real
-    return _array(circuit.loss.value(y, circuit.target))
+    return _array(circuit.loss.value(_outputs(circuit, tick).real, circuit.target))
+
+
+def _outputs(circuit: Circuit, tick: int) -> torch.Tensor:
+    return circuit.output_set.take(_neurons(circuit, "h", tick))
 
 
 def _array(x: torch.Tensor) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ def costate_euler(runs: Array, dt: float, eta: float, z: Array, g: Array, df_dh:
 
 @njit(cache=True)
 def stimulate(
-    nodes: Array,
+    runs: Array,
     emits: Array,
     u: Array,
     now: Array,
@@ -61,21 +61,27 @@ def stimulate(
     sent: Array,
     sends: Array,
     count: Array,
+    whole: Array,
     updates: Array,
+    whole_updates: Array,
 ) -> None:
-    """Take the stimulus ``u`` (replica, column) of ``nodes``; those that emit it send it where it changes."""
+    """Take the stimulus ``u`` (replica, column); those that emit it are updated and send where it changes."""
+    changed, news = np.empty((2, h.shape[1]), np.bool_)
     for p in range(u.shape[0]):
-        for k in range(len(nodes)):
-            i = nodes[k]
-            if u[p, k] == now[p, i]:
-                continue
-            now[p, i] = u[p, k]
-            if emits[i]:
-                updates[p, i] += 1
-                h[p, i] = u[p, k]
-                if sends[i] and h[p, i] != sent[p, i]:
-                    sent[p, i] = h[p, i]
-                    count[p, i] += 1
+        k = 0
+        for r in range(len(runs)):
+            lo, hi = runs[r]
+            u_, now_, h_, sent_ = u[p, k : k + hi - lo], now[p, lo:hi], h[p, lo:hi], sent[p, lo:hi]
+            emits_, changed_, news_ = emits[lo:hi], changed[lo:hi], news[lo:hi]
+            for i in range(len(now_)):
+                changed_[i] = (u_[i] != now_[i]) & emits_[i]
+                now_[i] = u_[i]
+                h_[i] = u_[i] if changed_[i] else h_[i]
+                news_[i] = changed_[i] & (h_[i] != sent_[i])
+                sent_[i] = h_[i] if news_[i] else sent_[i]
+            count_news(changed_, emits_, updates[p, lo:hi], whole_updates[p], r)
+            count_news(news_, sends[lo:hi], count[p, lo:hi], whole[p], r)
+            k += hi - lo
 
 
 @njit(cache=True)

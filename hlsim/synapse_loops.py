@@ -62,6 +62,22 @@ def learn(
 
 
 @njit(cache=True, nogil=True)
+def learn_matrix(
+    numbers: tuple[float, float, float, float], sequential: bool, w: Array, omega: Array, q: Array, s: Array
+) -> None:
+    """One Euler step of matrices (replica, target, source) by q (replica, target) and s (replica, source)."""
+    dt, eta, rate, decay = numbers
+    for p in range(len(w)):
+        for i in range(w.shape[1]):
+            w_, omega_, s_, q_ = w[p, i], omega[p, i], s[p], q[p, i]
+            for j in range(len(w_)):
+                old, x = omega_[j], w_[j]
+                new = old + dt * (q_ * s_[j] + decay * x - eta * old)
+                omega_[j] = new
+                w_[j] = x - rate * (new if sequential else old)
+
+
+@njit(cache=True, nogil=True)
 def drive(blocks: Array, tick: int, w: Array, source: Array, target: Array, history: Array, a: Array) -> None:
     """a += w s, with what sources sent ``delay`` ticks ago."""
     for first, end, delay, _ in blocks:
