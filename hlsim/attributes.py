@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hlsim import neurons
 from hlsim.draws import Normal, Uniform, UniformTicks
@@ -30,11 +31,14 @@ class Attribute:
     parse : callable
         Turns a written value into the one the simulator uses, or raises ValueError(rule), which continues the
         sentence "weight ...", or LookupError(a sentence of its own).
+    takes : callable, optional
+        Tells of an array of floats which of them ``parse`` returns as they are.
     """
 
     meaning: str
     default: Any
     parse: Callable[[Any], Any]
+    takes: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None
 
 
 def parsed(attribute: Attribute, where: str, name: str, value: object) -> Any:
@@ -245,6 +249,7 @@ _EDGE: Mapping[str, Attribute] = {
         f"initial weight: a number, array {ARRAY}, {{'normal': std}} or {{'uniform': [low, high]}}",
         1.0,
         _weight,
+        takes=np.isfinite,
     ),
     "connect": Attribute(
         "which members of two populations are connected",
@@ -271,7 +276,12 @@ _EDGE: Mapping[str, Attribute] = {
         False,
         _truth,
     ),
-    "beta": Attribute("weight rate; absent: the rule's", None, _AT_LEAST_0),
+    "beta": Attribute(
+        "weight rate; absent: the rule's",
+        None,
+        _AT_LEAST_0,
+        takes=lambda beta: np.isfinite(beta) & (beta >= 0),
+    ),
 }
 
 

@@ -1,6 +1,6 @@
 """A networkx graph as columns of checked values: every rule of nodes, edges and the whole graph."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,11 +8,11 @@ import networkx as nx
 import numpy as np
 
 from hlsim import neurons
-from hlsim.attributes import Attribute, edge_attributes, node_attributes, parsed, refusal, shown
+from hlsim.attributes import Attribute, edge_attributes, node_attributes, parsed, shown
+from hlsim.columns import Column, Edges, Ints, Written, columns
 from hlsim.errors import TopologyError, unknown
 
 Columns = dict[str, list[Any]]
-Written = Mapping[str, Any]
 
 # Least change that is sent unless a threshold is given, by what makes a node's update due.
 ARRIVAL_THRESHOLD = 0.001
@@ -29,11 +29,11 @@ class Checked:
     nodes : dict of lists
         Column of every node attribute; model parameters are NaN where the node's model has none, ``size`` is
         None for a node that is no population.
-    source, target : lists of int
+    source, target : int64 (edges,)
         Ends of every edge, as positions in ``names``.
-    key : list of str
+    key : Column of str
         Key of every edge as text; "0" in a graph without parallel edges.
-    edges : dict of lists
+    edges : dict of Column
         Column of every edge attribute.
     mirror : list of int or None
         The edge of which an edge is the way back; empty where there are no such edges.
@@ -41,10 +41,10 @@ class Checked:
 
     names: list[str]
     nodes: Columns
-    source: list[int]
-    target: list[int]
-    key: list[str]
-    edges: Columns
+    source: Ints
+    target: Ints
+    key: Column
+    edges: dict[str, Column]
     mirror: list[int | None] = field(default_factory=list)
 
     def size(self, node: int) -> int:
@@ -79,8 +79,10 @@ def check(
     _check_kind(graph)
     names = [str(node) for node in graph]
     elements = [data for _, data in graph.nodes(data=True)]
-    defaults = ("node_defaults", node_defaults)
-    nodes = _columns(node_attributes(), elements, defaults, lambda i: f"node {names[i]!r}")
+    table = node_attributes()
+    defaults = _defaults(table, "node_defaults", node_defaults)
+    given = columns(table, elements, defaults, lambda i: f"node {names[i]!r}")
+    nodes = {name: column.tolist() for name, column in given.items()}
     _settle_nodes(names, elements, nodes)
     return _with_edges(graph, names, nodes, edge_defaults)
 
@@ -90,27 +92,9 @@ def _check_kind(graph: object) -> None:
         raise TopologyError(f"graph: must be a networkx graph, got {shown(graph)}")
 
 
-def _columns(
-    table: Mapping[str, Attribute],
-    elements: Sequence[Written],
-    defaults: tuple[str, Written | None],
-    where: Callable[[int], str],
-) -> Columns:
-    filled = {name: attribute.default for name, attribute in table.items()} | _defaults(table, *defaults)
-    columns: Columns = {name: [value] * len(elements) for name, value in filled.items()}
-    for i, written in enumerate(elements):
-        for name, value in written.items():
-            if name not in table:
-                raise TopologyError(f"{where(i)}: {unknown('attribute', name, table)}")
-            try:
-                columns[name][i] = table[name].parse(value)
-            except (ValueError, LookupError) as error:
-                raise refusal(where(i), name, value, error) from None
-    return columns
-
-
 def _defaults(table: Mapping[str, Attribute], where: str, defaults: Written | None) -> dict[str, Any]:
-    values = {}
+    """Return the value of elements that do not carry an attribute, for each in the table."""
+    values = {name: attribute.default for name, attribute in table.items()}
     for name, value in (defaults or {}).items():
         if name not in table:
             raise TopologyError(f"{where}: {unknown('attribute', name, table)}")
@@ -183,34 +167,46 @@ def _settle_update(where: str, written: Written, nodes: Columns, i: int) -> None
 
 
 def _with_edges(graph: nx.DiGraph, names: list[str], nodes: Columns, defaults: Written | None) -> Checked:
-    place = {node: i for i, node in enumerate(graph)}
-    sources, targets, elements = _split(graph.edges(data=True), 3)
-    keys = (
-        [str(key) for _, _, key in graph.edges(keys=True)] if graph.is_multigraph() else ["0"] * len(elements)
-    )
-    checked = Checked(names, nodes, [place[u] for u in sources], [place[v] for v in targets], keys, {})
-    checked.edges.update(_columns(edge_attributes(), elements, ("edge_defaults", defaults), checked.edge))
-    if graph.is_multigraph():
-        _check_keys(checked)
-    for i, written in enumerate(elements):
-        _check_edge(checked, written, i)
+    table = edge_attributes()
+    filled = _defaults(table, "edge_defaults", defaults)
+    edges = Edges.of(graph)
+    count = len(edges.carried)
+    key = Column.shared([str(key) for key in edges.key]) if edges.key else Column.constant("0", count)
+    checked = Checked(names, nodes, edges.source, edges.target, key, {})
+    checked.edges.update(columns(table, edges.carried, filled, checked.edge))
+    _check_keys(checked, edges.key)
+    for i in _suspects(checked, edges.carried):
+        _check_edge(checked, edges.carried[i], i)
     return checked
 
 
-def _split(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Return the columns of rows."""
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
-
-
-def _check_keys(checked: Checked) -> None:
+def _check_keys(checked: Checked, keys: list[Any]) -> None:
     """Draws and canonical order go by the text of a key, so 0 and '0' between the same nodes will not do."""
+    if set(map(type, keys)) in ({int}, {str}, set()):
+        return
     seen = set()
-    for i, edge in enumerate(zip(checked.source, checked.target, checked.key, strict=True)):
+    ends = checked.source.tolist(), checked.target.tolist(), checked.key.tolist()
+    for i, edge in enumerate(zip(*ends, strict=True)):
         if edge in seen:
             raise TopologyError(
                 f"{checked.edge(i)}: keys of parallel edges must differ as text, got two {edge[2]!r}"
             )
         seen.add(edge)
+
+
+def _suspects(checked: Checked, elements: Sequence[Written]) -> list[int]:
+    """Return, in their order, the edges that might break a rule of more than one attribute."""
+    edges = checked.edges
+    is_input = np.array([neurons.MODELS[model].is_input for model in checked.nodes["model"]], bool)
+    suspect = is_input[checked.target]
+    suspect[edges["connect"].where(lambda kind: kind != "dense")] = True
+    for name in ("in_degree", "probability"):
+        if edges[name].types() != {type(None)}:
+            suspect |= np.array([name in written for written in elements], bool)
+    for name in ("weight", "delay", "feedback_delay"):
+        if np.ndarray in edges[name].types():
+            suspect[edges[name].where(lambda value: type(value) is np.ndarray)] = True
+    return np.flatnonzero(suspect).tolist()
 
 
 def _check_edge(checked: Checked, written: Written, i: int) -> None:

@@ -31,20 +31,23 @@ def outward(graph: nx.Graph) -> nx.Graph:
 
 def mirrored(checked: Checked) -> Checked:
     """Return the columns with a second edge, the other way, for every symmetric one."""
-    symmetric = [i for i, value in enumerate(checked.edges["symmetric"]) if value]
+    symmetric = checked.edges["symmetric"].where(bool).tolist()
     if not symmetric:
         return checked
-    present = set(zip(checked.source, checked.target, checked.key, strict=True))
+    source, target, key = checked.source, checked.target, checked.key
+    present = set(zip(source.tolist(), target.tolist(), key.tolist(), strict=True))
     for i in symmetric:
         _check(checked, i, present)
-    edges = {name: column + [_turned(column[i]) for i in symmetric] for name, column in checked.edges.items()}
     return replace(
         checked,
-        source=checked.source + [checked.target[i] for i in symmetric],
-        target=checked.target + [checked.source[i] for i in symmetric],
-        key=checked.key + [checked.key[i] for i in symmetric],
-        edges=edges,
-        mirror=[None] * len(checked.source) + symmetric,
+        source=np.concatenate((source, target[symmetric])),
+        target=np.concatenate((target, source[symmetric])),
+        key=key.with_more([key[i] for i in symmetric]),
+        edges={
+            name: column.with_more([_turned(column[i]) for i in symmetric])
+            for name, column in checked.edges.items()
+        },
+        mirror=[None] * len(source) + symmetric,
     )
 
 

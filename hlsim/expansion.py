@@ -10,6 +10,7 @@ import numpy as np
 
 from hlsim import neurons
 from hlsim.checking import Checked
+from hlsim.columns import Column
 from hlsim.draws import Distribution, Draws, Normal, bernoulli, subsets
 from hlsim.errors import TopologyError
 
@@ -18,7 +19,7 @@ NONE, SYMMETRIC, RANDOM = range(3)
 FEEDBACK = {"none": NONE, "symmetric": SYMMETRIC, "random": RANDOM}
 
 # What a column of values may hold besides arrays and distributions, as the checks leave it.
-PLAIN = (float, int, type(None))
+PLAIN = {float, int, type(None)}
 
 # Source of a bias, which is a synapse with s = 1 from no node.
 BIAS = -1
@@ -136,10 +137,10 @@ def connect(checked: Checked, draws: Draws) -> Synapses:
     """Pair the members of the populations that edges connect."""
     sizes = np.array([size or 1 for size in checked.nodes["size"]], np.int64)
     kinds = checked.edges["connect"]
-    sources, targets = (sizes[np.array(ends, np.int64)] for ends in (checked.source, checked.target))
-    one_to_one = np.array([kind == "one_to_one" for kind in kinds], bool)
+    sources, targets = sizes[checked.source], sizes[checked.target]
+    one_to_one = kinds.map(lambda kind: kind == "one_to_one").array(bool)
     back = _ways_back(checked)
-    random = [i for i, kind in enumerate(kinds) if kind == "random"]
+    random = kinds.where(lambda kind: kind == "random").tolist()
     drawn = {i: _random_pairs(checked, i, draws) for i in random if i not in back}
     drawn |= {i: _turned_pairs(*drawn[back[i]]) for i in random if i in back}
     count = np.where(one_to_one, sources, sources * targets)
@@ -209,50 +210,61 @@ def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> di
     fields = _synapse_fields(checked, places, synapses, draws)
     forth = (twin >= 0) & (twin < np.arange(len(twin)))
     fields["weight"][:, forth] = fields["weight"][:, twin[forth]]
-    rank = {key: i for i, key in enumerate(sorted(set(checked.key), key=natural))}
-    key = np.array([rank[key] for key in checked.key], np.int64)[synapses.edge]
-    order = np.lexsort((key, fields["target"], fields["source"]))
+    order = _canonical(checked.key, synapses.edge, fields)
     biases = _bias_fields(checked, places, len(draws))
-    position = np.empty_like(order)
-    position[order] = np.arange(len(order)) + len(biases["source"])
+    position = np.empty_like(twin)
+    position[order] = np.arange(len(twin)) + len(biases["source"])
     fields["twin"] = np.where(twin < 0, -1, position[twin])
     return {
         name: np.concatenate((biases[name], field[..., order]), axis=-1) for name, field in fields.items()
     }
 
 
+def _canonical(key: Column, edge: np.ndarray, fields: dict[str, np.ndarray]) -> np.ndarray | slice:
+    """Return what puts synapses in order; a slice where they are, which spares ten fields a shuffle."""
+    source, target = fields["source"], fields["target"]
+    ahead = (source[:-1] < source[1:]) | ((source[:-1] == source[1:]) & (target[:-1] < target[1:]))
+    if ahead.all():
+        return slice(None)
+    rank = {key: i for i, key in enumerate(sorted(set(key.values), key=natural))}
+    return np.lexsort((key.map(rank.__getitem__).array(np.int64)[edge], target, source))
+
+
 def _synapse_fields(
     checked: Checked, places: Places, synapses: Synapses, draws: Sequence[Draws]
 ) -> dict[str, np.ndarray]:
     edges, edge = checked.edges, synapses.edge
-    sources, targets = (np.array(ends, np.int64)[edge] for ends in (checked.source, checked.target))
     delay = _values(checked, synapses, "delay", edges["delay"], draws[:1])[0]
     feedback_delay = _values(checked, synapses, "feedback_delay", edges["feedback_delay"], draws[:1])[0]
     feedback = _feedback(checked)
-    random = [
-        _like(weight) if code == RANDOM else None
-        for weight, code in zip(edges["weight"], feedback, strict=True)
-    ]
     return {
-        "source": places.at[places.first[sources] + synapses.source],
-        "target": places.at[places.first[targets] + synapses.target],
+        "source": places.at[places.first[checked.source][edge] + synapses.source],
+        "target": places.at[places.first[checked.target][edge] + synapses.target],
         "delay": delay.astype(np.int64),
         "feedback_delay": np.where(np.isnan(feedback_delay), delay, feedback_delay).astype(np.int64),
-        "plastic": np.array(edges["plastic"], bool)[edge],
-        "beta": np.array(edges["beta"], np.float64)[edge],
-        "feedback": np.array(feedback, np.int8)[edge],
+        "plastic": edges["plastic"].array(bool)[edge],
+        "beta": edges["beta"].array(np.float64)[edge],
+        "feedback": feedback[edge],
         "weight": _values(checked, synapses, "weight", edges["weight"], draws),
-        "feedback_weight": _values(checked, synapses, "feedback", random, draws),
+        "feedback_weight": _values(
+            checked, synapses, "feedback", _random_feedback(edges["weight"], feedback), draws
+        ),
     }
 
 
-def _feedback(checked: Checked) -> list[int]:
+def _feedback(checked: Checked) -> np.ndarray:
     """Return the code of every edge; nothing is sent back to input nodes."""
-    to_input = [neurons.MODELS[model].is_input for model in checked.nodes["model"]]
-    return [
-        NONE if to_input[source] else FEEDBACK[feedback]
-        for source, feedback in zip(checked.source, checked.edges["feedback"], strict=True)
-    ]
+    to_input = np.array([neurons.MODELS[model].is_input for model in checked.nodes["model"]], bool)
+    codes = checked.edges["feedback"].map(FEEDBACK.__getitem__).array(np.int8)
+    return np.where(to_input[checked.source], np.int8(NONE), codes)
+
+
+def _random_feedback(weight: Column, feedback: np.ndarray) -> Column:
+    """Return what the feedback weights are drawn from; None where they are not random."""
+    column = Column.constant(None, len(feedback))
+    for i in np.flatnonzero(feedback == RANDOM).tolist():
+        column[i] = _like(weight[i])
+    return column
 
 
 def _like(weight: float | np.ndarray | Distribution) -> Distribution:
@@ -263,19 +275,20 @@ def _like(weight: float | np.ndarray | Distribution) -> Distribution:
 
 
 def _values(
-    checked: Checked, synapses: Synapses, purpose: str, column: list[Any], draws: Sequence[Draws]
+    checked: Checked, synapses: Synapses, purpose: str, column: Column, draws: Sequence[Draws]
 ) -> np.ndarray:
     """Return the value of every synapse for every seed, (seeds, m) float64; NaN for None.
 
     Whole numbers below 2**53, as delays are, come through exactly.
     """
-    plain = [value if type(value) in PLAIN else np.nan for value in column]
-    values = np.tile(np.array(plain, np.float64)[synapses.edge], (len(draws), 1))
-    start = synapses.start.tolist()
-    for i, value in enumerate(column):
-        if type(value) in PLAIN:
-            continue
-        span = slice(start[i], start[i + 1])
+    drawn: list[int] = []
+    plain = column
+    if not column.types() <= PLAIN:
+        drawn = column.where(lambda value: type(value) not in PLAIN).tolist()
+        plain = column.map(lambda value: value if type(value) in PLAIN else None)
+    values = np.tile(plain.array(np.float64)[synapses.edge], (len(draws), 1))
+    for i in drawn:
+        value, span = column[i], synapses.span(i)
         if isinstance(value, np.ndarray):
             values[:, span] = value[synapses.target[span], synapses.source[span]]
         else:

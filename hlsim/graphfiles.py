@@ -3,6 +3,10 @@
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, islice
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -11,12 +15,15 @@ import networkx as nx
 import numpy as np
 
 from hlsim import usercode
+from hlsim.columns import Edges
 from hlsim.errors import TopologyError, unknown
 
 FORMATS = (".py", ".json", ".graphml")
 
 # Attributes that may be more than a number; GraphML has only flat values and holds those as JSON text.
 STRUCTURED = ("weight", "delay", "feedback_delay")
+
+_UNCHANGING = {bool, int, float, str, type(None)}
 
 
 def load(path: str | Path, parameters: Mapping[str, Any] | None = None) -> nx.DiGraph:
@@ -72,6 +79,59 @@ def save(graph: nx.DiGraph, path: str | Path) -> None:
 def to_json(graph: nx.DiGraph) -> str:
     """Return a graph as node-link JSON, arrays as nested lists."""
     return json.dumps(nx.node_link_data(graph, edges="edges"), default=_plain)
+
+
+class NodeLink:
+    """A graph as node-link JSON, as it is when this is made.
+
+    The text of a million edges takes longer than all else that a network needs of them, and only traces hold
+    it. So it is written when it is asked for, from a copy of what the edges carry, where that can be had.
+    """
+
+    def __init__(self, graph: nx.Graph) -> None:
+        self._edges = _copied(graph)
+        self._rest = to_json(graph if self._edges is None else nx.create_empty_copy(graph))
+
+    @cached_property
+    def text(self) -> str:
+        """The JSON text."""
+        if self._edges is None:
+            return self._rest
+        return self._rest.removesuffix("[]}") + json.dumps(self._edges.dicts(), default=_plain) + "}"
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What the edges of a graph carry, one after the other: names and values, ``count`` of them an edge."""
+
+    nodes: list[Any]
+    edges: Edges
+    count: list[int]
+    names: list[str]
+    values: list[Any]
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Return the edges as networkx's node-link form has them."""
+        carried = zip(self.names, self.values, strict=True)
+        ends = [
+            {"source": self.nodes[source], "target": self.nodes[target]}
+            for source, target in zip(self.edges.source.tolist(), self.edges.target.tolist(), strict=True)
+        ]
+        for end, key in zip(ends, self.edges.key, strict=False):
+            end["key"] = key
+        return [dict(islice(carried, count)) | end for count, end in zip(self.count, ends, strict=True)]
+
+
+def _copied(graph: nx.Graph) -> _Copied | None:
+    """Copy what edges carry; None where they have no direction, or carry what might change."""
+    if not graph.is_directed():
+        return None
+    edges = Edges.of(graph)
+    values = list(chain.from_iterable(map(methodcaller("values"), edges.carried)))
+    if not set(map(type, values)) <= _UNCHANGING:
+        return None
+    count, names = list(map(len, edges.carried)), list(chain.from_iterable(edges.carried))
+    return _Copied(list(graph), replace(edges, carried=[]), count, names, values)
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from hlsim.couplings import mirrored, outward
 from hlsim.draws import Draws
 from hlsim.errors import ExperimentError, TopologyError
 from hlsim.expansion import BIAS, NONE, RANDOM, SYMMETRIC, edge_columns, node_columns, place
-from hlsim.graphfiles import to_json
+from hlsim.graphfiles import NodeLink
 
 __all__ = ["BIAS", "NONE", "RANDOM", "SYMMETRIC", "Network", "check_stability", "describe", "flatten"]
 
@@ -56,8 +56,8 @@ class Network:
         The synapse that goes the other way on a symmetric edge, with the same weight at the start; -1: none.
     weight, feedback_weight : float64 (seeds, m)
         Initial weights; feedback weights are NaN where ``feedback`` is not 2.
-    graph : str
-        The graph as given, as node-link JSON.
+    node_link : NodeLink
+        The graph as given, whose text is ``graph``.
     seed : int
         The first of the seeds, with which connections and delays were drawn.
     """
@@ -88,7 +88,7 @@ class Network:
     twin: np.ndarray
     weight: np.ndarray
     feedback_weight: np.ndarray
-    graph: str
+    node_link: NodeLink
     seed: int
 
     @property
@@ -100,6 +100,11 @@ class Network:
     def m(self) -> int:
         """Number of edges, biases included."""
         return len(self.source)
+
+    @property
+    def graph(self) -> str:
+        """The graph as given, as node-link JSON."""
+        return self.node_link.text
 
 
 def flatten(
@@ -139,7 +144,7 @@ def flatten(
     edges: dict[str, Any] = edge_columns(checked, places, draws)
     rank, back_rank = _both_ranks(nodes["label"], nodes["model"], edges)
     network = Network(
-        **nodes, **edges, rank=rank, back_rank=back_rank, graph=to_json(graph), seed=draws[0].seed
+        **nodes, **edges, rank=rank, back_rank=back_rank, node_link=NodeLink(graph), seed=draws[0].seed
     )
     check_stability(network, dt, 0.0)
     return network
