@@ -9,7 +9,7 @@ import numpy as np
 
 from hlsim import neurons
 from hlsim.attributes import Attribute, edge_attributes, node_attributes, parsed, shown
-from hlsim.columns import Column, Edges, Ints, Written, columns
+from hlsim.columns import Carried, Column, Edges, Ints, Written, columns
 from hlsim.errors import TopologyError, unknown
 
 Columns = dict[str, list[Any]]
@@ -35,6 +35,8 @@ class Checked:
         Key of every edge as text; "0" in a graph without parallel edges.
     edges : dict of Column
         Column of every edge attribute.
+    given : Edges
+        The edges as they came.
     mirror : list of int or None
         The edge of which an edge is the way back; empty where there are no such edges.
     """
@@ -45,6 +47,7 @@ class Checked:
     target: Ints
     key: Column
     edges: dict[str, Column]
+    given: Edges
     mirror: list[int | None] = field(default_factory=list)
 
     def size(self, node: int) -> int:
@@ -81,7 +84,7 @@ def check(
     elements = [data for _, data in graph.nodes(data=True)]
     table = node_attributes()
     defaults = _defaults(table, "node_defaults", node_defaults)
-    given = columns(table, elements, defaults, lambda i: f"node {names[i]!r}")
+    given = columns(table, Carried.by(elements), defaults, lambda i: f"node {names[i]!r}")
     nodes = {name: column.tolist() for name, column in given.items()}
     _settle_nodes(names, elements, nodes)
     return _with_edges(graph, names, nodes, edge_defaults)
@@ -170,13 +173,13 @@ def _with_edges(graph: nx.DiGraph, names: list[str], nodes: Columns, defaults: W
     table = edge_attributes()
     filled = _defaults(table, "edge_defaults", defaults)
     edges = Edges.of(graph)
-    count = len(edges.carried)
-    key = Column.shared([str(key) for key in edges.key]) if edges.key else Column.constant("0", count)
-    checked = Checked(names, nodes, edges.source, edges.target, key, {})
+    elements = edges.carried.elements
+    key = Column.shared([str(key) for key in edges.key]) if edges.key else Column.constant("0", len(elements))
+    checked = Checked(names, nodes, edges.source, edges.target, key, {}, edges)
     checked.edges.update(columns(table, edges.carried, filled, checked.edge))
     _check_keys(checked, edges.key)
-    for i in _suspects(checked, edges.carried):
-        _check_edge(checked, edges.carried[i], i)
+    for i in _suspects(checked, elements):
+        _check_edge(checked, elements[i], i)
     return checked
 
 

@@ -7,6 +7,8 @@ one only where values are unusual, or where the first one that breaks a rule is 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import methodcaller
 from typing import Any, Self
 
 import networkx as nx
@@ -24,9 +26,45 @@ class _Absent:
     """What stands for the value of an element that does not carry an attribute."""
 
 
-_ABSENT = _Absent()
+ABSENT = _Absent()
 # Of these, equal values of one type are the same value. Floats are not among them: 0.0 == -0.0.
-_SHARED = (str, bool, int)
+_SHARED = {str, bool, int}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What elements carry, copied out of their dictionaries.
+
+    Attributes
+    ----------
+    elements : list of mappings
+        The dictionaries.
+    names, values : lists
+        Of everything, one element after the other. Where all elements carry the same names in the same order,
+        ``names`` are those of one element.
+    alike : bool
+        Whether that is so.
+    """
+
+    elements: list[Written]
+    names: list[str]
+    values: list[Any]
+    alike: bool
+
+    @classmethod
+    def by(cls, elements: list[Written]) -> Self:
+        """Copy what elements carry."""
+        values = list(chain.from_iterable(map(methodcaller("values"), elements)))
+        names = list(chain.from_iterable(elements))
+        first = list(elements[0]) if elements else []
+        alike = names == first * len(elements)
+        return cls(elements, first if alike else names, values, alike)
+
+    def column(self, name: str) -> list[Any]:
+        """Return the value of every element, ``ABSENT`` for those that do not carry it."""
+        if self.alike:
+            return self.values[self.names.index(name) :: len(self.names)]
+        return [element.get(name, ABSENT) for element in self.elements]
 
 
 @dataclass(frozen=True)
@@ -39,36 +77,36 @@ class Edges:
         Positions of the nodes in the graph.
     key : list
         Their keys; empty where there are no parallel edges.
-    carried : list of mappings
-        Their attributes, the graph's own dictionaries.
+    carried : Carried
+        Their attributes.
     """
 
     source: Ints
     target: Ints
     key: list[Any]
-    carried: list[Written]
+    carried: Carried
 
     @classmethod
     def of(cls, graph: nx.DiGraph) -> Self:
         """Take a graph apart."""
         targets: list[Any] = []
         keys: list[Any] = []
-        carried: list[Written] = []
+        elements: list[Written] = []
         ends = []
         for _, neighbours in graph.adjacency():
             if graph.is_multigraph():
                 for target, parallel in neighbours.items():
                     targets.extend([target] * len(parallel))
                     keys.extend(parallel)
-                    carried.extend(parallel.values())
+                    elements.extend(parallel.values())
             else:
                 targets.extend(neighbours)
-                carried.extend(neighbours.values())
-            ends.append(len(carried))
+                elements.extend(neighbours.values())
+            ends.append(len(elements))
         place = {node: i for i, node in enumerate(graph)}
         source = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
         target = np.fromiter(map(place.__getitem__, targets), np.int64, len(targets))
-        return cls(source, target, keys, carried)
+        return cls(source, target, keys, Carried.by(elements))
 
 
 @dataclass(eq=False)
@@ -139,7 +177,7 @@ class Column:
 
 def columns(
     table: Mapping[str, Attribute],
-    elements: Sequence[Written],
+    carried: Carried,
     defaults: Mapping[str, Any],
     where: Callable[[int], str],
 ) -> dict[str, Column]:
@@ -147,8 +185,8 @@ def columns(
 
     Parameters
     ----------
-    elements : sequence of mappings
-        What each node or edge carries.
+    carried : Carried
+        By nodes or edges.
     defaults : mapping
         The value of elements that do not carry an attribute.
     where : callable
@@ -159,33 +197,35 @@ def columns(
     TopologyError
         For the first value of the first element that is refused.
     """
-    names = set[str]().union(*elements)
+    names = set(carried.names)
     try:
         if not names <= table.keys():
             raise LookupError
         return {
-            name: _column(attribute, name, elements, defaults[name])
+            name: _column(attribute, carried.column(name), defaults[name])
             if name in names
-            else Column.constant(defaults[name], len(elements))
+            else Column.constant(defaults[name], len(carried.elements))
             for name, attribute in table.items()
         }
     except (ValueError, LookupError):
-        _name_first(table, elements, where)
+        _name_first(table, carried.elements, where)
         raise
 
 
-def _column(attribute: Attribute, name: str, elements: Sequence[Written], default: Any) -> Column:
-    written = [element.get(name, _ABSENT) for element in elements]
-    types = set(map(type, written)) - {_Absent}
-    if len(types) == 1 and types.issubset(_SHARED):
+def _column(attribute: Attribute, written: list[Any], default: Any) -> Column:
+    types = set(map(type, written))
+    kinds = types - {_Absent}
+    if len(kinds) == 1 and kinds <= _SHARED:
         column = Column.shared(written)
-        return column.map(lambda value: default if value is _ABSENT else attribute.parse(value))
-    floats = [value for value in written if value is not _ABSENT] if types == {float} else []
-    if floats and attribute.takes is not None:
-        if not attribute.takes(np.array(floats)).all():
+        return column.map(lambda value: default if value is ABSENT else attribute.parse(value))
+    if kinds == {float} and attribute.takes is not None:
+        given = [value for value in written if value is not ABSENT] if _Absent in types else written
+        if not attribute.takes(np.array(given)).all():
             raise ValueError
-        return Column.each([default if value is _ABSENT else value for value in written])
-    return Column.each([default if value is _ABSENT else attribute.parse(value) for value in written])
+        if given is written:
+            return Column.each(written)
+        return Column.each([default if value is ABSENT else value for value in written])
+    return Column.each([default if value is ABSENT else attribute.parse(value) for value in written])
 
 
 def _name_first(

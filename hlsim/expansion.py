@@ -147,6 +147,8 @@ def connect(checked: Checked, draws: Draws) -> Synapses:
     for i, (source, _) in drawn.items():
         count[i] = len(source)
     start = np.concatenate(([0], np.cumsum(count)))
+    if not drawn and (count == 1).all():  # a graph without populations
+        return Synapses(start, np.arange(len(count)), *np.zeros((2, len(count)), np.int64))
     edge = np.repeat(np.arange(len(kinds)), count)
     position = np.arange(len(edge)) - start[edge]
     target, source = np.divmod(position, sources[edge])
@@ -215,6 +217,8 @@ def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> di
     position = np.empty_like(twin)
     position[order] = np.arange(len(twin)) + len(biases["source"])
     fields["twin"] = np.where(twin < 0, -1, position[twin])
+    if not len(biases["source"]):
+        return {name: field[..., order] for name, field in fields.items()}
     return {
         name: np.concatenate((biases[name], field[..., order]), axis=-1) for name, field in fields.items()
     }
@@ -286,7 +290,8 @@ def _values(
     if not column.types() <= PLAIN:
         drawn = column.where(lambda value: type(value) not in PLAIN).tolist()
         plain = column.map(lambda value: value if type(value) in PLAIN else None)
-    values = np.tile(plain.array(np.float64)[synapses.edge], (len(draws), 1))
+    values = np.empty((len(draws), len(synapses.edge)))
+    values[:] = plain.array(np.float64)[synapses.edge] if len(plain.values) != 1 else plain.values[0]
     for i in drawn:
         value, span = column[i], synapses.span(i)
         if isinstance(value, np.ndarray):

@@ -3,10 +3,8 @@
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, islice
-from operator import methodcaller
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -85,53 +83,39 @@ class NodeLink:
     """A graph as node-link JSON, as it is when this is made.
 
     The text of a million edges takes longer than all else that a network needs of them, and only traces hold
-    it. So it is written when it is asked for, from a copy of what the edges carry, where that can be had.
+    it. So it is written when it is asked for, from copies of what edges carry, where those are plain values.
+
+    Parameters
+    ----------
+    graph : networkx graph
+    edges : Edges
+        Of the graph, or of what became of it where its own have no direction.
     """
 
-    def __init__(self, graph: nx.Graph) -> None:
-        self._edges = _copied(graph)
-        self._rest = to_json(graph if self._edges is None else nx.create_empty_copy(graph))
+    def __init__(self, graph: nx.Graph, edges: Edges) -> None:
+        copied = graph.is_directed() and set(map(type, edges.carried.values)) <= _UNCHANGING
+        self._rest = to_json(nx.create_empty_copy(graph) if copied else graph)
+        if copied:
+            self._nodes, self._source, self._target = list(graph), edges.source, edges.target
+            self._key, self._count = edges.key, list(map(len, edges.carried.elements))
+            self._names, self._values = edges.carried.names, edges.carried.values
+        self._copied = copied
 
     @cached_property
     def text(self) -> str:
         """The JSON text."""
-        if self._edges is None:
+        if not self._copied:
             return self._rest
-        return self._rest.removesuffix("[]}") + json.dumps(self._edges.dicts(), default=_plain) + "}"
+        return self._rest.removesuffix("[]}") + json.dumps(self._edges(), default=_plain) + "}"
 
-
-@dataclass(frozen=True)
-class _Copied:
-    """What the edges of a graph carry, one after the other: names and values, ``count`` of them an edge."""
-
-    nodes: list[Any]
-    edges: Edges
-    count: list[int]
-    names: list[str]
-    values: list[Any]
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """Return the edges as networkx's node-link form has them."""
-        carried = zip(self.names, self.values, strict=True)
-        ends = [
-            {"source": self.nodes[source], "target": self.nodes[target]}
-            for source, target in zip(self.edges.source.tolist(), self.edges.target.tolist(), strict=True)
-        ]
-        for end, key in zip(ends, self.edges.key, strict=False):
-            end["key"] = key
-        return [dict(islice(carried, count)) | end for count, end in zip(self.count, ends, strict=True)]
-
-
-def _copied(graph: nx.Graph) -> _Copied | None:
-    """Copy what edges carry; None where they have no direction, or carry what might change."""
-    if not graph.is_directed():
-        return None
-    edges = Edges.of(graph)
-    values = list(chain.from_iterable(map(methodcaller("values"), edges.carried)))
-    if not set(map(type, values)) <= _UNCHANGING:
-        return None
-    count, names = list(map(len, edges.carried)), list(chain.from_iterable(edges.carried))
-    return _Copied(list(graph), replace(edges, carried=[]), count, names, values)
+    def _edges(self) -> list[dict[str, Any]]:
+        carried = zip(cycle(self._names), self._values, strict=False)
+        edges = [dict(islice(carried, count)) for count in self._count]
+        for edge, source, target in zip(edges, self._source.tolist(), self._target.tolist(), strict=True):
+            edge.update(source=self._nodes[source], target=self._nodes[target])
+        for edge, key in zip(edges, self._key, strict=False):
+            edge["key"] = key
+        return edges
 
 
 def _plain(value: Any) -> Any:

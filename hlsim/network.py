@@ -144,7 +144,12 @@ def flatten(
     edges: dict[str, Any] = edge_columns(checked, places, draws)
     rank, back_rank = _both_ranks(nodes["label"], nodes["model"], edges)
     network = Network(
-        **nodes, **edges, rank=rank, back_rank=back_rank, node_link=NodeLink(graph), seed=draws[0].seed
+        **nodes,
+        **edges,
+        rank=rank,
+        back_rank=back_rank,
+        node_link=NodeLink(graph, checked.given),
+        seed=draws[0].seed,
     )
     check_stability(network, dt, 0.0)
     return network

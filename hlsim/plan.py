@@ -134,7 +134,8 @@ def _check_shared(network: Network, pulled: NDArray[np.bool_]) -> None:
         )
 
 
-def _signatures(network: Network, edges: Ints) -> list[Signature]:
+def _facts(network: Network, edges: Ints) -> tuple[NDArray, ...]:
+    """Return the fields of every edge's signature."""
     instant = np.array([MODELS[name].instant for name in network.model])
     source, target = np.maximum(network.source[edges], 0), network.target[edges]
     from_instant = instant[source] & (network.source[edges] >= 0)
@@ -144,39 +145,71 @@ def _signatures(network: Network, edges: Ints) -> list[Signature]:
     forward = np.where((delay == 0) & from_instant, forward, 0)
     backward = np.where(from_instant, network.back_rank[source], LAST)
     backward = np.where((back == 0) & to_instant, backward, 0)
-    columns = (
-        to_instant,
-        forward,
-        backward,
-        delay,
-        back,
-        network.feedback[edges].astype(np.int64),
-        network.source[edges] < 0,
-    )
-    return [Signature(*facts) for facts in zip(*(c.tolist() for c in columns), strict=True)]
+    feedback = network.feedback[edges].astype(np.int64)
+    return to_instant, forward, backward, delay, back, feedback, network.source[edges] < 0
+
+
+def _numbered(*columns: NDArray) -> Ints:
+    """Return a number for each row, the same for equal rows."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        if column.min() == column.max():
+            continue
+        kinds, kind = np.unique(column, return_inverse=True)
+        _, number = np.unique(number * len(kinds) + kind, return_inverse=True)
+    return number
 
 
 def _groups(network: Network, edges: Ints) -> list[Group]:
     """Return (signature, sources, targets, edges in (target, source) order); sources None: sparse."""
-    fans: dict[tuple[Signature, int], list[int]] = defaultdict(list)
-    for edge, signature in zip(edges.tolist(), _signatures(network, edges), strict=True):
-        fans[signature, int(network.target[edge])].append(edge)
-    blocks: dict[tuple[Signature, tuple[int, ...]], list[list[int]]] = defaultdict(list)
-    for (signature, _), fan in sorted(fans.items(), key=lambda item: item[0][1]):
-        blocks[signature, tuple(network.source[fan].tolist())].append(fan)
-    dense, rest = [], defaultdict(list)
-    for (signature, sources), block in blocks.items():
-        flat = np.array(block).reshape(-1)
-        if len(set(sources)) == len(sources) and (len(flat) >= _DENSE_LEAST or sources == (-1,)):
-            targets = network.target[[fan[0] for fan in block]]
-            dense.append((signature, np.array(sources), targets, flat))
-        else:
-            rest[Signature(signature.instant, signature.forward, signature.backward)].append(flat)
-    sparse = []
-    for signature, parts in rest.items():
-        flat = np.concatenate(parts)
+    if not len(edges):
+        return []
+    facts = _facts(network, edges)
+    number = _numbered(*facts)
+    # A fan: the edges of one signature that lead to one target.
+    order = np.lexsort((network.target[edges], number))
+    edges, number = edges[order], number[order]
+    facts = tuple(fact[order] for fact in facts)
+    target = network.target[edges]
+    first = np.ones(len(edges), bool)
+    first[1:] = (number[1:] != number[:-1]) | (target[1:] != target[:-1])
+    starts = np.flatnonzero(first)
+    groups: list[tuple[Signature, Ints | None, Ints, Ints]] = []
+    dealt = np.zeros(len(edges), bool)
+    for block in _blocks(network.source[edges], number, starts):
+        signature = Signature(*(fact[block[0, 0]].item() for fact in facts))
+        groups.append((signature, network.source[edges[block[0]]], target[block[:, 0]], edges[block].ravel()))
+        dealt[block] = True
+    rest, kinds = edges[~dealt], tuple(fact[~dealt] for fact in facts[:3])
+    kind = _numbered(*kinds) if len(rest) else rest
+    for each in range(kind.max(initial=-1) + 1):
+        chosen = np.flatnonzero(kind == each)
+        signature = Signature(*(fact[chosen[0]].item() for fact in kinds))
         # By target, then in canonical order: one fixed order of every sum.
+        flat = rest[chosen]
         flat = flat[np.lexsort((flat, network.target[flat]))]
-        sparse.append((signature, None, network.target[flat], flat))
-    groups = [*dense, *sparse]
+        groups.append((signature, None, network.target[flat], flat))
     return sorted(groups, key=lambda group: int(group[3][0]))
+
+
+def _blocks(source: Ints, number: Ints, starts: Ints) -> list[Ints]:
+    """Return the positions (target, source) of the edges of fans that together make a matrix.
+
+    They share a signature and all their sources. Fans are compared one by one only where as many edges as a
+    matrix needs agree in signature, size, and sum of sources.
+    """
+    size = np.diff(starts, append=len(source))
+    alike = _numbered(number[starts], size, np.add.reduceat(source, starts))
+    repeats = np.zeros(len(source), bool)
+    repeats[1:] = source[1:] == source[:-1]
+    repeats[starts] = False
+    bias = source[starts] < 0
+    many = np.bincount(alike, size)[alike] >= _DENSE_LEAST
+    fans: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    for i in np.flatnonzero((many | bias) & ~np.logical_or.reduceat(repeats, starts)).tolist():
+        start, stop = starts[i], starts[i] + size[i]
+        fans[int(number[start]), source[start:stop].tobytes()].append(start)
+    blocks = [
+        np.add.outer(fan, np.arange(len(sources) // source.itemsize)) for (_, sources), fan in fans.items()
+    ]
+    return [block for block in blocks if block.size >= _DENSE_LEAST or source[block[0, 0]] < 0]
