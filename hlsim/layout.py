@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 import h5py
@@ -76,6 +79,33 @@ def real(dtype: np.dtype) -> np.dtype:
 def group_names(network: Network) -> tuple[str, ...]:
     """Return the names of the locality groups, sorted: the order of the traffic matrices."""
     return tuple(sorted(set(network.group)))
+
+
+def first_attributes() -> dict[str, Any]:
+    """Return the root attributes that every trace has from the start."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "hlsim_version": _version(),
+        "experiment": "",
+        "time_unit": "tick",
+        "start": now(),
+        "NX_class": "NXroot",
+        "default": "sampled",
+    }
+
+
+@cache
+def _version() -> str:
+    try:
+        return metadata.version("hlsim")
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"
+
+
+def now() -> str:
+    """Return the time as a trace holds it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:

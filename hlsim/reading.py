@@ -50,11 +50,6 @@ def _open_trace(path: Path, marked: bool) -> "Trace":
     return Trace(path, recovery.settle(path) if unfinished else "whole")
 
 
-def in_memory(image: bytes) -> "Trace":
-    """Open a trace from the bytes of its file."""
-    return Trace(io.BytesIO(image))
-
-
 def attributes(path: Path) -> dict[str, Any]:
     """Return the root attributes of a trace, also while it is written.
 
@@ -121,7 +116,8 @@ class Trace:
 
     Parameters
     ----------
-    source : path or file object
+    source : path, or callable
+        A function that returns the bytes of a trace in memory is called when something is looked at.
     state : str
         "whole"; "live" while it is written; "killed" where it could not be mended for lack of permission.
 
@@ -131,15 +127,29 @@ class Trace:
         For reading parts: ``trace.h5["sampled/w"][-1]``.
     """
 
-    def __init__(self, source: Path | io.BytesIO, state: recovery.State = "whole") -> None:
+    def __init__(self, source: Path | Callable[[], bytes], state: recovery.State = "whole") -> None:
         self._source = source
         self._state = state
+        self._options: dict[str, Any] = {}
         self._tree: xr.DataTree | None = None
-        self.h5, self._options = _open(source, state != "whole")
-        self._attrs = _plain(self.h5.attrs)  # read at once: a writer that ends writes them anew
+        if isinstance(source, Path):
+            self._attrs = _plain(self.h5.attrs)  # read at once: a writer that ends writes them anew
         # HDF5 may see some columns longer than others, as the writer is at work: all are cut to the shortest
         axes = [] if state == "whole" else recovery.growing_axes(self.h5)
         self._rows = {axis.name: recovery.whole_rows(axis) for axis in axes}
+
+    @cached_property
+    def h5(self) -> h5py.File:
+        """The file."""
+        file, self._options = _open(self._opened(), self._state != "whole")
+        return file
+
+    def _opened(self) -> Path | io.BytesIO:
+        return self._source if isinstance(self._source, Path) else io.BytesIO(self._source())
+
+    @cached_property
+    def _attrs(self) -> dict[str, Any]:
+        return _plain(self.h5.attrs)
 
     @property
     def path(self) -> Path | None:
@@ -210,8 +220,7 @@ class Trace:
         import xarray as xr
 
         if self._tree is None:
-            source = self._source if isinstance(self._source, Path) else io.BytesIO(self._source.getvalue())
-            self._tree = xr.open_datatree(source, engine="h5netcdf", driver_kwds=self._options)
+            self._tree = xr.open_datatree(self._opened(), engine="h5netcdf", driver_kwds=self._options)
         if not self._rows:
             return self._tree
         cut = {node.path: node.to_dataset(inherit=False) for node in self._tree.subtree}

@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib import metadata
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,22 @@ FLUSH_SHARE = 0.1  # what a long one loses at most, as a share of its wall time
 LOG_ROWS = 1024
 # Files that HDF5 1.10 and later read: "latest" writes datatypes that only HDF5 2 knows.
 VERSIONS = ("v110", "v110")
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What grows in a trace; ``sampled`` by rate."""
+
+    sampled: dict[int, Table]
+    events: Table
+    stimulus: Table
+    rows: Table
+    phases: Table
+    log: Table
+
+    def flush(self) -> None:
+        for table in (*self.sampled.values(), self.events, self.stimulus, self.rows, self.phases, self.log):
+            table.flush()
 
 
 class Recorder:
@@ -76,53 +92,62 @@ class Recorder:
         self.every, self._fields = layout.rates(every, sampled, fields), fields
         self.events = _known_events(events)
         self.group_name = layout.group_names(network)
-        self._network = network
+        self._network, self._attributes = network, layout.first_attributes() | dict(header)
         self._replicas = (replicas, len(network.weight))  # of neurons, of synapses
         self._chunk = chunk
         self._traffic: dict[str, np.ndarray] = {}
         self._over = self._seen = -1  # ticks of which all, of which something is known
         self._image = b""
         self._open, self._failed = True, False
-        self._create(_first_attributes() | dict(header))
+        self._ending: dict[str, str] = {}
+        dtype = np.dtype(str(self._attributes.setdefault("dtype", "float32")).removeprefix("torch."))
+        self._dtype, self._settle_at = dtype, chunk
+        self._pending = Pending(layout.event_columns(dtype, replicas), layout.event_key)
+        self._lock: recovery.WriterLock | None = None
+        if self.path is not None:
+            self._create(self.path)
         self._started = time.monotonic()
         self._flush_at = self._started + FLUSH_SECONDS
 
-    def _create(self, attributes: dict[str, Any]) -> None:
+    def _create(self, path: Path) -> None:
         """Lay the file out aside and put it in its place when it is whole, as it stays from there on."""
-        self._lock: recovery.WriterLock | None = None
-        if self.path is None:
-            self._file = h5py.File("memory", "w", driver="core", backing_store=False, libver=VERSIONS)
-            self._lay_out(attributes)
-            return
         with self._writing():
-            _check_free(self.path)
-            aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            _check_free(path)
+            aside = path.with_name(f".{path.name}.{os.getpid()}")
             try:
                 self._file = h5py.File(aside, "w", libver=VERSIONS, locking=False)
-                self._lay_out(attributes)
+                self._tables = self._lay_out()
                 self._file.swmr_mode = True
                 self._lock = recovery.WriterLock(aside)
-                aside.replace(self.path)
+                aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
 
-    def _lay_out(self, attributes: dict[str, Any]) -> None:
+    @cached_property
+    def _tables(self) -> "_Tables":
+        """The tables of a trace in memory.
+
+        They are made when something is recorded, or when someone looks at the trace: most of a run in which
+        nothing happens would be spent on them.
+        """
+        self._file = h5py.File("memory", "w", driver="core", backing_store=False, libver=VERSIONS)
+        return self._lay_out()
+
+    def _lay_out(self) -> "_Tables":
         """Create every dataset: none can be added while others read."""
-        file, chunk, replicas = self._file, self._chunk, self._replicas[0]
-        dtype = np.dtype(str(attributes.setdefault("dtype", "float32")).removeprefix("torch."))
-        layout.write_attributes(file, attributes)
+        file, chunk, replicas, dtype = self._file, self._chunk, self._replicas[0], self._dtype
+        layout.write_attributes(file, self._attributes)
         layout.write_changing(file)
         layout.write_dimensions(file, self._network, replicas)
         layout.write_network(file, self._network)
-        columns = layout.event_columns(dtype, replicas)
-        self._pending = Pending(columns, layout.event_key)
-        self._settle_at = chunk
-        self._samples = layout.sampled_tables(file, self.every, self._fields, dtype, self._replicas, chunk)
-        self._arrived = layout.event_table(file, columns, chunk)
-        self._fed = layout.stimulus_table(file, dtype, replicas, chunk)
-        self._rows = layout.row_table(file, dtype, replicas, chunk)
-        self._phases = layout.phase_table(file, chunk)
-        self._log = layout.log_table(file, min(chunk, LOG_ROWS))
+        return _Tables(
+            layout.sampled_tables(file, self.every, self._fields, dtype, self._replicas, chunk),
+            layout.event_table(file, layout.event_columns(dtype, replicas), chunk),
+            layout.stimulus_table(file, dtype, replicas, chunk),
+            layout.row_table(file, dtype, replicas, chunk),
+            layout.phase_table(file, chunk),
+            layout.log_table(file, min(chunk, LOG_ROWS)),
+        )
 
     def due(self, tick: int) -> tuple[str, ...]:
         """Return the names of what is to be sampled at a tick."""
@@ -130,7 +155,7 @@ class Recorder:
 
     def next(self, tick: int) -> int:
         """Return the first tick after this one at which something is to be sampled."""
-        return min(((tick // every + 1) * every for every in self._samples), default=NEVER)
+        return min(((tick // every + 1) * every for every in self.every.values()), default=NEVER)
 
     def sample(self, tick: int, values: Mapping[str, ArrayLike]) -> None:
         """Record values after all phases of a tick, which is over with that.
@@ -140,7 +165,7 @@ class Recorder:
         values : mapping
             h, z, a (replica, node); w, omega (1 or replica, edge); loss (replica,). One rate goes together.
         """
-        for table in self._samples.values():
+        for table in self._tables.sampled.values():
             axis, *names = table.names
             if not values.keys().isdisjoint(names):
                 if missing := [name for name in names if name not in values]:
@@ -158,19 +183,19 @@ class Recorder:
         if target is None:
             target = np.full((self._replicas[0], len(self._network.outputs)), np.nan)
         row = {"input": self._own("input", input), "target": self._own("target", target)}
-        self._append(self._fed, {"tick": tick, **row})
+        self._append(self._tables.stimulus, {"tick": tick, **row})
 
     def row(self, tick: int, split: str, label: ArrayLike, prediction: ArrayLike, loss: ArrayLike) -> None:
         """Record what came of a row of the stream: label, prediction, loss (replica,); -1 for no class."""
         values = {"label": label, "prediction": prediction, "loss": loss}
         own = {name: self._own(name, value) for name, value in values.items()}
-        self._append(self._rows, {"tick": tick, "split": layout.encoded(split), **own})
+        self._append(self._tables.rows, {"tick": tick, "split": layout.encoded(split), **own})
         self._reached(tick)
 
     def phase(self, tick: int, start: int, nudge: complex, quiet: bool, messages: int) -> None:
         """Record how a phase went that ended with a tick; ``messages`` were sent in it."""
         row = {"tick": tick, "start": start, "nudge": nudge, "quiet": quiet, "messages": messages}
-        self._append(self._phases, row)
+        self._append(self._tables.phases, row)
         self._reached(tick)
 
     def message(
@@ -219,7 +244,7 @@ class Recorder:
     def _settle(self, tick: int) -> None:
         """Write, in order, what arrived up to a tick; do it again when as much has come as is on its way."""
         with self._writing():
-            self._arrived.extend(*self._pending.take(tick))
+            self._tables.events.extend(*self._pending.take(tick))
         self._settle_at = max(self._chunk, 2 * len(self._pending))
 
     def traffic(self, state: ArrayLike, costate: ArrayLike) -> None:
@@ -229,7 +254,7 @@ class Recorder:
     def log(self, wall: float, tick: int, in_flight: int, memory_bytes: int) -> None:
         """Record how far the run has come after ``wall`` seconds."""
         row = {"tick": tick, "wall": wall, "in_flight": in_flight, "memory_bytes": memory_bytes}
-        self._append(self._log, row)
+        self._append(self._tables.log, row)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -260,9 +285,7 @@ class Recorder:
 
     def _flush_tables(self) -> None:
         with self._writing():
-            tables = (self._arrived, self._fed, self._rows, self._phases, self._log)
-            for table in (*self._samples.values(), *tables):
-                table.flush()
+            self._tables.flush()
 
     def finish(self, status: str = "complete", summary: Mapping[str, Any] | None = None) -> None:
         """Write everything that is left and close; a second call does nothing, nor one after a failed write.
@@ -277,12 +300,16 @@ class Recorder:
         if not self._open:
             return
         self._open = False
-        attributes = {"status": status, "end": _now(), "summary": layout.to_json(dict(summary or {}))}
+        self._ending = {"status": status, "end": layout.now(), "summary": layout.to_json(dict(summary or {}))}
+        if self.path is not None or "_tables" in vars(self) or len(self._pending):
+            self._end()
+
+    def _end(self) -> None:
         try:
             if not self._failed:
                 self._settle(self._reached_at_least())
                 self._flush_tables()
-                self._conclude(attributes)
+                self._conclude()
         finally:
             (recovery.abandon if self._failed else h5py.File.close)(self._file)
             if self._lock is not None:
@@ -294,12 +321,12 @@ class Recorder:
         updates = rows["tick"][rows["kind"] == layout.UPDATE]
         return max(self._seen, int(updates.max(initial=-1)), int(rows["sent"].max(initial=-1)))
 
-    def _conclude(self, attributes: Mapping[str, str]) -> None:
+    def _conclude(self) -> None:
         """Write what is known at the end only: new values of what is there, so that the file stays whole."""
         with self._writing():
             for name, counts in self._traffic.items():
                 self._file["network"][name][...] = counts
-            for name, text in attributes.items():
+            for name, text in self._ending.items():
                 recovery.set_text(self._file, name, text)
             self._file.flush()
             if self.path is None:
@@ -312,7 +339,16 @@ class Recorder:
         """Return the trace that was written, open for reading; only after ``finish``."""
         if self._open:
             raise TraceError("trace: is still being written; finish it first")
-        return reading.open(self.path) if self.path is not None else reading.in_memory(self._image)
+        if self.path is not None:
+            return reading.open(self.path)
+        image = self._image
+        return reading.Trace((lambda: image) if image else self._in_memory)
+
+    def _in_memory(self) -> bytes:
+        """Return the bytes of a trace in which nothing was recorded, as they are written only now."""
+        if not self._image:
+            self._end()
+        return self._image
 
     def __enter__(self) -> Self:
         return self
@@ -326,27 +362,6 @@ def _known_events(names: Iterable[str]) -> frozenset[str]:
     for name in sorted(events - set(layout.EVENTS)):
         raise TraceError("record: " + unknown("event", name, layout.EVENTS))
     return events
-
-
-def _first_attributes() -> dict[str, Any]:
-    try:
-        version = metadata.version("hlsim")
-    except metadata.PackageNotFoundError:  # a checkout that is not installed
-        version = "unknown"
-    return {
-        "format": layout.FORMAT,
-        "format_version": layout.FORMAT_VERSION,
-        "hlsim_version": version,
-        "experiment": "",
-        "time_unit": "tick",
-        "start": _now(),
-        "NX_class": "NXroot",
-        "default": "sampled",
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _squeezed(name: str, value: ArrayLike, replicas: int) -> np.ndarray:

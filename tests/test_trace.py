@@ -220,6 +220,28 @@ def test_a_trace_in_memory_touches_no_file(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_trace_in_memory_that_is_looked_at_late_is_that_of_its_own_run(tmp_path: Path) -> None:
+    """Nothing is recorded in it, so that it is made only now."""
+
+    def simulation() -> hlsim.Simulation:
+        graph = hlsim.topology.layered([2, 3, 1], delay=2, bias=0.5)
+        return hlsim.Simulation(graph, loss=None, experiment="a = 1")
+
+    first = simulation()
+    late = first.run(until=50, sampled=())
+    first.run(until=100, every=1)
+    at_once = simulation().run(until=50, sampled=(), record=tmp_path / "t.h5")
+    assert late.names() == at_once.names()
+    for name in late.names():
+        np.testing.assert_array_equal(late[name], at_once[name], err_msg=name)
+    own = ("start", "end", "summary")
+    assert [late.attrs[k] for k in late.attrs if k not in own] == [
+        at_once.attrs[k] for k in at_once.attrs if k not in own
+    ]
+    assert late.summary | {"wall_s": 0} == at_once.summary | {"wall_s": 0}
+    assert late.attrs["start"] <= late.attrs["end"] <= at_once.attrs["start"]
+
+
 def test_attributes_tell_where_a_run_comes_from(tmp_path: Path) -> None:
     header = {"experiment": "[simulation]\nseed = 3\n", "seed": 3, "dt": 0.5, "device": "cpu", "reset": True}
     summary = {"loss": np.float32(0.5), "accuracy": {"test": 0.25}, "ticks": np.arange(2), "nothing": None}
