@@ -83,7 +83,7 @@ class NodeLink:
     """A graph as node-link JSON, as it is when this is made.
 
     The text of a million edges takes longer than all else that a network needs of them, and only traces hold
-    it. So it is written when it is asked for, from copies of what edges carry, where those are plain values.
+    it. So it is written when it is asked for, from a copy of what the edges carry.
 
     Parameters
     ----------
@@ -93,18 +93,17 @@ class NodeLink:
     """
 
     def __init__(self, graph: nx.Graph, edges: Edges) -> None:
-        copied = graph.is_directed() and set(map(type, edges.carried.values)) <= _UNCHANGING
-        self._rest = to_json(nx.create_empty_copy(graph) if copied else graph)
-        if copied:
+        self._directed = graph.is_directed()
+        self._rest = to_json(nx.create_empty_copy(graph) if self._directed else graph)
+        if self._directed:
             self._nodes, self._source, self._target = list(graph), edges.source, edges.target
             self._key, self._count = edges.key, list(map(len, edges.carried.elements))
-            self._names, self._values = edges.carried.names, edges.carried.values
-        self._copied = copied
+            self._names, self._values = edges.carried.names, _unchanging(edges.carried.values)
 
     @cached_property
     def text(self) -> str:
         """The JSON text."""
-        if not self._copied:
+        if not self._directed:
             return self._rest
         return self._rest.removesuffix("[]}") + json.dumps(self._edges(), default=_plain) + "}"
 
@@ -116,6 +115,18 @@ class NodeLink:
         for edge, key in zip(edges, self._key, strict=False):
             edge["key"] = key
         return edges
+
+
+def _unchanging(values: list[Any]) -> list[Any]:
+    """Return values of which none changes with those given, and which have the same JSON text."""
+    if set(map(type, values)) <= _UNCHANGING:
+        return values
+    values = [value.copy() if type(value) is np.ndarray else value for value in values]
+    unusual = [i for i, value in enumerate(values) if type(value) not in {*_UNCHANGING, np.ndarray}]
+    copies = json.loads(json.dumps([values[i] for i in unusual], default=_plain))
+    for i, value in zip(unusual, copies, strict=True):
+        values[i] = value
+    return values
 
 
 def _plain(value: Any) -> Any:

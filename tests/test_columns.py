@@ -155,15 +155,22 @@ def test_of_edges_that_break_a_rule_of_more_than_a_value_the_first_is_named(grap
 
 
 @given(graphs(), st.booleans())
-def test_a_network_keeps_the_text_of_the_graph_as_it_was(graph: nx.DiGraph, spec: bool) -> None:
-    if spec:
-        graph.add_edge("a", "b", weight={"normal": 1.0})
-    before = json.dumps(nx.node_link_data(graph, edges="edges"))
+def test_a_network_keeps_the_text_of_the_graph_as_it_was(graph: nx.DiGraph, unusual: bool) -> None:
+    if unusual:
+        graph.add_node("q", size=2)
+        graph.add_edge("a", "b", weight={"normal": 0.1}, delay=np.int64(2), plastic=np.True_)
+        graph.add_edge("q", "q", weight=np.array([[0.1, 2.0], [3, 4]]), delay=((1, 2), (3, 4)))
+        graph.add_edge("q", "b", weight=[[1, 2.5]], delay={"uniform": (1, 2)})
+    before = json.dumps(nx.node_link_data(graph, edges="edges"), default=lambda value: value.tolist())
     network = flatten(graph)
     for *_, carried in graph.edges(data=True):
         for value in carried.values():
             if isinstance(value, dict):
-                value["normal"] = 2.0
+                value.clear()
+            elif isinstance(value, list):
+                value[0][0] = 7
+            elif isinstance(value, np.ndarray):
+                value[:] = 7
         carried.clear()
     graph.remove_node("b")
     assert network.graph == before
