@@ -169,11 +169,6 @@ class Column:
         """Return the types of the values."""
         return set(map(type, self.values))
 
-    def with_more(self, values: Sequence[Any]) -> "Column":
-        """Return a column with further elements."""
-        more = np.arange(len(self.values), len(self.values) + len(values))
-        return Column([*self.values, *values], np.concatenate((self.index, more)))
-
 
 def columns(
     table: Mapping[str, Attribute],

@@ -1,13 +1,13 @@
 """Symmetric couplings: an edge without direction is a synapse each way, of one weight at the start."""
 
 from dataclasses import replace
-from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from hlsim import neurons
 from hlsim.checking import Checked
+from hlsim.columns import Column
 from hlsim.errors import TopologyError
 
 
@@ -22,10 +22,10 @@ def outward(graph: nx.Graph) -> nx.Graph:
     directed = nx.MultiDiGraph() if graph.is_multigraph() else nx.DiGraph()
     directed.add_nodes_from(graph.nodes(data=True))
     keys = {"keys": True} if graph.is_multigraph() else {}
+    inputs = {node for node, model in graph.nodes(data="model") if model == "input"}
     for u, v, *key, data in graph.edges(data=True, **keys):
-        ends = (v, u) if graph.nodes[v].get("model") == "input" else (u, v)
-        at_input = graph.nodes[ends[0]].get("model") == "input"
-        directed.add_edge(*ends, *key, **({} if at_input else {"symmetric": True}) | data)
+        ends = (v, u) if v in inputs else (u, v)
+        directed.add_edge(*ends, *key, **({} if ends[0] in inputs else {"symmetric": True}) | data)
     return directed
 
 
@@ -42,17 +42,19 @@ def mirrored(checked: Checked) -> Checked:
         checked,
         source=np.concatenate((source, target[symmetric])),
         target=np.concatenate((target, source[symmetric])),
-        key=key.with_more([key[i] for i in symmetric]),
-        edges={
-            name: column.with_more([_turned(column[i]) for i in symmetric])
-            for name, column in checked.edges.items()
-        },
+        key=_with_back(key, symmetric),
+        edges={name: _with_back(column, symmetric) for name, column in checked.edges.items()},
         mirror=[None] * len(source) + symmetric,
     )
 
 
-def _turned(value: Any) -> Any:
-    return value.T if isinstance(value, np.ndarray) else value
+def _with_back(column: Column, symmetric: list[int]) -> Column:
+    """Return a column with the values of symmetric edges once more, as those of the edges back have them."""
+    values, back = column.values, column.index[symmetric]
+    if np.ndarray in column.types():
+        back += len(values)
+        values = values + [value.T if isinstance(value, np.ndarray) else value for value in values]
+    return Column(values, np.concatenate((column.index, back)))
 
 
 def _check(checked: Checked, i: int, present: set[tuple[int, int, str]]) -> None:

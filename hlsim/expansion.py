@@ -189,11 +189,15 @@ def _turned_pairs(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, n
 def twins(checked: Checked, synapses: Synapses) -> np.ndarray:
     """Return for each synapse the one that goes the other way on a symmetric edge, -1: none."""
     twin = np.full(len(synapses.edge), -1)
-    for i, forth in _ways_back(checked).items():
-        span = synapses.span(forth)
-        there = synapses.start[forth] + np.lexsort((synapses.target[span], synapses.source[span]))
-        here = np.arange(synapses.start[i], synapses.start[i + 1])
-        twin[here], twin[there] = there, here
+    ways = _ways_back(checked)
+    if not ways:
+        return twin
+    # Edges back stand in the order of those forth, and every edge's synapses by target, then source.
+    role = np.zeros(len(checked.source), np.int8)
+    role[list(ways.values())], role[list(ways)] = 1, 2
+    here, there = (np.flatnonzero(role[synapses.edge] == kind) for kind in (2, 1))
+    there = there[np.lexsort((synapses.target[there], synapses.source[there], synapses.edge[there]))]
+    twin[here], twin[there] = there, here
     return twin
 
 
