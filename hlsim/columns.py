@@ -155,7 +155,8 @@ class Column:
 
     def array(self, dtype: DTypeLike) -> NDArray[Any]:
         """Return the value of every element as an array; None is NaN."""
-        return np.array(self.values, dtype)[self.index]
+        values = np.array(self.values, dtype)
+        return np.full(len(self), values[0]) if len(values) == 1 else values[self.index]
 
     def map(self, function: Callable[[Any], Any]) -> "Column":
         """Return a column of what a function makes of the values."""

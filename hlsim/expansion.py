@@ -121,16 +121,23 @@ class Synapses:
         Where each edge's synapses begin.
     edge, source, target : int64 (m,)
         The edge, and which member of the source's and of the target's population.
+    single : bool
+        Whether every edge is one synapse, as in a graph without populations.
     """
 
     start: np.ndarray
     edge: np.ndarray
     source: np.ndarray
     target: np.ndarray
+    single: bool = False
 
     def span(self, edge: int) -> slice:
         """Return where an edge's synapses are."""
         return slice(self.start[edge], self.start[edge + 1])
+
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """Return for every synapse the value of its edge."""
+        return values if self.single else values[self.edge]
 
 
 def connect(checked: Checked, draws: Draws) -> Synapses:
@@ -147,8 +154,9 @@ def connect(checked: Checked, draws: Draws) -> Synapses:
     for i, (source, _) in drawn.items():
         count[i] = len(source)
     start = np.concatenate(([0], np.cumsum(count)))
-    if not drawn and (count == 1).all():  # a graph without populations
-        return Synapses(start, np.arange(len(count)), *np.zeros((2, len(count)), np.int64))
+    if not drawn and (count == 1).all():
+        source, target = np.zeros((2, len(count)), np.int64)
+        return Synapses(start, np.arange(len(count)), source, target, single=True)
     edge = np.repeat(np.arange(len(kinds)), count)
     position = np.arange(len(edge)) - start[edge]
     target, source = np.divmod(position, sources[edge])
@@ -241,18 +249,18 @@ def _canonical(key: Column, edge: np.ndarray, fields: dict[str, np.ndarray]) -> 
 def _synapse_fields(
     checked: Checked, places: Places, synapses: Synapses, draws: Sequence[Draws]
 ) -> dict[str, np.ndarray]:
-    edges, edge = checked.edges, synapses.edge
+    edges, each = checked.edges, synapses.each
     delay = _values(checked, synapses, "delay", edges["delay"], draws[:1])[0]
     feedback_delay = _values(checked, synapses, "feedback_delay", edges["feedback_delay"], draws[:1])[0]
     feedback = _feedback(checked)
     return {
-        "source": places.at[places.first[checked.source][edge] + synapses.source],
-        "target": places.at[places.first[checked.target][edge] + synapses.target],
+        "source": places.at[each(places.first[checked.source]) + synapses.source],
+        "target": places.at[each(places.first[checked.target]) + synapses.target],
         "delay": delay.astype(np.int64),
         "feedback_delay": np.where(np.isnan(feedback_delay), delay, feedback_delay).astype(np.int64),
-        "plastic": edges["plastic"].array(bool)[edge],
-        "beta": edges["beta"].array(np.float64)[edge],
-        "feedback": feedback[edge],
+        "plastic": each(edges["plastic"].array(bool)),
+        "beta": each(edges["beta"].array(np.float64)),
+        "feedback": each(feedback),
         "weight": _values(checked, synapses, "weight", edges["weight"], draws),
         "feedback_weight": _values(
             checked, synapses, "feedback", _random_feedback(edges["weight"], feedback), draws
@@ -295,7 +303,7 @@ def _values(
         drawn = column.where(lambda value: type(value) not in PLAIN).tolist()
         plain = column.map(lambda value: value if type(value) in PLAIN else None)
     values = np.empty((len(draws), len(synapses.edge)))
-    values[:] = plain.array(np.float64)[synapses.edge] if len(plain.values) != 1 else plain.values[0]
+    values[:] = synapses.each(plain.array(np.float64)) if len(plain.values) != 1 else plain.values[0]
     for i in drawn:
         value, span = column[i], synapses.span(i)
         if isinstance(value, np.ndarray):
