@@ -12,9 +12,9 @@ from hlsim.errors import NumericalError
 from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.neurons import ACTIVATIONS, MODELS, Activation, Neuron
-from hlsim.projections import LAST
 from hlsim.rule import Rule
 from hlsim.state import Some, State, Whole
+from hlsim.synapses import LAST
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from hlsim.clocks import clocks
 from hlsim.controls import Changes, Controls
 from hlsim.kernel import Observer, Ticks, coming_tick
 from hlsim.post import Post
-from hlsim.projections import LAST
 from hlsim.quiet import quiet
 from hlsim.rule import Phase
 from hlsim.state import Selection, Some
+from hlsim.synapses import LAST
 
 
 class Batched:

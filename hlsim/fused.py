@@ -16,11 +16,9 @@ from torch import Tensor
 
 from hlsim.hamiltonian import Hamiltonian
 from hlsim.network import Network
-from hlsim.projections import NONE, RANDOM, Signature, Synapses
 from hlsim.rule import Rule
 from hlsim.state import State
-
-Ints = NDArray[np.int64]
+from hlsim.synapses import NONE, RANDOM, Ints, Signature, Synapses
 
 # More kinds of synapse than this (weight rate, plastic or not, feedback) are left to torch.
 _KINDS = 8

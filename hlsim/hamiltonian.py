@@ -1,6 +1,6 @@
 """Hamiltonian Learning: states and costates run forward together, every synapse has a costate of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
@@ -77,19 +77,20 @@ class Hamiltonian(Rule):
         used = moved if self.order == "sequential" else omega
         return w - duration * beta * used, {"omega": moved}
 
-    def outer_euler(
-        self, w: Tensor, fields: Mapping[str, Tensor], post: Tensor, pre: Tensor, beta: float, duration: float
+    def step(
+        self,
+        w: Tensor,
+        fields: Mapping[str, Tensor],
+        add_products: Callable[[Tensor, float, float], None],
+        beta: float | Tensor,
+        duration: float,
     ) -> bool:
-        omega, keep = fields["omega"], 1.0 - duration * self.eta
+        omega = fields["omega"]
         if self.order == "explicit":
-            w.add_(omega, alpha=-duration * beta)
-        # One pass: the old costates fade while the products are added to them.
-        if w.ndim == 3:
-            omega.baddbmm_(post.unsqueeze(2), pre.unsqueeze(1), beta=keep, alpha=duration)
-        else:
-            omega.addmm_(post.T, pre, beta=keep, alpha=duration / len(post))
+            _descend(w, omega, beta, duration)
+        add_products(omega, 1.0 - duration * self.eta, duration)
         if self.order == "sequential":
-            w.add_(omega, alpha=-duration * beta)
+            _descend(w, omega, beta, duration)
         return True
 
     def costate_hold(self, z: Value, g: Value, rate: Value, duration: Value) -> tuple[Value, Value, Value]:
@@ -120,3 +121,10 @@ class Hamiltonian(Rule):
 
     def _integrals(self, duration: Value) -> tuple[Value, Value]:
         return self.memory(duration), duration * duration * ops.phi2(-self.eta * duration)
+
+
+def _descend(w: Tensor, omega: Tensor, beta: float | Tensor, duration: float) -> None:
+    if isinstance(beta, Tensor):
+        w.addcmul_(omega, beta, value=-duration)
+    else:
+        w.add_(omega, alpha=-duration * beta)

@@ -12,9 +12,10 @@ from hlsim.errors import ExperimentError
 from hlsim.fused import Fused, arrange
 from hlsim.network import Network
 from hlsim.neurons import MODELS
-from hlsim.projections import LAST, Dense, Signature, Sparse
+from hlsim.projections import Dense, Sparse, in_order
 from hlsim.push import Push
 from hlsim.rule import Rule
+from hlsim.synapses import LAST, Signature
 
 # Fewer edges than this are cheaper as part of a sparse projection than as a matrix of their own.
 _DENSE_LEAST = 32
@@ -74,7 +75,10 @@ def make(
     pulled = _pulled(network)
     if replicas > 1 and network.weight.shape[0] == 1:
         _check_shared(network, pulled)
-    groups = _groups(network, np.flatnonzero(pulled))
+    groups = [
+        (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
+        for signature, sources, targets, edges in _groups(network, np.flatnonzero(pulled))
+    ]
     fusing: set[int] = set()
     if compiled:
         groups, fusing = _fuse(network, rule, groups, replicas)
@@ -161,7 +165,7 @@ def _numbered(*columns: NDArray) -> Ints:
 
 
 def _groups(network: Network, edges: Ints) -> list[Group]:
-    """Return (signature, sources, targets, edges in (target, source) order); sources None: sparse."""
+    """Return (signature, sources, targets, edges by target and source); sources None: sparse, unsorted."""
     if not len(edges):
         return []
     facts = _facts(network, edges)
@@ -185,11 +189,9 @@ def _groups(network: Network, edges: Ints) -> list[Group]:
     for each in range(kind.max(initial=-1) + 1):
         chosen = np.flatnonzero(kind == each)
         signature = Signature(*(fact[chosen[0]].item() for fact in kinds))
-        # By target, then in canonical order: one fixed order of every sum.
         flat = rest[chosen]
-        flat = flat[np.lexsort((flat, network.target[flat]))]
         groups.append((signature, None, network.target[flat], flat))
-    return sorted(groups, key=lambda group: int(group[3][0]))
+    return sorted(groups, key=lambda group: int(group[3].min()))
 
 
 def _blocks(source: Ints, number: Ints, starts: Ints) -> list[Ints]:

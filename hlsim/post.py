@@ -10,8 +10,8 @@ from hlsim import wakeups
 from hlsim.calendar import COSTATE, STATE, Calendar
 from hlsim.circuit import Circuit
 from hlsim.kernel import Observer
-from hlsim.projections import NONE
 from hlsim.state import Some, Whole
+from hlsim.synapses import NONE
 
 
 class Post:

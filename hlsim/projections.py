@@ -11,120 +11,17 @@ Shapes: neuron fields ``(replica, node)``; ``span`` is where a projection's edge
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.hamiltonian import Hamiltonian
 from hlsim.network import Network
-from hlsim.rule import Fields, Phase, Rule
+from hlsim.rule import Rule
 from hlsim.state import State, Whole
+from hlsim.synapses import NONE, Ints, Signature, Synapses
 from hlsim.threads import one_thread, product
-
-# After every instant neuron: where leaky neurons are evaluated.
-LAST = 2**30
-
-NONE, SYMMETRIC, RANDOM = 0, 1, 2
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What edges must share to be computed together."""
-
-    instant: bool  # the target is an instant neuron (in sequential order it learns in another phase)
-    forward: int  # rank at which the drive is summed; LAST: after every instant neuron
-    backward: int  # likewise for costates
-    delay: int = -1
-    feedback_delay: int = -1
-    feedback: int = NONE
-    bias: bool = False  # never beside synapses: it has no source to read
-
-
-class Synapses:
-    """The edges of one projection: where they lie in storage, what they hold fixed, how they learn."""
-
-    def __init__(
-        self, network: Network, edges: Ints, start: int, rule: Rule, shape: tuple[int, ...], weight: Tensor
-    ) -> None:
-        self.edges, self.span, self.shape = edges, slice(start, start + len(edges)), shape
-        self._rule = rule
-        replicas = weight.shape[0]
-
-        def fixed(values: NDArray) -> Tensor:
-            return torch.as_tensor(values, dtype=weight.dtype, device=weight.device).reshape(shape)
-
-        own = network.beta[edges]
-        rates = np.where(np.isnan(own), rule.beta, own)
-        # One number where all synapses have the same, so that it takes no memory.
-        self._beta = float(rates[0]) if (rates == rates[0]).all() else fixed(rates)
-        plastic = network.plastic[edges]
-        self.plastic = bool(plastic.any())
-        self._mask = None if plastic.all() else fixed(plastic.astype(float))
-        self.random = network.feedback[edges] == RANDOM
-        self._feedback = None
-        if self.random.any():
-            values = torch.as_tensor(network.feedback_weight[:, edges], dtype=weight.dtype)
-            self._feedback = values.to(weight.device).reshape(replicas, *shape)
-            self._use_random = fixed(self.random.astype(float)).bool()
-        # One replica of the synapses: drop the axis, and products become plain matrices.
-        self._squeeze = replicas == 1
-
-    def weight(self, state: State) -> Tensor:
-        """Return w, a view of shape ``shape``, with a leading replica axis where synapses are private."""
-        return self._view(state.w)
-
-    def transport(self, state: State) -> Tensor:
-        """Return the weights that carry costates backward: w itself, or the fixed random ones."""
-        w = self.weight(state)
-        if self._feedback is None:
-            return w
-        return torch.where(self._use_random, self._feedback[0] if self._squeeze else self._feedback, w)
-
-    def euler(self, state: State, qs: Tensor, duration: float | Tensor) -> None:
-        """Move the synapses one Euler step on, given the mean product of q and s."""
-        w = self.weight(state)
-        if self._rule.weight_decay:
-            qs = qs + (state.phi * self._rule.weight_decay) * w
-        if self._mask is not None:
-            qs = qs * self._mask
-        self._move(state, *self._rule.synapse_euler(w, self._fields(state), qs, self._beta, duration))
-
-    def mark(self, state: State, own: Tensor, phase: Phase) -> None:
-        """Let the synapses take the end of a phase into account; ``own`` (replica, node) was sent last."""
-        if self.plastic:
-            w, fields = self.weight(state), self._fields(state)
-            self._move(state, *self._rule.mark(w, fields, self._met(own), self._beta, phase))
-
-    def correlate(self, state: State, own: Tensor) -> None:
-        """Move the synapses by the product of what their neurons sent and hold."""
-        if self.plastic:
-            w, fields = self.weight(state), self._fields(state)
-            self._move(state, *self._rule.correlate(w, fields, self._met(own), self._beta, state.nudge))
-
-    def product(self, own: Tensor) -> Tensor:
-        """Return what targets have (replica, node) times what they heard last, the mean of a minibatch."""
-        raise NotImplementedError
-
-    def _met(self, own: Tensor) -> Tensor:
-        met = self.product(own)
-        return met if self._mask is None else met * self._mask
-
-    def _fields(self, state: State) -> dict[str, Tensor]:
-        return {name: self._view(x) for name, x in state.fields.items()}
-
-    def _move(self, state: State, w: Tensor, fields: Fields) -> None:
-        self.weight(state).copy_(w)
-        for name, values in fields.items():
-            self._view(state.fields[name]).copy_(values)
-
-    def _view(self, x: Tensor) -> Tensor:
-        view = x[:, self.span]
-        return view.view(self.shape) if self._squeeze else view.view(-1, *self.shape)
 
 
 class Dense(Synapses):
@@ -194,7 +91,7 @@ class Dense(Synapses):
 
     def learn(self, state: State, duration: float) -> None:
         """Move the synapses by q and the s that the targets took in at their last update."""
-        if self.plastic and not (self._plain and self._outer(state, duration)):
+        if self.plastic and not (self._plain and self._step(state, duration)):
             self.euler(state, self.product(state.q), duration)
 
     @property
@@ -202,11 +99,18 @@ class Dense(Synapses):
         """Whether every synapse moves alike, and only by the products."""
         return self._mask is None and isinstance(self._beta, float) and not self._rule.weight_decay
 
-    def _outer(self, state: State, duration: float) -> bool:
+    def _step(self, state: State, duration: float) -> bool:
         q, w, fields = self._targets.take(state.q), self.weight(state), self._fields(state)
-        if self._learn_matrix is None:
+
+        def add(omega: Tensor, keep: float, scale: float) -> None:
             with one_thread(w):
-                return self._rule.outer_euler(w, fields, q, self._s, float(self._beta), duration)
+                if self._shared:
+                    omega.addmm_(q.T, self._s, beta=keep, alpha=scale / self._replicas)
+                else:
+                    omega.baddbmm_(q.unsqueeze(2), self._s.unsqueeze(1), beta=keep, alpha=scale)
+
+        if self._learn_matrix is None:
+            return self._rule.step(w, fields, add, self._beta, duration)
         matrices = (x.numpy().reshape(-1, *self.shape) for x in (w, fields["omega"]))
         exact = duration, self._rule.eta, duration * float(self._beta), 0.0
         numbers = tuple(q.numpy().dtype.type(x) for x in exact)
@@ -250,7 +154,11 @@ def _loop() -> Callable[..., None]:
 
 
 class Sparse(Synapses):
-    """Edges of any pattern, each with its own delays, between neurons that update at every tick."""
+    """Edges of any pattern, each with its own delays, between neurons that update at every tick.
+
+    Edges stand by feedback, delays and target: what is gathered and summed one after the other lies in a row
+    of one number a neuron, which stays in a processor's cache.
+    """
 
     def __init__(
         self,
@@ -264,56 +172,65 @@ class Sparse(Synapses):
         number: torch.dtype,
     ) -> None:
         super().__init__(network, edges, start, rule, (len(edges),), weight)
-        self.signature, self._n = signature, network.n
+        self.signature, self._n, self._shared = signature, network.n, weight.shape[0] == 1
         device = weight.device
+        delay, back = network.delay[edges], network.feedback_delay[edges]
+        kind = feedback_kind(network, rule, edges)
+        self.backwards = bool((kind > SILENT).any())
+        # Edges that send nothing back, those that do so at once, and all others.
+        first, later = np.searchsorted(kind, [AT_ONCE, LATER])
+        self._at_once, self._later = slice(int(first), int(later)), slice(int(later), len(edges))
+        self._depth, self._back_depth = int(delay.max()) + 1, int(back[kind > SILENT].max(initial=0)) + 1
         source = network.source[edges]
-        self._bias = torch.as_tensor(source < 0, device=device)
-        self._source = torch.as_tensor(np.maximum(source, 0), device=device)
+        # A bias reads a column of ones.
+        self._width = network.n + 1
+        column = np.where(source < 0, network.n, source)
         self._target = torch.as_tensor(network.target[edges], device=device)
-        self._delay = torch.as_tensor(network.delay[edges], device=device)
-        back = np.flatnonzero(network.feedback[edges] != NONE) if rule.sends_costates else np.empty(0, int)
-        self.backwards = len(back) > 0
-        self._back = torch.as_tensor(back, device=device)
-        self._feedback_delay = torch.as_tensor(network.feedback_delay[edges][back], device=device)
-        self._shared = weight.shape[0] == 1
-        self._depth = int(network.delay[edges].max(initial=0)) + 1
-        self._back_depth = int(network.feedback_delay[edges][back].max(initial=0)) + 1
+        # Where an edge reads and writes, counted from the row of the moment.
+        self._reads = torch.as_tensor((self._depth - 1 - delay) * self._width + column, device=device)
+        self._writes = torch.as_tensor(back * network.n + np.maximum(source, 0), device=device)
 
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=number, device=device)
+        def zeros(size: int) -> Tensor:
+            return torch.zeros(replicas, size, dtype=number, device=device)
 
-        self._s = zeros(replicas, len(edges))
-        # Rings over ticks: what every neuron was, and what every neuron will hear.
-        self._history = zeros(self._depth, replicas, network.n)
-        self._coming = zeros(replicas, self._back_depth * network.n)
-        self._tick = 0
+        self._s, self._q, self._product = (zeros(len(edges)) for _ in range(3))
+        # Rings over ticks, twice as long as need be, so that a window of them is in one piece: what every
+        # neuron was, and what every neuron will hear.
+        self._history = zeros(2 * self._depth * self._width)
+        self._coming = zeros(2 * self._back_depth * network.n)
+        self._rows(self._history, self._width)[..., -1] = 1
+        self._tick, self._has_q = 0, False
 
     def drive(self, state: State, into: Tensor) -> None:
         """Add sum w s to the targets' drive, each s as its source was ``delay`` ticks ago."""
-        self._history[self._tick % self._depth] = state.m
-        rows = (self._tick - self._delay) % self._depth
-        heard = self._history[rows, :, self._source].T
-        self._s = torch.where(self._bias, torch.ones_like(heard), heard)
-        _scatter(into, self._target, self.weight(state) * self._s)
+        self._keep(state)
+        first = (self._tick % self._depth + 1) * self._width
+        window = self._history[:, first : first + self._depth * self._width]
+        gather(window, self._reads, self._s)
+        torch.mul(self.weight(state), self._s, out=self._product)
+        scatter(into, self._target, self._product)
 
     def pullback(self, state: State, into: Tensor) -> None:
         """Add sum r to the sources: what arrives now, and what zero feedback delay brings at once."""
-        self._send_back(state, now=True)
-        first = (self._tick % self._back_depth) * self._n
-        row = self._coming[:, first : first + self._n]
-        into += row
-        row.zero_()
+        self._send_back(state, self._at_once)
+        rows, row = self._rows(self._coming, self._n), self._tick % self._back_depth
+        for half in (row, row + self._back_depth):
+            into += rows[:, half]
+            rows[:, half] = 0
 
     def emit(self, state: State) -> None:
         """Keep what is sent at this tick and heard at a later one; go on to the next tick."""
-        self._history[self._tick % self._depth] = state.m
-        if self.backwards:
-            self._send_back(state, now=False)
+        self._keep(state)
+        self._send_back(state, self._later)
+        # In the explicit order the synapses learn from the same q at the next tick.
+        self._has_q = self._later == slice(0, len(self.edges)) and self._rule.order == "explicit"
         self._tick += 1
 
     def learn(self, state: State, duration: float) -> None:
         """Move the synapses by q and the s that the targets took in at their last update."""
-        if self.plastic:
+        if not self.plastic:
+            return
+        if self._rule.weight_decay or self._shared_by_many or not self._step(state, duration):
             self.euler(state, self.product(state.q), duration)
 
     def product(self, own: Tensor) -> Tensor:
@@ -322,20 +239,71 @@ class Sparse(Synapses):
 
     def reset(self, state: State) -> None:
         """Drop what is on its way."""
-        self._history.zero_()
+        self._rows(self._history, self._width)[..., :-1] = 0
         self._coming.zero_()
         self._s.zero_()
 
-    def _send_back(self, state: State, now: bool) -> None:
-        chosen = torch.nonzero((self._feedback_delay == 0) == now).squeeze(1)
-        if len(chosen) == 0:
+    @property
+    def _shared_by_many(self) -> bool:
+        return self._shared and len(self._s) > 1
+
+    def _step(self, state: State, duration: float) -> bool:
+        if not self._has_q:
+            gather(state.q, self._target, self._q)
+        q = self._q if self._mask is None else self._q * self._mask
+
+        def add(omega: Tensor, keep: float, scale: float) -> None:
+            omega.mul_(keep).addcmul_(q.view(omega.shape), self._s.view(omega.shape), value=scale)
+
+        return self._rule.step(self.weight(state), self._fields(state), add, self._beta, duration)
+
+    def _keep(self, state: State) -> None:
+        """Note what neurons send at this tick."""
+        rows, row = self._rows(self._history, self._width), self._tick % self._depth
+        for half in (row, row + self._depth):
+            rows[:, half, : self._n] = state.m
+
+    def _send_back(self, state: State, part: slice) -> None:
+        if part.start == part.stop:
             return
-        edge = self._back[chosen]
-        r = (self.transport(state) * state.q[:, self._target])[:, edge]
-        rows = (self._tick + self._feedback_delay[chosen]) % self._back_depth
-        _scatter(self._coming, rows * self._n + self._source[edge], r)
+        r, q = self._product[:, part], self._q[:, part]
+        gather(state.q, self._target[part], q)
+        torch.mul(self.transport(state)[..., part], q, out=r)
+        first = (self._tick % self._back_depth) * self._n
+        window = self._coming[:, first : first + self._back_depth * self._n]
+        scatter(window, self._writes[part], r)
+
+    def _rows(self, ring: Tensor, width: int) -> Tensor:
+        return ring.view(len(ring), -1, width)
 
 
-def _scatter(into: Tensor, index: Tensor, values: Tensor) -> None:
+# Whether an edge sends costates back, and if so at the tick of the costate.
+SILENT, AT_ONCE, LATER = 0, 1, 2
+
+
+def feedback_kind(network: Network, rule: Rule, edges: Ints) -> Ints:
+    """Return by edge whether costates go back on it: not, at once or later."""
+    sends = (network.feedback[edges] != NONE) & rule.sends_costates
+    return np.where(sends, np.where(network.feedback_delay[edges] == 0, AT_ONCE, LATER), SILENT)
+
+
+def in_order(network: Network, rule: Rule, edges: Ints) -> Ints:
+    """Return the edges of a sparse projection in the order in which they stand in storage."""
+    keys = edges, network.target[edges], network.feedback_delay[edges], network.delay[edges]
+    return edges[np.lexsort((*keys, feedback_kind(network, rule, edges)))]
+
+
+def gather(x: Tensor, index: Tensor, into: Tensor) -> None:
+    """Set ``into`` (replica, k) to the columns ``index`` (k,) of x."""
+    if len(x) == 1:
+        torch.index_select(x[0], 0, index, out=into[0])
+    else:
+        torch.index_select(x, 1, index, out=into)
+
+
+def scatter(into: Tensor, index: Tensor, values: Tensor) -> None:
     """Add values (replica, k) to columns ``index`` (k,) of ``into`` (replica, n), in the order of k."""
-    into.scatter_add_(1, index.expand(values.shape), values)
+    if len(into) == 1:
+        into[0].scatter_add_(0, index, values[0])
+    else:
+        into.scatter_add_(1, index.expand(values.shape), values)

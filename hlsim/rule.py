@@ -8,7 +8,7 @@ projection. A product of values of a neuron and of its synapse is averaged over 
 Letters, units: ``duration`` in model time; ``beta`` weight rate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -89,6 +89,11 @@ class Rule:
     phi: Phi = 1.0
     weight_decay: float = 0.0
 
+    def __init_subclass__(cls) -> None:
+        # A formula of its own does not inherit the form in place of another one.
+        if "synapse_euler" in vars(cls) and "step" not in vars(cls):
+            cls.step = Rule.step  # type: ignore[method-assign]
+
     @property
     def complex_states(self) -> bool:
         """Whether neurons have complex states; a message then carries two numbers."""
@@ -119,14 +124,18 @@ class Rule:
         """
         raise NotImplementedError
 
-    def outer_euler(
-        self, w: Tensor, fields: Mapping[str, Tensor], post: Tensor, pre: Tensor, beta: float, duration: float
+    def step(
+        self,
+        w: Tensor,
+        fields: Mapping[str, Tensor],
+        add_products: Callable[[Tensor, float, float], None],
+        beta: float | Tensor,
+        duration: float,
     ) -> bool:
-        """Move matrices of synapses in place, as ``synapse_euler`` with the products post pre'.
+        """Move synapses as ``synapse_euler`` does, but in place; optional, for speed.
 
-        ``w`` and the fields are (target, source), which takes the mean over replicas, or (replica, target,
-        source); ``post`` (replica, target) has the q, ``pre`` (replica, source) the s. Optional, for speed:
-        False says that the rule has no such form, and nothing was done.
+        ``add_products(field, keep, scale)`` multiplies a field by ``keep`` and adds ``scale`` times the
+        products q s. False says that the rule has no such form, and nothing was done.
         """
         return False
 

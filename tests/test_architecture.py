@@ -28,7 +28,7 @@ ARCHITECTURE = (
     ("draws", "attributes", "columns", "checking", "couplings", "expansion"),
     ("graphfiles", "topology", "network"),
     ("kernel", "controls", "calendar", "threads", "state"),
-    ("push", "synapse_loops", "projections", "fused", "plan"),
+    ("push", "synapses", "synapse_loops", "projections", "fused", "plan"),
     ("circuit", "advance", "view", "wakeups", "post", "quiet", "clocks"),
     ("engine", "neuron_loops", "lockstep"),
     ("record", "alarms", "process", "reference"),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hlsim import plan as plans
 from hlsim.network import Network, flatten
 from hlsim.neurons import MODELS
-from hlsim.projections import LAST, Dense
+from hlsim.projections import Dense
 from hlsim.rules import Hamiltonian
+from hlsim.synapses import LAST
 
 
 def rank_of(network: Network, e: int) -> tuple[int, int]:
@@ -49,9 +50,18 @@ def dealt(network: Network) -> list[tuple[int, list[int]]]:
         else:
             rest[shared] += edges
     for edges in rest.values():
-        edges.sort(key=lambda e: (network.target[e], e))
+        edges.sort(key=lambda e: (sends_back(network, e), *delays(network, e), network.target[e], e))
         made.append((0, edges))
-    return sorted(made, key=lambda projection: projection[-1][0])
+    return sorted(made, key=lambda projection: min(projection[-1]))
+
+
+def delays(network: Network, e: int) -> tuple[int, int]:
+    return int(network.delay[e]), int(network.feedback_delay[e])
+
+
+def sends_back(network: Network, e: int) -> int:
+    """Return 0 where an edge sends no costate, 1 where it sends it at once, else 2."""
+    return int(network.feedback[e] > 0) * (1 + int(network.feedback_delay[e] > 0))
 
 
 def clocked(seed: int, parallel: bool) -> nx.MultiDiGraph:
