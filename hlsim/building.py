@@ -8,7 +8,8 @@ import numpy as np
 import simpy
 import torch
 
-from hlsim import lockstep
+from hlsim import arrivals, lockstep
+from hlsim.arrivals import Arrivals
 from hlsim.circuit import Circuit
 from hlsim.compiled import wanted
 from hlsim.controls import Controls
@@ -57,7 +58,9 @@ def engine(
     loops = wanted(compiled, network.m * replicas, chosen.type)
     circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
-    made = Lockstep if lockstep.qualifies(circuit) else Batched
+    made: type[Batched] | type[Arrivals] = Lockstep if lockstep.qualifies(circuit) else Batched
+    if loops and arrivals.qualifies(circuit):
+        made = Arrivals
     return made(env, circuit, controls), facts
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlsim import view, wakeups
+from hlsim import effects, view, wakeups
 from hlsim.advance import advance, learn_instant, own
 from hlsim.calendar import COSTATE, STATE, Calendar, Delivery
 from hlsim.circuit import Block, Circuit
@@ -113,7 +113,7 @@ class Batched:
         self, changes: Changes, states: Delivery | None, costates: Delivery | None, woken: Tensor
     ) -> None:
         c, due = self.circuit, self._due
-        if self._now == 0 or changes.reset or changes.mark is not None:
+        if effects.makes_all_due(changes, self._now):
             due[:] = ~c.sync.repeat(c.replicas)
             return
         if len(woken):
@@ -126,33 +126,8 @@ class Batched:
             if clock.strikes(self._now):
                 due[clock.neurons] = True
         if not changes.empty:
-            self._controls_make_due(changes)
+            effects.make_due(c, changes, due.view(c.replicas, c.n))
         self._couple()
-
-    def _controls_make_due(self, changes: Changes) -> None:
-        c = self.circuit
-        mask = self._due.view(c.replicas, c.n)
-        if changes.learn is not None and changes.learn != c.state.learning:
-            mask |= c.arrival & ~c.is_input
-        if changes.input is not None:
-            new = self._real(changes.input) != c.state.u[:, c.inputs]
-            mask[:, c.inputs] |= new & c.arrival[c.inputs]
-        if changes.noise is not None:
-            mask |= c.arrival & ~c.is_input
-        mask[:, c.outputs] |= self._outputs_changed(changes) & c.arrival[c.outputs]
-
-    def _outputs_changed(self, changes: Changes) -> Tensor:
-        c = self.circuit
-        changed = torch.zeros(c.replicas, len(c.outputs), dtype=torch.bool, device=c.device)
-        if changes.target is not None:
-            changed |= True if c.target is None else self._real(changes.target) != c.target
-        if changes.no_target and c.target is not None:
-            changed |= True
-        if changes.phi is not None and changes.phi != c.state.phi:
-            changed |= True
-        if changes.nudge is not None and changes.nudge != c.state.nudge:
-            changed |= True
-        return changed
 
     def _couple(self) -> None:
         """One due member of a coupled loss makes every member that updates on arrival due."""
@@ -174,22 +149,11 @@ class Batched:
     # ---- phases 1 and 2: controls; send and take in
 
     def _apply(self, changes: Changes) -> None:
-        c, state = self.circuit, self.circuit.state
-        if changes.mark is not None and state.learning:
+        if changes.mark is not None and self.circuit.state.learning:
             self._mark(changes.mark)
         if changes.reset:
             self._reset()
-        if changes.input is not None:
-            state.u[:, c.inputs] = self._real(changes.input).to(c.number)
-        if changes.target is not None:
-            c.target = self._real(changes.target)
-        if changes.no_target:
-            c.target = None
-        state.phi = state.phi if changes.phi is None else changes.phi
-        state.learning = state.learning if changes.learn is None else changes.learn
-        state.nudge = state.nudge if changes.nudge is None else changes.nudge
-        if changes.noise is not None:
-            state.noise = self._real(changes.noise).to(c.number)
+        effects.set_values(self.circuit, changes)
 
     def _mark(self, phase: Phase) -> None:
         c, sent = self.circuit, own(self.circuit)
@@ -392,6 +356,3 @@ class Batched:
         chosen = some.where(mask[some.nodes])
         if len(chosen):
             chosen.put(total, chosen.take(total) + sums(chosen))
-
-    def _real(self, values: NDArray[np.float64]) -> Tensor:
-        return torch.as_tensor(values, dtype=self.circuit.dtype, device=self.circuit.device)

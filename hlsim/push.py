@@ -46,6 +46,10 @@ class Push:
     s, inbox, r : Tensor
         By flat edge: the state held since the target's last update, the state last delivered, and the costate
         last delivered to the source.
+    beta, plastic : Tensor
+        By flat edge: the weight rate, 0 where it is not plastic, and 1 where it is.
+    random, feedback : Tensor
+        By flat edge: whether costates are carried by a fixed random weight, and that weight.
     overtaken : int
         Messages that a later one replaced before their neuron took them in.
     """
@@ -81,10 +85,10 @@ class Push:
         self.target, self.source = tiled(target, network.n), tiled(source, network.n)
         self.delay, self.feedback_delay = tiled(network.delay[edges]), tiled(network.feedback_delay[edges])
         own = network.beta[edges]
-        self._beta = tiled(np.where(np.isnan(own), rule.beta, own) * network.plastic[edges]).to(dtype)
-        self._plastic = tiled(network.plastic[edges].astype(float)).to(dtype)
-        self._random = tiled(network.feedback[edges] == _RANDOM)
-        self._feedback = torch.as_tensor(
+        self.beta = tiled(np.where(np.isnan(own), rule.beta, own) * network.plastic[edges]).to(dtype)
+        self.plastic = tiled(network.plastic[edges].astype(float)).to(dtype)
+        self.random = tiled(network.feedback[edges] == _RANDOM)
+        self.feedback = torch.as_tensor(
             network.feedback_weight[:, edges], dtype=dtype, device=device
         ).reshape(-1)
         self._bias = tiled(source < 0)
@@ -142,7 +146,7 @@ class Push:
 
     def costate(self, state: State, edge: Tensor, q: Tensor) -> Tensor:
         """Return r = w q, with the weights that carry costates backward."""
-        return torch.where(self._random[edge], self._feedback[edge], self.weight(state, edge)) * q
+        return torch.where(self.random[edge], self.feedback[edge], self.weight(state, edge)) * q
 
     def euler(self, state: State, chosen: Some, duration: float | Tensor) -> None:
         """Move the in-synapses of the chosen neurons one Euler step on, with the q and s held."""
@@ -150,30 +154,30 @@ class Push:
         gradient = chosen.take(state.q)[row] * self.s[edge]
         if self._rule.weight_decay:
             gradient = gradient + (state.phi * self._rule.weight_decay) * self.weight(state, edge)
-        gradient = gradient * self._plastic[edge]
+        gradient = gradient * self.plastic[edge]
         at = self.stored(edge)
         if isinstance(duration, Tensor):
             duration = duration[row]
         w, fields = self._rule.synapse_euler(
-            state.w.view(-1)[at], self._fields(state, at), gradient, self._beta[edge], duration
+            state.w.view(-1)[at], self._fields(state, at), gradient, self.beta[edge], duration
         )
         self._store(state, at, w, dict(fields))
 
     def mark(self, state: State, own: Tensor, phase: Phase) -> None:
         """Let every synapse take the end of a phase into account; ``own`` (replica, node) was sent last."""
         edge = torch.arange(len(self.target), device=self.target.device)
-        product = own.view(-1)[self.target] * self.s * self._plastic
+        product = own.view(-1)[self.target] * self.s * self.plastic
         at = self.stored(edge)
-        w, fields = self._rule.mark(state.w.view(-1)[at], self._fields(state, at), product, self._beta, phase)
+        w, fields = self._rule.mark(state.w.view(-1)[at], self._fields(state, at), product, self.beta, phase)
         self._store(state, at, w, dict(fields))
 
     def correlate(self, state: State, own: Tensor, chosen: Some) -> None:
         """Move the in-synapses of neurons that update by the product of what they sent and hold."""
         edge, row = self.edges_of(self.incoming, chosen)
-        product = chosen.take(own)[row] * self.s[edge] * self._plastic[edge]
+        product = chosen.take(own)[row] * self.s[edge] * self.plastic[edge]
         at = self.stored(edge)
         w, fields = self._rule.correlate(
-            state.w.view(-1)[at], self._fields(state, at), product, self._beta[edge], state.nudge
+            state.w.view(-1)[at], self._fields(state, at), product, self.beta[edge], state.nudge
         )
         self._store(state, at, w, dict(fields))
 
@@ -181,13 +185,13 @@ class Push:
         """Move the in-synapses over an exact hold, given the integrals of q that they met (k,)."""
         edge, row = self.edges_of(self.incoming, chosen)
         at = self.stored(edge)
-        s = self.s[edge] * self._plastic[edge]
+        s = self.s[edge] * self.plastic[edge]
         w, fields = self._rule.synapse_hold(
             state.w.view(-1)[at],
             self._fields(state, at),
             s * i1[row],
             s * i2[row],
-            self._beta[edge],
+            self.beta[edge],
             duration[row],
         )
         self._store(state, at, w, dict(fields))
@@ -196,7 +200,7 @@ class Push:
         r"""Return A = sum beta omega s, B = sum beta s^2 and sum beta |omega|, each (k,)."""
         edge, row = self.edges_of(self.incoming, chosen)
         momentum = self._rule.momentum(self._fields(state, self.stored(edge)))
-        beta, s = self._beta[edge], self.s[edge]
+        beta, s = self.beta[edge], self.s[edge]
         terms = (beta * momentum * s, beta * s * s, beta * momentum.abs())
         a, b, size = (_sum(term, row, len(chosen)) for term in terms)
         return a, b, size

@@ -1,6 +1,8 @@
-"""What it means that both engines agree on a case, message by message and tick by tick."""
+"""What it means that two engines agree on a case, message by message and tick by tick."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from hlsim.reading import Trace
 from tests.graphs import Case, run
 
 ENGINES = ("batched", "reference")
+# Options of a simulation that make an engine of it; compiled loops have tests of their own.
+BATCHED = {"engine": "batched", "compiled": "never"}
+COMPILED = {"engine": "batched", "compiled": "always"}
+REFERENCE = {"engine": "reference"}
 TOLERANCE = 1e-12
 
 
@@ -30,14 +36,14 @@ class Run:
     update: set[tuple[int, int]]
 
 
-def observed(case: Case, until: int, engine: str) -> Run:
+def observed(case: Case, until: int, **engine: Any) -> Run:
     counts: list[NDArray[np.int64]] = []
 
     def count(sim: Simulation) -> None:
         now = sim.counts()
         counts.append(np.stack([now[name][0] for name in ("state", "costate", "updates")]))
 
-    sim, trace = run(case, until, count, engine=engine)
+    sim, trace = run(case, until, count, **engine)
     now = sim.counts()
     columns = (trace[f"events/{name}"].tolist() for name in ("kind", "edge", "sent", "tick", "node", "value"))
     events = list(zip(*columns, strict=True))
@@ -51,14 +57,16 @@ def observed(case: Case, until: int, engine: str) -> Run:
     )
 
 
-def assert_agree(case: Case, until: int) -> int:
-    """Compare both engines on a case; return how many ticks could be compared.
+def assert_agree(
+    case: Case, until: int, engine: Mapping[str, Any] = BATCHED, oracle: Mapping[str, Any] = REFERENCE
+) -> int:
+    """Compare two engines, given by their options, on a case; return how many ticks could be compared.
 
     Two correct engines may part where the last bit of a number decides: at threshold 0 a value that stands
     still may differ from what was last sent in one of them. What is then sent is what is known, but it may
     keep the next message waiting (send_interval), or update a neuron that would have been updated later.
     """
-    batched, reference = (observed(case, until, engine) for engine in ENGINES)
+    batched, reference = (observed(case, until, **options) for options in (engine, oracle))
     parted = np.flatnonzero((batched.counts != reference.counts).any((1, 2)))
     ticks = int(parted[0]) if len(parted) else until
     if len(parted):
@@ -68,8 +76,8 @@ def assert_agree(case: Case, until: int) -> int:
     _assert_same_events(batched, reference, ticks)
     ticks = until if _robust(case) else ticks
     for name in case.options["rule"].sampled:
-        mine, oracle = (each.trace[f"sampled/{name}"][:ticks] for each in (batched, reference))
-        np.testing.assert_allclose(mine, oracle, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
+        mine, other = (each.trace[f"sampled/{name}"][:ticks] for each in (batched, reference))
+        np.testing.assert_allclose(mine, other, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
     return ticks
 
 

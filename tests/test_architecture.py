@@ -29,8 +29,17 @@ ARCHITECTURE = (
     ("graphfiles", "topology", "network"),
     ("kernel", "controls", "calendar", "threads", "state"),
     ("push", "synapses", "synapse_loops", "projections", "fused", "plan"),
-    ("circuit", "advance", "view", "wakeups", "post", "quiet", "clocks"),
+    ("circuit", "advance", "view", "wakeups", "post", "quiet", "clocks", "effects"),
     ("engine", "neuron_loops", "lockstep"),
+    (
+        "machine_code",
+        "arrival_arrays",
+        "arrival_formulas",
+        "arrival_calendar",
+        "arrival_neurons",
+        "arrival_kernels",
+        "arrivals",
+    ),
     ("record", "alarms", "process", "reference"),
     ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
@@ -130,7 +139,7 @@ def test_a_module_imports_only_from_above(module: str) -> None:
     assert siblings(parse(MODULES[module])) <= set(above)
 
 
-@pytest.mark.parametrize("engine", ["engine", "reference"])
+@pytest.mark.parametrize("engine", ["engine", "arrivals", "reference"])
 def test_an_engine_never_imports_the_recorder(engine: str) -> None:
     """Recording observes a run; whether it is on can then not change the run."""
     assert not reachable(engine) & {"trace", "recording", "reading", "simulation", "protocol", "stimulus"}

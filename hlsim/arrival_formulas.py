@@ -1,0 +1,156 @@
+"""Formulas of neurons on arrival, compiled: those of ``neurons``, ``hamiltonian`` and ``wakeups``.
+
+Every number is of one format, float32 or float64, and stays so: a literal is made one of it (``type(x)(1)``)
+where numba would go on in float64. A value that settles then stands still in the format in which it is
+stored, as it does in torch, and a threshold of 0 falls silent with it.
+"""
+
+import math
+from typing import Any
+
+from hlsim.arrival_arrays import INSTANT, NEVER
+from hlsim.machine_code import inner
+
+# Later than any run: as good as never.
+_FAR = 2**40
+# The series of phi_2, highest power first, and where it is used.
+_SERIES = tuple(1.0 / math.factorial(k + 2) for k in range(14, -1, -1))
+_SERIES_RADIUS = 0.5
+# By how much a bound on a drive's motion is widened, for round-off.
+_SLACK = 1.001
+
+
+@inner
+def rest(activation: int, a: Any) -> Any:
+    """Return sigma(a); activations by number."""
+    one = type(a)(1)
+    if activation == 0:
+        return math.tanh(a)
+    if activation == 1:
+        return one / (one + math.exp(-a))
+    if activation == 2:
+        return one / (one + math.exp(type(a)(2) - type(a)(4) * a))
+    if activation == 3:
+        return a if a > 0 or math.isnan(a) else type(a)(0)
+    if activation == 4:
+        return max(a, type(a)(0)) + math.log1p(math.exp(-abs(a)))
+    return a
+
+
+@inner
+def slope(activation: int, a: Any, y: Any) -> Any:
+    """Return sigma'(a), given y = sigma(a)."""
+    one = type(a)(1)
+    if activation == 0:
+        return one - y * y
+    if activation == 1:
+        return y * (one - y)
+    if activation == 2:
+        return type(a)(4) * y * (one - y)
+    if activation == 3:
+        return one if a > 0 else type(a)(0)
+    if activation == 4:
+        return one / (one + math.exp(-a))
+    return one
+
+
+@inner
+def phi1(x: Any) -> Any:
+    """Return (exp(x) - 1) / x."""
+    return type(x)(1) if x == 0 else math.expm1(x) / x
+
+
+@inner
+def phi2(x: Any) -> Any:
+    """Return (exp(x) - 1 - x) / x**2."""
+    if abs(x) >= _SERIES_RADIUS:
+        return (phi1(x) - type(x)(1)) / x
+    total = type(x)(0)
+    for term in _SERIES:
+        total = total * x + type(x)(term)
+    return total
+
+
+@inner
+def integrals(eta: Any, duration: Any) -> Any:
+    """Return p1 and p2, the integrals of what q drives while q stands still at 1."""
+    x = -eta * duration
+    return duration * phi1(x), duration * duration * phi2(x)
+
+
+@inner
+def second_integral(z: Any, g: Any, rate: Any, eta: Any, duration: Any) -> Any:
+    """Return I2 of z, as ``costate_hold`` does."""
+    lam = rate + eta
+    goal = g / lam
+    p1, p2 = integrals(eta, duration)
+    return goal * p2 + (z - goal) * (p1 - duration * phi1(-lam * duration)) / rate
+
+
+@inner
+def costate_hold(z: Any, g: Any, rate: Any, eta: Any, duration: Any) -> Any:
+    """Return z after an exact hold, and its integrals I1 and I2 (see ``Hamiltonian``)."""
+    lam = rate + eta
+    goal = g / lam
+    away = z - goal
+    p1, p2 = integrals(eta, duration)
+    i1 = goal * p1 + away * math.exp(-eta * duration) * duration * phi1(-rate * duration)
+    i2 = goal * p2 + away * (p1 - duration * phi1(-lam * duration)) / rate
+    return goal + away * math.exp(-lam * duration), i1, i2
+
+
+# ---- when a neuron is to wake
+
+
+@inner
+def pending(value: Any, sent: Any, threshold: Any) -> bool:
+    """Return whether a value differs from the one sent by its threshold."""
+    return value != sent and abs(value - sent) >= threshold
+
+
+@inner
+def crossing(x: Any, goal: Any, rate: Any, origin: Any, threshold: Any, dt: Any) -> int:
+    """Return in how many ticks (>= 1) |x - origin| first reaches the threshold as x relaxes to ``goal``."""
+    if not abs(goal - origin) > threshold:
+        return NEVER
+    # At threshold 0 the last step of a relaxation may be too small for the number format to show.
+    if threshold == 0 and goal + (x - goal) * math.exp(-dt * rate) == x:
+        return NEVER
+    ratio = (goal - x) / (goal - (origin + math.copysign(threshold, goal - origin)))
+    if not ratio > 1:
+        return 1
+    wait = math.ceil(math.log(ratio) / rate / dt)
+    return max(1, int(wait)) if wait < _FAR else NEVER
+
+
+@inner
+def drive_moves(trait: Any, a: Any, b: Any, z: Any, g: Any, gain: Any, dt: Any, eta: Any) -> int:
+    """Return in how many ticks its own weights will have moved a drive by its threshold, at most ``refresh``.
+
+    ``a`` and ``b`` are the sums A and B of its synapses; a q that stands still is ``gain`` at ``z`` = 1.
+    No motion is larger than |A| p1 + |B| max|q| p2, which grows with time: steps at which that is below the
+    threshold are passed over.
+    """
+    instant = trait.model == INSTANT
+    largest = abs(z) if instant else max(abs(z), abs(g / (trait.rate + eta)))
+    pull = abs(b) * abs(gain) * largest
+    threshold = trait.send_threshold / type(a)(_SLACK)
+    bound = abs(a) * trait.memory + pull * trait.memory2
+    if bound == 0 or bound < threshold:
+        return trait.refresh
+    first, last = 1, trait.refresh
+    while first < last:
+        step = (first + last) // 2
+        p1, p2 = integrals(eta, dt * type(a)(step))
+        if abs(a) * p1 + pull * p2 < threshold:
+            first = step + 1
+        else:
+            last = step
+    for step in range(first, trait.refresh):
+        duration = dt * type(a)(step)
+        p1, p2 = integrals(eta, duration)
+        i2 = z * p2 if instant else second_integral(z, g, trait.rate, eta, duration)
+        motion = abs(a * p1 + b * (gain * i2))
+        if motion != 0 and motion >= trait.send_threshold:
+            return step
+    return trait.refresh
