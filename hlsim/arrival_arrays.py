@@ -38,13 +38,15 @@ class Wires(NamedTuple):
     ----------
     start : structured (neuron + 1,)
         First position of a neuron's in-edges (``into``, flat edges themselves), of what it sends (``out``,
-        ``back``), and of the costates it hears (``hear``).
+        ``back``), of the costates it hears (``hear``), and of its row of ``rates``.
     out : structured (k,)
         State messages by sender: ``edge``, ``node`` it reaches, ``delay``.
     back : structured (k,)
         Costate messages by sender: ``edge``, ``node``, ``delay``, ``place`` among the costates heard, and
         ``fixed``: whether ``weight`` carries it and not w.
-    beta, plastic : (edge,)
+    beta, plastic : (rate,)
+        Of the in-edges of a neuron. Where all of them have the same, it reads a row that many share: it stays
+        in the cache, and what else a synapse has is all that comes from memory.
     """
 
     start: Array
@@ -195,7 +197,8 @@ def _traits(circuit: Circuit) -> Array:
     leaky = np.array(kinds) == LEAKY
     tau = circuit.parameters.get("tau", torch.ones(circuit.n, dtype=circuit.dtype)).clone()
     tau[torch.as_tensor(~leaky)] = 1.0
-    span = circuit.dt * (circuit.refresh - 1).to(torch.float64)
+    eta, span = circuit.rule.eta, circuit.dt * (circuit.refresh - 1).to(torch.float64)
+    memory = span * ops.phi1(-eta * span)
     columns: dict[str, tuple[Any, Any]] = {
         "model": (np.int8, kinds),
         "activation": (np.int8, names),
@@ -211,9 +214,10 @@ def _traits(circuit: Circuit) -> Array:
         "rate": (number, 1.0 / tau),
         "send_threshold": (number, circuit.send_threshold),
         "costate_threshold": (number, circuit.costate_threshold),
-        # The first two integrals of e^{-eta t} over the ticks before the refresh: no motion is larger.
-        "memory": (number, span * ops.phi1(-circuit.rule.eta * span)),
-        "memory2": (number, span * span * ops.phi2(-circuit.rule.eta * span)),
+        # The integrals p1, p2 and what fades of I2 over the ticks before the refresh: none is larger sooner.
+        "memory": (number, memory),
+        "memory2": (number, span * span * ops.phi2(-eta * span)),
+        "fading": (number, (memory - span * ops.phi1(-(1.0 / tau + eta) * span)) * tau),
     }
     return _table(circuit.replicas, columns)
 
@@ -236,9 +240,10 @@ def _wires(circuit: Circuit) -> tuple[Wires, int]:
     fans = (push.incoming, push.outgoing, push.backward, push.hearing)
     (_, into), (out, out_of), (back, back_of), (hear, hear_of) = (push.edges_of(f, everyone) for f in fans)
     names = ("into", "out", "back", "hear")
-    start = np.zeros(size + 1, np.dtype([(name, np.int64) for name in names]))
+    start = np.zeros(size + 1, np.dtype([(name, np.int64) for name in (*names, "rates")]))
     for name, owner in zip(names, (into, out_of, back_of, hear_of), strict=True):
         start[name][1:] = np.cumsum(np.bincount(owner.numpy(), minlength=size))
+    start["rates"][:-1], rates = _rates(start["into"], push.beta.numpy(), push.plastic.numpy())
     place = torch.zeros(len(push.target), dtype=torch.int64)
     place[hear] = torch.arange(len(hear))
     outward = {
@@ -255,7 +260,25 @@ def _wires(circuit: Circuit) -> tuple[Wires, int]:
         "fixed": (np.bool_, push.random[back]),
     }
     tables = _table(1, outward), _table(1, backward)
-    return Wires(start, *tables, push.beta.numpy(), push.plastic.numpy()), len(hear)
+    return Wires(start, *tables, *rates), len(hear)
+
+
+def _rates(start: Array, beta: Array, plastic: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Return where each neuron's rates stand, and the rates: a row of each kind, then those that differ."""
+    count = np.diff(start)
+    if not len(beta):
+        return np.zeros_like(count), (beta, plastic)
+    edges = np.stack((beta, plastic))
+    first = edges[:, np.minimum(start[:-1], len(beta) - 1)]
+    same = (edges == np.repeat(first, count, axis=1)).all(0)
+    alike = np.bincount(np.repeat(np.arange(len(count)), count)[same], minlength=len(count)) == count
+    kinds, kind = np.unique(first[:, alike], axis=1, return_inverse=True)
+    length = count.max(initial=0, where=alike)
+    single = ~np.repeat(alike, count)
+    place = kinds.shape[1] * length + np.cumsum(count * ~alike) - count
+    place[alike] = kind.reshape(-1) * length
+    rows = np.concatenate((np.repeat(kinds, length, axis=1), edges[:, single]), axis=1)
+    return place, (rows[0].copy(), rows[1].copy())
 
 
 def _values(circuit: Circuit, heard: int) -> Values:

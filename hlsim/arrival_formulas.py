@@ -16,7 +16,7 @@ _FAR = 2**40
 # The series of phi_2, highest power first, and where it is used.
 _SERIES = tuple(1.0 / math.factorial(k + 2) for k in range(14, -1, -1))
 _SERIES_RADIUS = 0.5
-# By how much a bound on a drive's motion is widened, for round-off.
+# By how much bounds on a drive's motion are widened, for round-off.
 _SLACK = 1.001
 
 
@@ -127,30 +127,28 @@ def crossing(x: Any, goal: Any, rate: Any, origin: Any, threshold: Any, dt: Any)
 def drive_moves(trait: Any, a: Any, b: Any, z: Any, g: Any, gain: Any, dt: Any, eta: Any) -> int:
     """Return in how many ticks its own weights will have moved a drive by its threshold, at most ``refresh``.
 
-    ``a`` and ``b`` are the sums A and B of its synapses; a q that stands still is ``gain`` at ``z`` = 1.
-    No motion is larger than |A| p1 + |B| max|q| p2, which grows with time: steps at which that is below the
-    threshold are passed over.
+    ``a`` and ``b`` are the sums A and B of its synapses, a leaky q is ``gain * z``, an instant one z
+    itself. Of the motion A p1 + B I2 every part moves one way, and none faster than at a speed that falls: so
+    many ticks at once are passed over as it cannot have crossed.
     """
-    instant = trait.model == INSTANT
-    largest = abs(z) if instant else max(abs(z), abs(g / (trait.rate + eta)))
-    pull = abs(b) * abs(gain) * largest
-    threshold = trait.send_threshold / type(a)(_SLACK)
-    bound = abs(a) * trait.memory + pull * trait.memory2
-    if bound == 0 or bound < threshold:
+    instant, number = trait.model == INSTANT, type(a)
+    goal = z if instant else g / (trait.rate + eta)
+    pull, fall = abs(b * gain * goal), abs(b * gain * (z - goal))
+    bound = abs(a) * trait.memory + pull * trait.memory2 + fall * trait.fading
+    if bound == 0 or bound * number(_SLACK) < trait.send_threshold:
         return trait.refresh
-    first, last = 1, trait.refresh
-    while first < last:
-        step = (first + last) // 2
-        p1, p2 = integrals(eta, dt * type(a)(step))
-        if abs(a) * p1 + pull * p2 < threshold:
-            first = step + 1
-        else:
-            last = step
-    for step in range(first, trait.refresh):
-        duration = dt * type(a)(step)
+    step = 1
+    while step < trait.refresh:
+        duration = dt * number(step)
         p1, p2 = integrals(eta, duration)
         i2 = z * p2 if instant else second_integral(z, g, trait.rate, eta, duration)
         motion = abs(a * p1 + b * (gain * i2))
         if motion != 0 and motion >= trait.send_threshold:
             return step
+        fade = math.exp(-eta * duration)
+        speed = pull * trait.memory + (abs(a) + fall / trait.rate) * fade
+        ticks = (trait.send_threshold - motion) / (speed * dt * number(_SLACK))
+        if ticks >= trait.refresh:
+            break
+        step += max(1, int(ticks)) if ticks > 1 else 1
     return trait.refresh

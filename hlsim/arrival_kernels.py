@@ -99,20 +99,7 @@ def _advance(traits: Any, wires: Any, x: Any, work: Any, terms: Any, now: int, f
             p1, p2 = integrals(terms.eta, duration)
             i1, i2 = x.q[i] * p1, x.q[i] * p2
         if terms.learning:
-            into = slice(wires.start[i].into, wires.start[i + 1].into)
-            memory, _ = integrals(terms.eta, duration)
-            fade = math.exp(-terms.eta * duration)
-            learn(
-                x.w[into],
-                x.omega[into],
-                x.s[into],
-                wires.beta[into],
-                wires.plastic[into],
-                i1,
-                i2,
-                memory,
-                fade,
-            )
+            learn(wires, x, i, i1, i2, integrals(terms.eta, duration)[0], math.exp(-terms.eta * duration))
             x.moved[i] = True
 
 
@@ -207,14 +194,11 @@ def _drives(net: Any, terms: Any, now: int, level: int) -> None:
         trait, note = net.traits[i], work.notes[i]
         if trait.model == INPUT or (trait.rank if trait.model == INSTANT else OTHERS) != level:
             continue
-        into = slice(wires.start[i].into, wires.start[i + 1].into)
         if terms.learning:
-            drive, note.a, note.b, note.size = driven_and_drift(
-                x.w[into], x.omega[into], x.s[into], wires.beta[into]
-            )
+            drive, note.a, note.b, note.size = driven_and_drift(wires, x, i)
             note.drive = now
         else:
-            drive = driven(x.w[into], x.s[into], terms.dt)
+            drive = driven(wires, x, i)
         a = net.stimulus[i] + drive
         y = rest(trait.activation, a)
         x.a[i], note.rest = a, y
@@ -285,9 +269,9 @@ def _gather(net: Any, terms: Any, i: int, now: int) -> None:
     """Take in the costates heard; their sum is what it was where none came."""
     x = net.values
     if net.work.notes[i].heard == now:
-        heard = type(terms.dt)(0)
-        for r in x.r[net.wires.start[i].hear : net.wires.start[i + 1].hear]:
-            heard += r
+        heard, r = type(terms.dt)(0), x.r[net.wires.start[i].hear : net.wires.start[i + 1].hear]
+        for k in range(len(r)):
+            heard += r[k]
         x.heard[i] = heard
     x.g[i] = terms.phi * x.dl[i] + x.heard[i]
 

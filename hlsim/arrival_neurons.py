@@ -12,10 +12,10 @@ from hlsim.machine_code import inner
 
 
 @inner
-def learn(
-    w: Any, omega: Any, s: Any, beta: Any, plastic: Any, i1: Any, i2: Any, memory: Any, fade: Any
-) -> None:
-    """Move the synapses of one neuron, see ``Hamiltonian.synapse_hold``."""
+def learn(wires: Any, x: Any, i: int, i1: Any, i2: Any, memory: Any, fade: Any) -> None:
+    """Move the in-synapses of neuron i, see ``Hamiltonian.synapse_hold``."""
+    into, rates = _of(wires, i)
+    w, omega, s, beta, plastic = x.w[into], x.omega[into], x.s[into], wires.beta[rates], wires.plastic[rates]
     for k in range(len(w)):
         met = s[k] * plastic[k]
         w[k] -= beta[k] * (omega[k] * memory + met * i2)
@@ -23,25 +23,36 @@ def learn(
 
 
 @inner
-def driven(w: Any, s: Any, zero: Any) -> Any:
-    """Return sum w s, edge by edge as ``Push`` does; ``zero`` tells the format of numbers."""
-    drive = type(zero)(0)
+def driven(wires: Any, x: Any, i: int) -> Any:
+    """Return sum w s."""
+    into, _ = _of(wires, i)
+    w, s = x.w[into], x.s[into]
+    drive = type(x.h[i])(0)
     for k in range(len(w)):
         drive += w[k] * s[k]
     return drive
 
 
 @inner
-def driven_and_drift(w: Any, omega: Any, s: Any, beta: Any) -> Any:
-    """Return sum w s, and what the drive's drift depends on: A, B and size of ``Push.drift``."""
-    zero = type(w[:1].sum())(0)
-    drive, a, b, size = zero, zero, zero, zero
+def driven_and_drift(wires: Any, x: Any, i: int) -> Any:
+    """Return sum w s, and on what the drift of the drive depends: A, B and size of ``Push.drift``."""
+    into, rates = _of(wires, i)
+    w, omega, s, beta = x.w[into], x.omega[into], x.s[into], wires.beta[rates]
+    drive = a = b = size = type(x.h[i])(0)
     for k in range(len(w)):
         drive += w[k] * s[k]
         a += beta[k] * omega[k] * s[k]
         b += beta[k] * s[k] * s[k]
         size += beta[k] * abs(omega[k])
     return drive, a, b, size
+
+
+@inner
+def _of(wires: Any, i: int) -> tuple[slice, slice]:
+    """Return where the in-edges of neuron i stand, and their rates."""
+    first, last = wires.start[i].into, wires.start[i + 1].into
+    at = wires.start[i].rates
+    return slice(first, last), slice(at, at + last - first)
 
 
 # ---- when to wake
@@ -95,8 +106,7 @@ def _after(now: int, wait: int, free: int) -> int:
 def _drift(trait: Any, wires: Any, x: Any, note: Any, terms: Any, i: int, now: int) -> int:
     """Return in how many ticks the neuron's own weights will have moved its drive, or is to be seen to."""
     if note.drive != now:
-        into = slice(wires.start[i].into, wires.start[i + 1].into)
-        _, note.a, note.b, note.size = driven_and_drift(x.w[into], x.omega[into], x.s[into], wires.beta[into])
+        _, note.a, note.b, note.size = driven_and_drift(wires, x, i)
     leaky = trait.model == LEAKY
     still = (x.z[i] == 0 and x.g[i] == 0) if leaky else x.q[i] == 0
     if note.size == 0 and (note.b == 0 or still):

@@ -1,20 +1,33 @@
 """How loops are compiled: those that Python calls, which are kept on disk, and those inside them."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from numba import njit
 
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
+_BOTH: dict[str, Any] = {
+    # Dividing by 0 gives infinity or NaN, as in torch.
+    "error_model": "numpy",
+    # Loops make no arrays and are given all of them. Counting references to them would take two thirds of the
+    # time, for every look at one of many arrays in a tuple is a reference.
+    "_nrt": False,
+}
+_CALLED: dict[str, Any] = {**_BOTH, "cache": True, "nogil": True}
+# What Python would need to call a loop takes long to compile where many arrays are passed.
+_INSIDE: dict[str, Any] = {
+    **_BOTH,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "forceinline": True,
+}
 
 
 def entry(loop: _Loop) -> _Loop:
     """Compile a loop that Python calls."""
-    compiled: _Loop = njit(cache=True, nogil=True)(loop)
-    return compiled
+    return cast(_Loop, njit(**_CALLED)(loop))
 
 
 def inner(loop: _Loop) -> _Loop:
-    """Compile a loop for others alone: what Python would need takes long to compile for many arrays."""
-    compiled: _Loop = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(loop)
-    return compiled
+    """Compile a loop that is called by others alone."""
+    return cast(_Loop, njit(**_INSIDE)(loop))
