@@ -20,8 +20,9 @@ def make_due(circuit: Circuit, changes: Changes, due: Tensor) -> None:
     if changes.learn is not None and changes.learn != c.state.learning:
         due |= c.arrival & ~c.is_input
     if changes.input is not None:
-        new = real(c, changes.input) != c.state.u[:, c.inputs]
-        due[:, c.inputs] |= new & c.arrival[c.inputs]
+        new = (real(c, changes.input) != c.state.u[:, c.inputs]) & c.arrival[c.inputs]
+        replica, column = torch.nonzero(new, as_tuple=True)
+        due[replica, c.inputs[column]] = True
     if changes.noise is not None:
         due |= c.arrival & ~c.is_input
     due[:, c.outputs] |= _outputs_changed(c, changes) & c.arrival[c.outputs]
