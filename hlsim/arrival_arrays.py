@@ -27,6 +27,8 @@ ACTIVATION_NAMES = ("tanh", "sigmoid", "steep_sigmoid", "relu", "softplus", "ide
 SILENT, SQUARED_ERROR, CROSS_ENTROPY = range(3)
 # Messages that stand together in the calendar.
 CHUNK = 32
+# Room at the start, in ticks at which everybody sends.
+CHUNKS_AHEAD = 2
 # Later than any tick.
 NEVER = 2**60
 
@@ -307,7 +309,7 @@ def _agenda(circuit: Circuit, wires: Wires) -> Agenda:
         np.zeros(0, np.dtype(kind, align=True)),
         np.zeros(3, np.int64),
     )
-    return grown(empty, 2 * reserve(wires, empty))
+    return grown(empty, CHUNKS_AHEAD * reserve(wires, empty))
 
 
 def _sources() -> str:

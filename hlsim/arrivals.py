@@ -6,6 +6,8 @@ that a message costs the same whether ten are due or ten thousand.
 """
 
 import math
+from functools import cached_property
+from types import ModuleType
 
 import numpy as np
 import simpy
@@ -51,19 +53,23 @@ class Arrivals:
     """
 
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
-        from hlsim import arrival_kernels  # brings the compiler with it
-
-        self._loops = arrival_kernels
         self.circuit, self._controls, self._env = circuit, controls, env
         self._ticks = Ticks(env, self._tick)
-        self._net = arrays.make(circuit)
-        self._reserve = arrays.reserve(self._net.wires, self._net.agenda)
-        network = circuit.network
-        self._levels = int(network.rank.max(initial=-1)) + 1, int(network.back_rank.max(initial=-1)) + 1
         self._observer: Observer | None = None
         # The tick at which a number was found that is not finite.
         self._broken: int | None = None
         controls.attach(lambda: self._ticks.request(coming_tick(env)))
+
+    # Both take their time: that of a run, not that of who only builds a simulation.
+    @cached_property
+    def _loops(self) -> ModuleType:
+        from hlsim import arrival_kernels
+
+        return arrival_kernels
+
+    @cached_property
+    def _net(self) -> arrays.Net:
+        return arrays.make(self.circuit)
 
     @property
     def observer(self) -> Observer | None:
@@ -101,9 +107,9 @@ class Arrivals:
         opened = self._open(changes, tick) if tick == 0 or not changes.empty else -1
         # Who listens is told tick by tick.
         until = tick + 1 if self._observer is not None else max(tick + 1, self._next_event())
-        last, finite, following = self._loops.run(
-            self._room(), self._terms(), opened, until, _BUDGET, self._reserve
-        )
+        net = self._room()
+        reserve = arrays.reserve(net.wires, net.agenda)
+        last, finite, following = self._loops.run(net, self._terms(), opened, until, _BUDGET, reserve)
         if last >= 0:
             self._told(last, finite)
         following = following if self._broken is None else self._broken
@@ -137,10 +143,8 @@ class Arrivals:
         effects.set_values(c, changes)
         if c.target is not None:
             work.target[work.outputs] = c.target.numpy()
-        if changes.noise is not None:
-            self._net = self._net._replace(stimulus=np.empty_like(work.target))
         if c.state.noise is not None:
-            self._net.stimulus[:] = arrays.flat(c.state.u + c.state.noise)
+            self._net = self._net._replace(stimulus=arrays.flat(c.state.u + c.state.noise))
 
     def _reset(self, tick: int) -> None:
         self.circuit.state.reset()
@@ -163,14 +167,15 @@ class Arrivals:
             learning=c.state.learning,
             loss=arrays.SILENT if silent else arrays.CROSS_ENTROPY if coupled else arrays.SQUARED_ERROR,
             couples=coupled,
-            levels=self._levels[0],
-            back_levels=self._levels[1],
+            levels=int(c.network.rank.max(initial=-1)) + 1,
+            back_levels=int(c.network.back_rank.max(initial=-1)) + 1,
         )
 
     def _room(self) -> arrays.Net:
         """Return the arrays, with room in the calendar for whatever a tick may send."""
-        if self._net.agenda.tally[1] < self._reserve:
-            self._net = self._net._replace(agenda=arrays.grown(self._net.agenda))
+        net = self._net
+        if net.agenda.tally[1] < arrays.reserve(net.wires, net.agenda):
+            self._net = net._replace(agenda=arrays.grown(net.agenda))
         return self._net
 
     def _told(self, tick: int, finite: bool) -> None:

@@ -14,9 +14,9 @@ from tests.graphs import Case, run
 
 ENGINES = ("batched", "reference")
 # Options of a simulation that make an engine of it; compiled loops have tests of their own.
-BATCHED = {"engine": "batched", "compiled": "never"}
-COMPILED = {"engine": "batched", "compiled": "always"}
-REFERENCE = {"engine": "reference"}
+BATCHED: Mapping[str, Any] = {"engine": "batched", "compiled": "never"}
+COMPILED: Mapping[str, Any] = {"engine": "batched", "compiled": "always"}
+REFERENCE: Mapping[str, Any] = {"engine": "reference"}
 TOLERANCE = 1e-12
 
 

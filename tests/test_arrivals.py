@@ -1,18 +1,36 @@
 """Compiled loops over ticks run what they run as the engine in torch and the reference do."""
 
 import os
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
 from typing import Any
 
+import networkx as nx
+import numpy as np
 import pytest
+import simpy
 from hypothesis import given, reject, seed, settings
+from hypothesis import strategies as st
 
+from hlsim import Simulation, arrival_arrays, arrivals, topology
+from hlsim.arrivals import Arrivals
+from hlsim.engine import Batched
 from hlsim.errors import NumericalError
-from tests.agreement import BATCHED, COMPILED, REFERENCE, assert_agree
-from tests.graphs import Case, cases, run
+from hlsim.losses import Custom
+from hlsim.noise import Noise
+from hlsim.rules import Equilibrium, Hamiltonian
+from tests.agreement import BATCHED, COMPILED, REFERENCE, TOLERANCE, assert_agree
+from tests.graphs import SAMPLED, Case, build, cases, run
+from tests.test_determinism import assert_same_bits, assert_same_state, rows
 
-EXAMPLES = 100 if os.environ.get("HLSIM_VERIFY") == "1" else 25
+VERIFY = os.environ.get("HLSIM_VERIFY") == "1"
+EXAMPLES = 100 if VERIFY else 25
+FEW = 40 if VERIFY else 5
 TICKS = 150
+
+
+# ---- the same meaning
 
 
 @pytest.mark.parametrize("shard", range(2))
@@ -24,6 +42,7 @@ def test_compiled_loops_agree_on_random_networks(oracle: Mapping[str, Any], shar
     @settings(max_examples=EXAMPLES)
     @given(cases("arrival", TICKS))
     def agree(case: Case) -> None:
+        assert type(build(case, **COMPILED)._engine) is Arrivals
         try:
             ticks = assert_agree(case, TICKS, COMPILED, oracle)
         except NumericalError:
@@ -36,3 +55,209 @@ def test_compiled_loops_agree_on_random_networks(oracle: Mapping[str, Any], shar
     agree()
     assert len(drawn) >= EXAMPLES
     assert sum(compared) >= 0.75 * sum(drawn)
+
+
+def learner(*, dtype: str = "float64", threshold: float = 1e-3, **options: Any) -> Simulation:
+    """A random recurrent network of both models that learns, whose input and target change now and then."""
+    graph = topology.random(40, 6, draw=False, delay=(0, 5), inputs=3, outputs=4, bias=0.1)
+    for index, (_, data) in enumerate(graph.nodes(data=True)):
+        if data.get("model") != "input":
+            data |= {"model": "leaky", "tau": 2.0 + index % 5, "update": "arrival", "refresh": 7 + index}
+            data |= {"send_threshold": threshold, "costate_threshold": threshold / 10}
+    sim = Simulation(
+        graph, **{"rule": Hamiltonian(beta=0.02, eta=0.3), "seed": 2, "dtype": dtype, **COMPILED, **options}
+    )
+    sim.env.process(disturb(sim))
+    return sim
+
+
+def disturb(sim: Simulation) -> Generator[simpy.Event, object, None]:
+    generator = np.random.default_rng(0)
+    while True:
+        sim.controls.input(generator.normal(size=len(sim.network.inputs)))
+        sim.controls.target(generator.normal(size=len(sim.network.outputs)) / 2)
+        yield sim.env.timeout(int(generator.integers(5, 30)))
+
+
+def assert_close(one: Simulation, two: Simulation, tolerance: float) -> None:
+    for name in SAMPLED:
+        np.testing.assert_allclose(one.read(name), two.read(name), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("options", [{"ensemble": 3}, {"noise": Noise(std=0.1)}], ids=["ensemble", "noise"])
+def test_replicas_and_noise_are_those_of_torch(options: dict[str, Any]) -> None:
+    mine, torch = learner(**options), learner(**options, compiled="never")
+    assert [type(sim._engine) for sim in (mine, torch)] == [Arrivals, Batched]
+    for sim in (mine, torch):
+        sim.run(until=100, every=9)
+    assert_close(mine, torch, TOLERANCE)
+    for name, count in mine.counts().items():
+        np.testing.assert_array_equal(count, torch.counts()[name])
+    assert mine.counts()["state"].min() >= 0
+    assert mine.counts()["costate"].sum() > 100
+
+
+def test_float32_differs_from_float64_by_round_off() -> None:
+    """Both formats send the same messages where no threshold is met within round-off: here for 60 ticks.
+
+    States are of order 1, and sums of ten of them are good to ten units in the last place, 1e-6.
+    """
+    single, double = learner(dtype="float32"), learner(dtype="float64")
+    for sim in (single, double):
+        sim.run(until=60)
+    assert single.read("h").dtype == np.float32
+    assert_close(single, double, 1e-5)
+
+
+def test_a_float32_network_with_thresholds_0_falls_silent() -> None:
+    """A value that settles stands still in the format in which it is stored, and then has nothing to say."""
+    network = learner(threshold=0.0).network
+    sim = Simulation(network, loss=None, rule=Hamiltonian(beta=0.0), **COMPILED)
+    sim.controls.learn(False)
+    sim.controls.input(np.ones(3))
+    sim.env.run(until=5000)
+    before = sim.counts()
+    assert before["state"].sum() > 1000
+    sim.env.run(until=10**9)
+    for name, count in sim.counts().items():
+        np.testing.assert_array_equal(count, before[name])
+
+
+# ---- events, and nothing else
+
+
+def test_nothing_is_touched_when_nothing_is_due() -> None:
+    """One message goes down a chain: each neuron is updated at the start, by it, and when it crosses."""
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input")
+    graph.add_node("v", send_threshold=0.3, tau=2.0)
+    graph.add_edge("u", "v", weight=1.0, delay=7, plastic=False)
+    sim = Simulation(graph, loss=None, dtype="float64", **COMPILED)
+    sim.controls.input(np.ones(1))
+    sim.env.run(until=10**6)
+    assert sim.counts()["updates"].tolist() == [[1, 2]]
+    assert sim.counts()["state"].tolist() == [[1, 0]]
+    np.testing.assert_allclose(sim.read("h")[0, 1], np.tanh(1.0))
+
+
+def test_a_loop_stops_before_whatever_else_happens() -> None:
+    """A process that looks between two ticks sees the network as it is then, though it runs ahead."""
+    seen: dict[str, list[bytes]] = {}
+    for name in ("never", "always"):
+        sim, seen[name] = learner(compiled=name), []
+
+        def look(sim: Simulation = sim, seen: list[bytes] = seen[name]) -> Generator[simpy.Event]:
+            while True:
+                yield sim.env.timeout(3.3)
+                seen.append(np.stack([sim.counts()[x] for x in ("state", "costate", "updates")]).tobytes())
+
+        sim.env.process(look())
+        sim.env.run(until=100)
+    assert seen["always"] == seen["never"]
+    assert len(seen["always"]) == 30
+
+
+# ---- one run, however it is run
+
+
+@settings(max_examples=FEW)
+@given(cases("arrival", 60), st.integers(1, 59), st.integers(2, 20))
+def test_neither_cuts_nor_watchers_change_one_bit(case: Case, cut: int, every: int) -> None:
+    whole, trace = run(case, 60, **COMPILED)
+    sim = build(case, **COMPILED)
+    parts = [sim.run(until=until, every=1, events=("message", "update")) for until in (cut, 60)]
+    assert_same_state(sim, whole)
+    assert [row for part in parts for row in rows(part, cut)] == rows(trace, cut)
+    for sampled, events in (SAMPLED, ()), (("z", "w"), ("message",)), ((), ()):
+        other = build(case, **COMPILED)
+        other.run(until=60, every={"default": every, "w": 3}, sampled=sampled, events=events)
+        assert_same_state(other, whole)
+    assert_same_bits(run(case, 60, **COMPILED)[1], trace)
+
+
+def test_neither_the_length_of_a_turn_nor_room_changes_one_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SimPy has its turn after every update, and the calendar begins with hardly any room and grows."""
+    whole = learner()
+    whole.env.run(until=100)
+    monkeypatch.setattr(arrivals, "_BUDGET", 1)
+    monkeypatch.setattr(arrival_arrays, "CHUNKS_AHEAD", 1)
+    turns = learner()
+    room = len(turns._engine._net.agenda.after)  # type: ignore[attr-defined]
+    turns.env.run(until=100)
+    assert len(turns._engine._net.agenda.after) > room  # type: ignore[attr-defined]
+    assert_same_state(turns, whole)
+
+
+def test_the_calendar_does_not_grow_with_time() -> None:
+    sim = learner()
+    sim.env.run(until=500)
+    room = len(sim._engine._net.agenda.after)  # type: ignore[attr-defined]
+    sim.env.run(until=20_000)
+    assert len(sim._engine._net.agenda.after) == room  # type: ignore[attr-defined]
+
+
+# ---- failures
+
+
+def runaway() -> nx.DiGraph:
+    """Two linear neurons that drive each other up, 4 times a round, and one apart from them."""
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input")
+    for name in ("v", "w"):
+        graph.add_node(name, model="instant", activation="identity", send_threshold=0.0)
+    graph.add_node("apart")
+    graph.add_edge("u", "v", weight=1.0, plastic=False)
+    graph.add_edge("v", "w", weight=2.0, delay=1, plastic=False, feedback="none")
+    graph.add_edge("w", "v", weight=2.0, delay=2, plastic=False, feedback="none")
+    graph.add_edge("u", "apart", weight=1.0)
+    return graph
+
+
+@pytest.mark.parametrize("every", [1, 10_000])
+def test_a_run_that_overflows_stops_at_its_tick_and_names_its_node(every: int, tmp_path: Any) -> None:
+    """Whether the loop stops at every tick or has run ahead: SimPy stands at the tick that failed."""
+    caught = []
+    for options in (COMPILED, BATCHED):
+        sim = Simulation(runaway(), dtype="float64", loss=None, **options)
+        sim.controls.input(np.ones(1))
+        with pytest.raises(NumericalError, match="must stay finite, got inf") as error:
+            sim.run(until=5000, record=tmp_path / "t.h5", every=every, sampled=("h",))
+        caught.append((error.value.tick, error.value.node, str(error.value), sim.tick))
+    assert caught[0] == caught[1]
+    assert caught[0][0] > 1000
+
+
+# ---- what qualifies
+
+
+def engine_of(graph: nx.DiGraph, **options: Any) -> type:
+    return type(Simulation(graph, **{**COMPILED, **options})._engine)
+
+
+def test_what_the_loops_do_not_know_runs_in_torch() -> None:
+    """Never another meaning: one neuron on a clock, another rule, order, loss, format or model is enough."""
+    graph = topology.ring(4, seed=0)
+    assert engine_of(graph) is Arrivals
+    clocked = graph.copy()
+    clocked.nodes["neuron[0]"]["update"] = "clock"
+    assert engine_of(clocked) is Batched
+
+    class Mine(Hamiltonian):
+        pass
+
+    assert engine_of(graph, rule=Mine()) is Batched
+    assert engine_of(graph, loss=Custom(lambda y, target: ((y - target) ** 2).sum(-1))) is Batched
+    assert engine_of(graph, compiled="never") is Batched
+    assert engine_of(graph, compiled="auto") is Batched
+    assert engine_of(graph, engine="reference") not in (Arrivals, Batched)
+    assert engine_of(topology.ring(200, seed=0), compiled="auto") is Batched
+    many = topology.random(300, in_degree=100)
+    assert engine_of(many, compiled="auto") is Arrivals
+    assert engine_of(topology.ring(4, seed=0).to_undirected(), rule=Equilibrium()) is Batched
+
+
+def test_the_compiler_is_not_imported_where_nothing_is_compiled() -> None:
+    code = "import sys, hlsim; hlsim.Simulation(hlsim.topology.ring(4)).run(until=3)"
+    code += "; print('numba' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
