@@ -318,7 +318,8 @@ def _sources() -> str:
     As a field it is part of the arrays' type, and numba takes from disk only what was compiled for the same
     types. Left alone it would look for changes in one file, that of the function which Python calls.
     """
-    files = sorted(Path(__file__).parent.glob("arrival_*.py"))
+    folder = Path(__file__).parent
+    files = [folder / "machine_code.py", *sorted(folder.glob("arrival_*.py"))]
     return "sources_" + sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 

@@ -119,8 +119,8 @@ def crossing(x: Any, goal: Any, rate: Any, origin: Any, threshold: Any, dt: Any)
     ratio = (goal - x) / (goal - (origin + math.copysign(threshold, goal - origin)))
     if not ratio > 1:
         return 1
-    wait = math.ceil(math.log(ratio) / rate / dt)
-    return max(1, int(wait)) if wait < _FAR else NEVER
+    ticks = math.log(ratio) / rate / dt
+    return max(1, math.ceil(ticks)) if ticks < _FAR else NEVER
 
 
 @inner

@@ -77,6 +77,7 @@ class Circuit:
         )
         self.inputs, self.outputs = whole(network.inputs), whole(network.outputs)
         self.output_set = Whole(self.outputs)
+        self.fed = Whole(self.inputs)
         models = [MODELS[name] for name in network.model]
         self.is_input = whole(np.array([m.is_input for m in models]))
         self.instant = whole(np.array([m.instant for m in models]))

@@ -20,7 +20,7 @@ def make_due(circuit: Circuit, changes: Changes, due: Tensor) -> None:
     if changes.learn is not None and changes.learn != c.state.learning:
         due |= c.arrival & ~c.is_input
     if changes.input is not None:
-        new = (real(c, changes.input) != c.state.u[:, c.inputs]) & c.arrival[c.inputs]
+        new = (real(c, changes.input) != c.fed.take(c.state.u)) & c.fed.param(c.arrival)
         replica, column = torch.nonzero(new, as_tuple=True)
         due[replica, c.inputs[column]] = True
     if changes.noise is not None:
@@ -46,7 +46,7 @@ def set_values(circuit: Circuit, changes: Changes) -> None:
     """Let stimulus, targets, switches and noise take effect."""
     c, state = circuit, circuit.state
     if changes.input is not None:
-        state.u[:, c.inputs] = real(c, changes.input).to(c.number)
+        c.fed.put(state.u, real(c, changes.input).to(c.number))
     if changes.target is not None:
         c.target = real(c, changes.target)
     if changes.no_target:

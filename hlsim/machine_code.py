@@ -13,7 +13,7 @@ _BOTH: dict[str, Any] = {
     # time, for every look at one of many arrays in a tuple is a reference.
     "_nrt": False,
 }
-_CALLED: dict[str, Any] = {**_BOTH, "cache": True, "nogil": True}
+_CALLED: dict[str, Any] = {**_BOTH, "nogil": True}
 # What Python would need to call a loop takes long to compile where many arrays are passed.
 _INSIDE: dict[str, Any] = {
     **_BOTH,
@@ -25,7 +25,10 @@ _INSIDE: dict[str, Any] = {
 
 def entry(loop: _Loop) -> _Loop:
     """Compile a loop that Python calls."""
-    return cast(_Loop, njit(**_CALLED)(loop))
+    try:
+        return cast(_Loop, njit(**_CALLED, cache=True)(loop))
+    except RuntimeError:  # there is no folder in which numba may write
+        return cast(_Loop, njit(**_CALLED)(loop))
 
 
 def inner(loop: _Loop) -> _Loop:

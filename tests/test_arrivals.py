@@ -10,10 +10,13 @@ import networkx as nx
 import numpy as np
 import pytest
 import simpy
+import torch
 from hypothesis import given, reject, seed, settings
 from hypothesis import strategies as st
+from numba import njit
 
-from hlsim import Simulation, arrival_arrays, arrivals, topology
+from hlsim import Simulation, arrival_arrays, arrivals, topology, wakeups
+from hlsim.arrival_formulas import crossing, drive_moves
 from hlsim.arrivals import Arrivals
 from hlsim.engine import Batched
 from hlsim.errors import NumericalError
@@ -86,13 +89,13 @@ def assert_close(one: Simulation, two: Simulation, tolerance: float) -> None:
 
 @pytest.mark.parametrize("options", [{"ensemble": 3}, {"noise": Noise(std=0.1)}], ids=["ensemble", "noise"])
 def test_replicas_and_noise_are_those_of_torch(options: dict[str, Any]) -> None:
-    mine, torch = learner(**options), learner(**options, compiled="never")
-    assert [type(sim._engine) for sim in (mine, torch)] == [Arrivals, Batched]
-    for sim in (mine, torch):
+    mine, other = learner(**options), learner(**options, compiled="never")
+    assert [type(sim._engine) for sim in (mine, other)] == [Arrivals, Batched]
+    for sim in (mine, other):
         sim.run(until=100, every=9)
-    assert_close(mine, torch, TOLERANCE)
+    assert_close(mine, other, TOLERANCE)
     for name, count in mine.counts().items():
-        np.testing.assert_array_equal(count, torch.counts()[name])
+        np.testing.assert_array_equal(count, other.counts()[name])
     assert mine.counts()["state"].min() >= 0
     assert mine.counts()["costate"].sum() > 100
 
@@ -121,6 +124,86 @@ def test_a_float32_network_with_thresholds_0_falls_silent() -> None:
     sim.env.run(until=10**9)
     for name, count in sim.counts().items():
         np.testing.assert_array_equal(count, before[name])
+
+
+# ---- when to wake
+
+
+def lone(refresh: int, threshold: float, tau: float, eta: float, dt: float) -> Simulation:
+    """One leaky neuron, of which all that its wake-up depends on can be set by hand."""
+    graph = nx.DiGraph()
+    graph.add_node("v", tau=tau, refresh=refresh, send_threshold=threshold, bias=0.0)
+    rule = Hamiltonian(eta=eta)
+    return Simulation(graph, loss=None, rule=rule, dt=dt, dtype="float64", compiled="never")
+
+
+@njit(error_model="numpy")
+def _compiled_wait(traits: Any, x: Any, dt: Any, eta: Any) -> int:
+    return drive_moves(traits[0], x[0], x[1], x[2], x[3], x[4], dt, eta)
+
+
+@settings(max_examples=200 if VERIFY else 60)
+@given(
+    st.integers(1, 300),
+    st.sampled_from((0.0, 1e-4, 1e-2)),
+    st.sampled_from((0.5, 3.0, 40.0)),
+    st.sampled_from((0.0, 0.01, 0.4)),
+    st.sampled_from((1.0, 0.1)),
+    st.integers(0, 2**32 - 1),
+)
+def test_steps_are_passed_over_only_where_nothing_crosses(
+    refresh: int, threshold: float, tau: float, eta: float, dt: float, draw: int
+) -> None:
+    """A neuron wakes at the first step at which the motion of its drive is at its threshold."""
+    generator = np.random.default_rng(draw)
+    circuit = lone(refresh, threshold, tau, eta, dt)._engine.circuit  # type: ignore[attr-defined]
+    traits = arrival_arrays.make(circuit).traits
+    rule, steps = circuit.rule, dt * np.arange(1, refresh)
+    waits = []
+    for _ in range(20):
+        x = generator.normal(size=5) * 10.0 ** generator.uniform((-5, -5, -2, -2, -1), (-2, -2, 1, 1, 1))
+        x[1] = abs(x[1])
+        a, b, z, g, gain = x
+        i2 = np.array([gain * rule.costate_hold(z, g, 1.0 / tau, step)[2] for step in steps])
+        motion = np.abs(a * np.array([rule.memory(step) for step in steps]) + b * i2)
+        crossed = np.flatnonzero((motion >= traits[0]["send_threshold"]) & (motion != 0))
+        first = crossed[0] + 1 if len(crossed) else refresh
+        waits.append((_compiled_wait(traits, x, dt, eta), first))
+    assert [mine for mine, _ in waits] == [table for _, table in waits]
+
+
+@njit(error_model="numpy")
+def _compiled_crossings(x: Any, dt: Any, into: Any) -> None:
+    for k in range(len(into)):
+        into[k] = crossing(x[0, k], x[1, k], x[2, k], x[3, k], x[4, k], dt)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_crossing_is_predicted_as_in_torch(dtype: torch.dtype) -> None:
+    """At random, at rest, at the origin, where a threshold is the distance, and where a rate overflows.
+
+    Where the value is at its threshold already it is sent at once, and nobody asks when it will be.
+    """
+    generator = np.random.default_rng(0)
+    x, goal, origin = generator.normal(size=(3, 4000)) * 10.0 ** generator.integers(-3, 3, (3, 4000))
+    rate, threshold = 10.0 ** generator.uniform(-3, 1, 4000), 10.0 ** generator.uniform(-4, 0, 4000)
+    threshold[::7], goal[::5], x[::3] = 0.0, x[::5], origin[::3]
+    threshold[::11] = np.abs(goal - origin)[::11] * (1 - 1e-16)
+    rate[::13] = 1e-30
+    numbers = torch.as_tensor(np.stack((x, goal, rate, origin, threshold))).to(dtype)
+    x_, goal_, rate_, origin_, threshold_ = numbers
+    circuit = lone(1, 0.1, 1.0, 0.0, 0.5)._engine.circuit  # type: ignore[attr-defined]
+    oracle = wakeups._crossing(circuit, x_, goal_, rate_, origin_, threshold_)
+    # Below 0: the level lies a last bit beyond the goal, and the logarithm is not a number.
+    asked = ~((x_ != origin_) & ((x_ - origin_).abs() >= threshold_)) & (oracle > 0)
+    mine = np.zeros(4000, np.int64)
+    _compiled_crossings(numbers.numpy(), numbers.numpy().dtype.type(0.5), mine)
+    mine, oracle = mine[asked.numpy()], oracle.numpy()[asked.numpy()]
+    assert 0.2 < (oracle < wakeups._NEVER).mean() < 0.8
+    # Where a last bit of exp or log decides.
+    apart = mine != oracle
+    assert apart.mean() < 0.01
+    assert (np.abs(mine - oracle)[apart] <= np.maximum(1, 4 * torch.finfo(dtype).eps * oracle[apart])).all()
 
 
 # ---- events, and nothing else
