@@ -9,13 +9,7 @@ from typing import Any
 
 from hlsim.arrival_arrays import CHUNK, CROSS_ENTROPY, INPUT, INSTANT, LEAKY, SILENT
 from hlsim.arrival_calendar import bucket_of, clear_messages, coming, empty, plan, pop, put
-from hlsim.arrival_formulas import (
-    costate_hold,
-    integrals,
-    pending,
-    rest,
-    slope,
-)
+from hlsim.arrival_formulas import costate_hold, integrals, pending, rest, slope
 from hlsim.arrival_neurons import driven, driven_and_drift, learn, wake_at, wants_costate
 from hlsim.machine_code import entry, inner
 
@@ -317,19 +311,24 @@ def _close_tick(net: Any, terms: Any, now: int) -> bool:
     _drives(net, terms, now, OTHERS)
     _loss(net, terms, now)
     _costates(net, terms, now)
+    if not _count(net.values, work):
+        return False
     for k in range(work.tally[0]):
         i = work.due[k]
-        work.updates[i] += 1
-        if not math.isfinite(net.values.h[i] + net.values.z[i] + net.values.a[i]) and _broken(net.values, i):
-            return False
         at = wake_at(net.traits[i], net.wires, net.values, work.notes[i], terms, i, now)
         plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, i, at)
     return True
 
 
 @inner
-def _broken(x: Any, i: int) -> bool:
-    return not (math.isfinite(x.h[i]) and math.isfinite(x.z[i]) and math.isfinite(x.a[i]))
+def _count(x: Any, work: Any) -> bool:
+    """Count the updates; return whether those due are finite. The others are as they were."""
+    finite = True
+    for k in range(work.tally[0]):
+        i = work.due[k]
+        work.updates[i] += 1
+        finite = finite and math.isfinite(x.h[i]) and math.isfinite(x.z[i]) and math.isfinite(x.a[i])
+    return finite
 
 
 @entry

@@ -1,5 +1,6 @@
 """Compiled loops over ticks run what they run as the engine in torch and the reference do."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -126,6 +127,28 @@ def test_a_float32_network_with_thresholds_0_falls_silent() -> None:
         np.testing.assert_array_equal(count, before[name])
 
 
+@pytest.mark.parametrize("options", [COMPILED, BATCHED], ids=["compiled", "torch"])
+def test_at_threshold_0_a_costate_is_sent_again_when_weights_may_have_moved(options: dict[str, Any]) -> None:
+    """An error that stands still is sent at every update of a neuron that learns: here at every tick."""
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input")
+    graph.add_node("x", model="instant")
+    graph.add_node("v", model="instant", activation="identity", role="output", costate_threshold=0.0)
+    graph.add_edge("u", "v", weight=0.0, plastic=False)
+    graph.add_edge("x", "v", weight=0.5)
+    sim = Simulation(graph, dtype="float64", **options)
+
+    def wink() -> Generator[simpy.Event]:
+        sim.controls.target(np.ones(1))
+        for value in itertools.cycle((1.0, -1.0)):
+            sim.controls.input(np.array([value]))
+            yield sim.env.timeout(1)
+
+    sim.env.process(wink())
+    sim.env.run(until=20)
+    assert sim.counts()["costate"][0].tolist() == [0, 20, 0]
+
+
 # ---- when to wake
 
 
@@ -163,6 +186,7 @@ def test_steps_are_passed_over_only_where_nothing_crosses(
     for _ in range(20):
         x = generator.normal(size=5) * 10.0 ** generator.uniform((-5, -5, -2, -2, -1), (-2, -2, 1, 1, 1))
         x[1] = abs(x[1])
+        x[generator.random(5) < 0.3] = 0.0  # let each part of the motion be all there is
         a, b, z, g, gain = x
         i2 = np.array([gain * rule.costate_hold(z, g, 1.0 / tau, step)[2] for step in steps])
         motion = np.abs(a * np.array([rule.memory(step) for step in steps]) + b * i2)
@@ -305,7 +329,8 @@ def test_a_run_that_overflows_stops_at_its_tick_and_names_its_node(every: int, t
         sim.controls.input(np.ones(1))
         with pytest.raises(NumericalError, match="must stay finite, got inf") as error:
             sim.run(until=5000, record=tmp_path / "t.h5", every=every, sampled=("h",))
-        caught.append((error.value.tick, error.value.node, str(error.value), sim.tick))
+        updates = sim.counts()["updates"].tolist()
+        caught.append((error.value.tick, error.value.node, str(error.value), sim.tick, updates))
     assert caught[0] == caught[1]
     assert caught[0][0] > 1000
 
