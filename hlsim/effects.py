@@ -25,7 +25,8 @@ def make_due(circuit: Circuit, changes: Changes, due: Tensor) -> None:
         due[replica, c.inputs[column]] = True
     if changes.noise is not None:
         due |= c.arrival & ~c.is_input
-    due[:, c.outputs] |= _outputs_changed(c, changes) & c.arrival[c.outputs]
+    if changes.no_target or any(x is not None for x in (changes.target, changes.phi, changes.nudge)):
+        due[:, c.outputs] |= _outputs_changed(c, changes) & c.arrival[c.outputs]
 
 
 def _outputs_changed(circuit: Circuit, changes: Changes) -> Tensor:
