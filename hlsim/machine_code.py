@@ -6,8 +6,9 @@ from typing import Any, TypeVar, cast
 from numba import njit
 
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
+# Dividing by 0 gives infinity or NaN, as in torch.
+_PLAIN: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 _BOTH: dict[str, Any] = {
-    # Dividing by 0 gives infinity or NaN, as in torch.
     "error_model": "numpy",
     # Loops make no arrays and are given all of them. Counting references to them would take two thirds of the
     # time, for every look at one of many arrays in a tuple is a reference.
@@ -23,12 +24,21 @@ _INSIDE: dict[str, Any] = {
 }
 
 
+def plain(loop: _Loop) -> _Loop:
+    """Compile a loop that Python or another loop calls, and which may make arrays."""
+    return _kept(loop, _PLAIN)
+
+
 def entry(loop: _Loop) -> _Loop:
-    """Compile a loop that Python calls."""
+    """Compile a loop that Python calls and that makes no arrays."""
+    return _kept(loop, _CALLED)
+
+
+def _kept(loop: _Loop, options: dict[str, Any]) -> _Loop:
     try:
-        return cast(_Loop, njit(**_CALLED, cache=True)(loop))
+        return cast(_Loop, njit(**options, cache=True)(loop))
     except RuntimeError:  # there is no folder in which numba may write
-        return cast(_Loop, njit(**_CALLED)(loop))
+        return cast(_Loop, njit(**options)(loop))
 
 
 def inner(loop: _Loop) -> _Loop:

@@ -7,13 +7,14 @@ Every loop goes over slices from 0 on: an index that might be negative keeps the
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hlsim.machine_code import plain
 
 Array = NDArray
 
 
-@njit(cache=True)
+@plain
 def count_news(news: Array, sends: Array, count: Array, whole: Array, run: int) -> None:
     """Count messages of the neurons of a run: where all of them send something new, once for all of them."""
     total = 0
@@ -26,7 +27,7 @@ def count_news(news: Array, sends: Array, count: Array, whole: Array, run: int) 
             count[i] += sends[i] & news[i]
 
 
-@njit(cache=True)
+@plain
 def euler(runs: Array, dt: float, h: Array, f: Array, sends: Array, count: Array, whole: Array) -> None:
     """Move states one step on, and send those that change."""
     news = np.empty(h.shape[1], np.bool_)
@@ -41,7 +42,7 @@ def euler(runs: Array, dt: float, h: Array, f: Array, sends: Array, count: Array
             count_news(news_, sends[lo:hi], count[p, lo:hi], whole[p], r)
 
 
-@njit(cache=True)
+@plain
 def costate_euler(runs: Array, dt: float, eta: float, z: Array, g: Array, df_dh: Array) -> None:
     """Move costates one step on, as ``Hamiltonian.costate_euler``."""
     for p in range(z.shape[0]):
@@ -51,7 +52,7 @@ def costate_euler(runs: Array, dt: float, eta: float, z: Array, g: Array, df_dh:
                 z_[i] += dt * (g_[i] + z_[i] * slope[i] - eta * z_[i])
 
 
-@njit(cache=True)
+@plain
 def stimulate(
     runs: Array,
     emits: Array,
@@ -84,7 +85,7 @@ def stimulate(
             k += hi - lo
 
 
-@njit(cache=True)
+@plain
 def settle_instant(
     runs: Array, y: Array, slope: Array, h: Array, df_da: Array, sends: Array, count: Array, whole: Array
 ) -> None:
@@ -104,7 +105,7 @@ def settle_instant(
             k += hi - lo
 
 
-@njit(cache=True)
+@plain
 def pull_leaky(
     runs: Array, y: Array, slope: Array, tau: Array, h: Array, f: Array, df_dh: Array, df_da: Array
 ) -> None:
@@ -121,7 +122,7 @@ def pull_leaky(
             k += hi - lo
 
 
-@njit(cache=True)
+@plain
 def hear(runs: Array, phi: float, dl: Array, heard: Array, g: Array) -> None:
     """g = phi dL/dh plus the costates heard."""
     for p in range(g.shape[0]):
@@ -131,7 +132,7 @@ def hear(runs: Array, phi: float, dl: Array, heard: Array, g: Array) -> None:
                 g_[i] = phi * dl_[i] + heard_[i]
 
 
-@njit(cache=True)
+@plain
 def send_costates(
     runs: Array,
     moved: bool,
@@ -157,7 +158,7 @@ def send_costates(
             count_news(news_, sends[lo:hi], count[p, lo:hi], whole[p], r)
 
 
-@njit(cache=True)
+@plain
 def hear_instant(
     runs: Array,
     phi: float,
@@ -190,7 +191,7 @@ def hear_instant(
             count_news(news_, sends[lo:hi], count[p, lo:hi], whole[p], r)
 
 
-@njit(cache=True)
+@plain
 def finite(x: Array) -> bool:
     """Tell whether every number is finite."""
     flat, bad = x.ravel(), False

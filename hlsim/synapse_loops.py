@@ -9,13 +9,14 @@ what neurons sent; ``coming`` (depth, node), what they will hear; ``blocks`` (bl
 one after the last, delay, feedback delay.
 """
 
-from numba import njit
 from numpy.typing import NDArray
+
+from hlsim.machine_code import entry
 
 Array = NDArray
 
 
-@njit(cache=True, nogil=True)
+@entry
 def send_back(
     blocks: Array,
     tick: int,
@@ -36,7 +37,7 @@ def send_back(
             row[j[e]] += back_[e] * q[i[e]]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def learn(
     blocks: Array,
     tick: int,
@@ -61,7 +62,7 @@ def learn(
             w_[e] = x - rate * (new if sequential else old)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def learn_matrix(
     numbers: tuple[float, float, float, float], sequential: bool, w: Array, omega: Array, q: Array, s: Array
 ) -> None:
@@ -77,7 +78,7 @@ def learn_matrix(
                 w_[j] = x - rate * (new if sequential else old)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def drive(blocks: Array, tick: int, w: Array, source: Array, target: Array, history: Array, a: Array) -> None:
     """a += w s, with what sources sent ``delay`` ticks ago."""
     for first, end, delay, _ in blocks:
@@ -87,7 +88,7 @@ def drive(blocks: Array, tick: int, w: Array, source: Array, target: Array, hist
             a[i[e]] += w_[e] * now[j[e]]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def tick_over(
     blocks: Array,
     tick: int,

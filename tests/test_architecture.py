@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
 
 # A module imports only from rows above it, or from what stands before it in its own row.
 ARCHITECTURE = (
-    ("errors", "usercode", "compiled"),
+    ("errors", "usercode", "compiled", "machine_code"),
     ("ops",),
     ("neurons", "losses", "phi", "rule"),
     ("hamiltonian", "equilibrium", "continual", "holomorphic", "oscillating", "rules"),
@@ -32,7 +32,6 @@ ARCHITECTURE = (
     ("circuit", "advance", "view", "wakeups", "post", "quiet", "clocks", "effects"),
     ("engine", "neuron_loops", "lockstep"),
     (
-        "machine_code",
         "arrival_arrays",
         "arrival_formulas",
         "arrival_calendar",
