@@ -16,6 +16,8 @@ from hlsim import Simulation, fused, plan, topology
 from hlsim.errors import ExperimentError, NumericalError
 from hlsim.fused import Fused
 from hlsim.lockstep import Lockstep
+from hlsim.neurons import Activation, Leaky, Parameters
+from hlsim.ops import Value
 from hlsim.projections import Dense
 from hlsim.rules import Hamiltonian
 from tests.agreement import TOLERANCE
@@ -262,6 +264,32 @@ def test_a_rule_or_model_without_loops_is_left_to_torch() -> None:
     sim = Simulation(GRAPHS["sparse"], rule=Own(), node_defaults={"update": "clock"}, compiled="always")
     assert type(engine(sim)).__name__ == "Batched"
     assert not any(isinstance(pull, Fused) for pull in pulls(sim))
+
+
+class Bent(Leaky):
+    """A model of one's own: it relaxes faster the larger its state is."""
+
+    def velocity(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> Value:
+        return (sigma.value(a) - h - 0.1 * h * abs(h)) / p["tau"]
+
+    def partials(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> tuple[Value, Value]:
+        return (-1.0 - 0.2 * abs(h)) / p["tau"], sigma.slope(a, sigma.value(a)) / p["tau"]
+
+
+def test_a_model_of_ones_own_is_evaluated_by_its_formulas_in_lockstep() -> None:
+    """Even one that inherits from a model which has a loop."""
+    sims = [learner(GRAPHS["leaky"], compiled=mode, dtype="float64") for mode in ("always", "never")]
+    plain = learner(GRAPHS["leaky"], compiled="always", dtype="float64")
+    for sim in sims:
+        blocks = engine(sim).circuit.sync_blocks
+        blocks[:] = [replace(block, model=Bent()) for block in blocks]
+    for group, block in zip(engine(sims[0])._groups, engine(sims[0]).circuit.sync_blocks, strict=True):
+        group.block = block
+    for sim in (*sims, plain):
+        sim.run(until=36, sampled=())
+    for field in ("h", "z", "a", "w", "omega"):
+        assert_close(sims[0].read(field), sims[1].read(field))
+    assert np.abs(sims[0].read("h") - plain.read("h")).max() > 1e-3
 
 
 def test_importing_hlsim_does_not_start_the_compiler() -> None:

@@ -50,7 +50,7 @@ def workload_g(quick: bool, repeats: int) -> Iterator[Row]:
         made[:] = [graph]
 
     mine, building, singly = medians(
-        max(1, repeats // 2), bundled, build, lambda: hlsim.Simulation(made[0], loss=None) and None
+        repeats, bundled, build, lambda: hlsim.Simulation(made[0], loss=None) and None
     )
     synapses = f"{side * side:,} synapses"
     yield Row("G", f"start-up, {synapses} of populations", mine, 2.0, "s", mine, 2.0, at_least=False)
@@ -69,6 +69,6 @@ def workload_h(quick: bool, repeats: int) -> Iterator[Row]:
         )
         plan.simulation().run(sampled=())
 
-    together, alone = medians(max(1, repeats // 2), lambda: run(members), lambda: run(1))
+    together, alone = medians(repeats, lambda: run(members), lambda: run(1))
     what = f"ensemble of {members} digits networks, against one after another"
     yield Row("H", what, together, alone * members, "s", alone * members / together, 10.0)
