@@ -43,7 +43,7 @@ ARCHITECTURE = (
     ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
-    ("baseline", "analysis", "report"),
+    ("baseline", "oracle", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep", "terminal", "cli"),
     ("__main__",),
 )
