@@ -5,6 +5,7 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from hlsim.errors import ExperimentError, HlsimError
 from hlsim.estimate import estimate
 from hlsim.experiment import Experiment
 from hlsim.network import Network, describe, flatten
+from hlsim.profiling import Profile
 from hlsim.terminal import show, show_table, size
 from hlsim.trace import Trace
 
@@ -95,19 +97,28 @@ def run(
         bool, typer.Option("--dry-run", help="Tell what the run would take; run nothing.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell at the end where the time went.")] = False,
 ) -> None:
     """Run an experiment and record its trace."""
     named = {"engine": engine, "device": device, "seed": seed, "until": until}
     wanted = experiment.load(path, _with_named(overrides or [], named))
     file = output or _default_trace(wanted.name)
+    _check_together(dry_run, quiet, profile)
+    if dry_run:
+        _show_plan(wanted, file)
+    else:
+        _run(wanted, file, quiet, Profile() if profile else None)
+
+
+def _check_together(dry_run: bool, quiet: bool, profile: bool) -> None:
     if dry_run and quiet:
         raise ExperimentError(
             "--dry-run only shows what a run would take, --quiet shows nothing: give one of them"
         )
-    if dry_run:
-        _show_plan(wanted, file)
-    else:
-        _run(wanted, file, quiet)
+    if profile and quiet:
+        raise ExperimentError("--profile shows where time went, --quiet shows nothing: give one of them")
+    if profile and dry_run:
+        raise ExperimentError("--profile times a run, --dry-run runs nothing: give one of them")
 
 
 def _with_named(overrides: Sequence[str], named: dict[str, Any]) -> list[str]:
@@ -139,14 +150,14 @@ def _described(wanted: Experiment) -> dict[str, Any]:
     return describe(wanted.network, wanted.settings.simulation.dtype)
 
 
-def _run(wanted: Experiment, file: Path, quiet: bool) -> None:
+def _run(wanted: Experiment, file: Path, quiet: bool, profile: Profile | None) -> None:
     try:
         if quiet:
             wanted.run(file).close()
         else:
-            with terminal.progress(sys.stderr) as progress:
+            with terminal.progress(sys.stderr) as progress, profile or nullcontext():
                 trace = wanted.run(file, progress)
-            _show_end(wanted, trace, file)
+            _show_end(wanted, trace, file, profile)
     except KeyboardInterrupt:
         sys.stderr.write(f"hlsim: interrupted{_kept(file)}\n")
         raise typer.Exit(INTERRUPTED) from None
@@ -160,12 +171,14 @@ def _kept(file: Path) -> str:
         return f"; the trace up to there is in {file}" if trace.status == "interrupted" else ""
 
 
-def _show_end(wanted: Experiment, trace: Trace, file: Path) -> None:
+def _show_end(wanted: Experiment, trace: Trace, file: Path, profile: Profile | None) -> None:
     with trace:
         show(
             wanted.name,
             [*terminal.run_rows(trace.summary), ("trace", f"{file}, {size(file.stat().st_size)}")],
         )
+        if profile is not None:
+            terminal.show_profile(wanted.name, profile, trace.summary["ticks"])
 
 
 @app.command()

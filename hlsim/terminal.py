@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hlsim import profiling
 from hlsim.estimate import Estimate
 from hlsim.watch import Progress as Standing
 
@@ -149,6 +150,19 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"accuracy {stage}", percent(share)
     yield "wall time", seconds(summary["wall_s"])
     yield "speed", f"{number(summary['ticks'] // wall)} ticks/s, {number(messages // wall)} messages/s"
+
+
+def show_profile(name: str, profile: profiling.Profile, ticks: int | None) -> None:
+    """Print the time of every part of a run, by the tick what is not done once."""
+    parts = profile.parts()
+    total = sum(parts.values()) or 1.0
+    rows = [
+        (part, f"{spent:.3f}", percent(spent / total), None if once or not ticks else 1e6 * spent / ticks)
+        for part, spent, once in ((part, s, part == profiling.START) for part, s in parts.items())
+    ]
+    rows.append(("all", f"{total:.3f}", percent(1.0), None))
+    title = f"{name}: {seconds(profile.wall)} of wall time while profiled, which slows Python down"
+    show_table(title, ("part", "seconds", "share", "us a tick"), rows)
 
 
 def show_analysis(name: str, found: Mapping[str, Any]) -> None:

@@ -44,7 +44,8 @@ ARCHITECTURE = (
     ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "analysis", "report"),
-    ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep", "terminal", "cli"),
+    ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
+    ("profiling", "terminal", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
