@@ -33,7 +33,7 @@ class SquaredError(Loss):
     name = "squared_error"
 
     def value(self, y: Tensor, target: Tensor) -> Tensor:
-        return 0.5 * ((y - target) ** 2).sum(-1)
+        return 0.5 * (y - target).square().sum(-1)
 
     def gradient(self, y: Tensor, target: Tensor) -> Tensor:
         return y - target

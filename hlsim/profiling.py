@@ -46,7 +46,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     UPDATE: ("engine", "lockstep", "circuit", "advance", "wakeups", "projections", "process", "alarms"),
     PASS: ("fused",),
     RECORD: (
-        "view", "watch", "recording", "tables", "layout", "reading", "recovery", "superblock", "trace",
+        "view", "watch", "recording", "tables", "layout", "reading", "recovery", "superblock",
+        "chunks", "trace",
     ),
     OTHER: (
         "errors", "baseline", "analysis", "report", "estimate", "grid", "sweep", "terminal",

@@ -5,10 +5,12 @@ its own group or in one above it. xarray reads them so.
 
 A table is one dataset a column (struct of arrays), all with the same chunks of rows, shuffled and compressed.
 Rows are buffered, and go to the file a whole chunk at a time: a compressed chunk that is written in part has
-to be written again later, and in SWMR mode the room of the first writing is lost.
+to be written again later, and in SWMR mode the room of the first writing is lost. Compressing is most of the
+work, so a large chunk is compressed beside the simulation, by a thread that does nothing else.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +18,14 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hlsim import chunks
 from hlsim.errors import TraceError
 
-COMPRESSION: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+COMPRESSION: Mapping[str, Any] = {
+    "compression": "gzip",
+    "compression_opts": chunks.LEVEL,
+    "shuffle": True,
+}
 CHUNK_VALUES = 65536  # values a chunk: 256 KiB of float32, within every version's chunk cache (1 MiB)
 TEXT = h5py.string_dtype()
 NAME = h5py.string_dtype(
@@ -121,6 +128,7 @@ class Table:
         self.rows = chunk_rows(shapes.values(), rows)
         self.names = tuple(shapes)
         self._filled = 0  # rows in the buffers
+        self._compressing: Future[chunks.Columns] | None = None  # a whole chunk of rows
         self._written = 0  # rows in the file
         self._buffers = {c.name: np.empty((self.rows, *shapes[c.name]), c.dtype) for c in columns}
         self._datasets = {axis: self._scale(group, axis, columns)}
@@ -130,7 +138,11 @@ class Table:
                 describe(self._datasets[column.name], (axis, *column.dims), column.about)
 
     def __len__(self) -> int:
-        return self._written + self._filled
+        return self._written + self._under_way + self._filled
+
+    @property
+    def _under_way(self) -> int:
+        return 0 if self._compressing is None else self.rows
 
     def _scale(self, group: h5py.Group, axis: str, columns: Sequence[Column]) -> h5py.Dataset:
         own = next((column for column in columns if column.name == axis), None)
@@ -183,20 +195,46 @@ class Table:
     def _grow(self, count: int) -> None:
         self._filled += count
         if len(self) % self.rows == 0:
+            self._whole_chunk()
+
+    def _whole_chunk(self) -> None:
+        """Have the buffers compressed and take others; write them where that is little, or was begun."""
+        if self._filled < self.rows or not chunks.worth_a_thread(self._buffers):
             self.flush()
+            return
+        self._finish_chunk()
+        shapes = {name: self._datasets[name].chunks for name in self._buffers}
+        self._compressing = chunks.compress(self._buffers, shapes)
+        self._buffers = {name: np.empty_like(buffer) for name, buffer in self._buffers.items()}
+        self._filled = 0
+
+    def _finish_chunk(self) -> None:
+        """Write what was compressed meanwhile; wait for it where it is not done."""
+        if self._compressing is None:
+            return
+        columns, self._compressing = self._compressing.result(), None
+        self._write(self.rows, lambda name: chunks.write(self._datasets[name], self._written, columns[name]))
 
     def flush(self) -> None:
-        """Bring all rows to the file. The axis comes last: a row that it has is in every column."""
-        if not self._filled:
-            return
+        """Bring all rows to the file."""
+        self._finish_chunk()
+        if self._filled:
+            self._write(self._filled, self._write_buffer)
+            self._filled = 0
+
+    def _write_buffer(self, name: str) -> None:
         stop = self._written + self._filled
+        self._datasets[name][self._written : stop] = self._buffers[name][: self._filled]
+
+    def _write(self, count: int, write: Callable[[str], None]) -> None:
+        """Add so many rows to the file. The axis comes last: a row that it has is in every column."""
         for name in reversed(self._datasets):
             dataset = self._datasets[name]
-            dataset.resize(stop, axis=0)
+            dataset.resize(self._written + count, axis=0)
             if name in self._buffers:
-                dataset[self._written : stop] = self._buffers[name][: self._filled]
+                write(name)
             dataset.flush()
-        self._written, self._filled = stop, 0
+        self._written += count
 
 
 def fill(buffer: np.ndarray, values: ArrayLike, name: str) -> None:

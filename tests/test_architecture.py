@@ -41,7 +41,7 @@ ARCHITECTURE = (
     ),
     ("record", "alarms", "process", "reference"),
     ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
-    ("superblock", "recovery", "tables", "layout", "reading", "recording", "trace"),
+    ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),

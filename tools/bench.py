@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from workloads.dense import workload_b, workload_c
+from workloads.recording import workload_f
 from workloads.rows import Row
 from workloads.running import workload_e, workload_g, workload_h
 from workloads.sparse import workload_a, workload_d
@@ -26,6 +27,7 @@ WORKLOADS = {
     "C": workload_c,
     "D": workload_d,
     "E": workload_e,
+    "F": workload_f,
     "G": workload_g,
     "H": workload_h,
 }
