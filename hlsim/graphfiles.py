@@ -100,6 +100,13 @@ class NodeLink:
             self._key, self._count = edges.key, list(map(len, edges.carried.elements))
             self._names, self._values = edges.carried.names, _unchanging(edges.carried.values)
 
+    @classmethod
+    def of_text(cls, text: str) -> "NodeLink":
+        """Return the graph of a JSON text."""
+        made = cls.__new__(cls)
+        made._directed, made._rest = False, text
+        return made
+
     @cached_property
     def text(self) -> str:
         """The JSON text."""

@@ -11,8 +11,9 @@ drives are formed from what sources were ``delay`` ticks ago, instant neurons in
 leaky neuron on a clock takes Euler steps, one on arrival relaxes exactly over a tick; thresholds are taken
 as 0 and intervals as 1, everybody knows what there is to know.
 
-Shapes: w ``(edge,)``; inputs ``(tick, n_input)``, targets ``(tick, n_output)``; gradients ``(edge,)`` or
-``(tick, edge)``, 0 for edges that are not plastic. All numbers are float64.
+Shapes: w ``(edge,)``, for gradients of every tick also ``(tick, edge)``; inputs ``(tick, n_input)``, targets
+``(tick, n_output)``; gradients ``(edge,)`` or ``(tick, edge)``, 0 for edges that are not plastic. All numbers
+are float64.
 """
 
 from collections.abc import Sequence
@@ -123,8 +124,8 @@ def backpropagation(
     net = FeedForward(network)
     x, y = _real(inputs), _real(targets)
     rows = []
-    for k in range(len(x)):
-        net.w = _real(w).requires_grad_()
+    for k, weights in enumerate(_by_tick(w, len(x))):
+        net.w = weights.clone().requires_grad_()
         rows.append(_gradient(loss.value(net(x[k : k + 1]), y[k : k + 1]).sum(), net.w, network))
     return np.array(rows)
 
@@ -170,11 +171,11 @@ def recurrent(
     times the edges: for small networks. Williams & Zipser, Neural Computation 1:270-280 (1989).
     """
     net = Unrolled(network, dt)
-    x, y, weights = _real(inputs), _real(targets), _real(w)
+    x, y = _real(inputs), _real(targets)
     state = net.rest()
     influence = torch.zeros(net.size, network.m, dtype=torch.float64)
     rows = []
-    for t in range(len(x)):
+    for t, weights in enumerate(_by_tick(w, len(x))):
         by_state, by_weight = torch.func.jacrev(net.step, argnums=(0, 1))(state, weights, x[t])
         influence = by_state @ influence + by_weight
         state = net.step(state, weights, x[t])
@@ -260,6 +261,11 @@ def _loss(net: Unrolled, state: Tensor, target: Tensor, loss: Loss) -> Tensor:
 def _gradient(total: Tensor, w: Tensor, network: Network) -> Gradient:
     (found,) = torch.autograd.grad(total, w, allow_unused=True)
     return np.zeros(network.m) if found is None else found.numpy() * network.plastic
+
+
+def _by_tick(w: ArrayLike, ticks: int) -> Tensor:
+    """Return weights (edge,) or (tick, edge) as (tick, edge)."""
+    return torch.atleast_2d(_real(w)).expand(ticks, -1)
 
 
 def _real(values: ArrayLike | Sequence[float]) -> Tensor:

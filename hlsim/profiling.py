@@ -22,10 +22,11 @@ DELIVER = "deliver: messages"
 UPDATE = "update: neurons and their drives"
 LEARN = "learn: synapses moved"
 PASS = "synapses: drive, learn and send in one pass"
+LOOP = "arrivals: deliver, update and learn in one loop"
 RECORD = "record: samples, events, HDF5"
 START = "start: network and engine built"
 OTHER = "other"
-PARTS = (START, KERNEL, DELIVER, UPDATE, LEARN, PASS, RECORD, OTHER)
+PARTS = (START, KERNEL, DELIVER, UPDATE, LEARN, PASS, LOOP, RECORD, OTHER)
 
 # Parts that own whatever is called on their behalf.
 COVERING = (START, RECORD)
@@ -36,26 +37,32 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     START: (
         "attributes", "columns", "checking", "couplings", "expansion", "graphfiles", "topology", "network",
         "plan", "building", "datasets", "settings", "parsing", "overrides", "compiled", "usercode",
+        "machine_code", "arrival_arrays",
         "experiment", "numba",
     ),
     KERNEL: (
         "kernel", "controls", "clocks", "streams", "generated", "stimulus", "noise", "protocol", "traffic",
-        "simulation", "reference", "quiet", "simpy",
+        "simulation", "reference", "quiet", "effects", "simpy",
     ),
     DELIVER: ("calendar", "post", "push"),
-    UPDATE: ("engine", "lockstep", "circuit", "advance", "wakeups", "projections", "process", "alarms"),
+    UPDATE: (
+        "engine", "lockstep", "circuit", "advance", "wakeups", "projections", "synapses",
+        "process", "alarms",
+    ),
     PASS: ("fused",),
+    LOOP: ("arrivals",),
     RECORD: (
         "view", "watch", "recording", "tables", "layout", "reading", "recovery", "superblock",
         "chunks", "trace",
     ),
     OTHER: (
-        "errors", "baseline", "analysis", "report", "estimate", "grid", "sweep", "terminal",
-        "profiling", "cli", "__main__",
+        "errors", "baseline", "oracle", "alignment", "analysis", "report", "estimate", "grid",
+        "sweep", "terminal", "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",
         "oscillating", "rules", "draws", "threads", "state", "record", "synapse_loops", "neuron_loops",
+        "arrival_formulas", "arrival_calendar", "arrival_neurons", "arrival_kernels",
     ),
 }  # fmt: skip
 
@@ -73,14 +80,14 @@ FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     UPDATE: ("push.drive", "push.heard", "push.drift", "reference.gradient", "reference.tell"),
     LEARN: (
         "engine._mark", "advance._learn", "advance._correlate", "advance.learn_instant", "lockstep._learn",
-        "projections.learn", "projections._outer", "projections.euler", "projections.mark",
-        "projections.correlate", "fused.learn", "fused._settle", "push.euler", "push.hold", "push.mark",
+        "projections.learn", "projections._step", "synapses.euler", "synapses.mark",
+        "synapses.correlate", "fused.learn", "fused._settle", "push.euler", "push.hold", "push.mark",
         "push.correlate", "push._store", "process._synapse_steps", "process._learn_instant",
         "process._correlate", "process.mark",
     ),
     CALLER: (
-        "engine.read", "engine.counts", "lockstep.counts", "projections.weight", "projections.product",
-        "projections.transport", "projections._fields", "projections._view", "projections._scatter",
+        "engine.read", "engine.counts", "lockstep.counts", "synapses.weight", "projections.product",
+        "synapses.transport", "synapses._fields", "synapses._view", "projections.scatter", "projections.gather",
         "push.weight", "push.stored", "push._fields", "push._sum", "push.edges_of", "push.expand",
     ),
 }  # fmt: skip

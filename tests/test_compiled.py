@@ -23,7 +23,7 @@ from hlsim.rules import Hamiltonian
 from tests.agreement import TOLERANCE
 from tests.graphs import SAMPLED, Case, build, cases, fixed
 
-TICKS = 80
+TICKS = 50
 COUNTS = ("state", "costate", "updates")
 
 
@@ -67,7 +67,7 @@ def test_a_network_in_lockstep_retraces_both_engines(
     monkeypatch.setattr(plan, "_DENSE_LEAST", dense)
     kinds: set[type] = set()
 
-    @settings(max_examples=25)
+    @settings(max_examples=20)
     @given(cases("synchronous", TICKS))
     def check(case: Case) -> None:
         case = in_order(unanimous(case), order)
