@@ -87,7 +87,8 @@ FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     CALLER: (
         "engine.read", "engine.counts", "lockstep.counts", "synapses.weight", "projections.product",
-        "synapses.transport", "synapses._fields", "synapses._view", "projections.scatter", "projections.gather",
+        "synapses.transport", "synapses._fields", "synapses._view", "projections.scatter",
+        "projections.gather",
         "push.weight", "push.stored", "push._fields", "push._sum", "push.edges_of", "push.expand",
     ),
 }  # fmt: skip

@@ -70,7 +70,9 @@ def main() -> None:
             rows.append(row)
     if given.json:
         figures = [{**asdict(row), "met": row.met} for row in rows]
-        given.json.write_text(json.dumps({"machine": machine, "load": load(), "rows": figures}, indent=1))
+        given.json.write_text(
+            json.dumps({"machine": machine, "load": load(), "rows": figures}, indent=1, default=float)
+        )
     missed = [row for row in rows if not row.met]
     if given.check and missed:
         sys.exit("short of the target: " + "; ".join(f"{row.workload} {row.what}" for row in missed))

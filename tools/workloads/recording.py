@@ -62,7 +62,7 @@ def workload_f(quick: bool, repeats: int) -> Iterator[Row]:
     sim = pulsed(flatten(resting(n, 100)), share)
     sim.env.run(until=5 * FRAME)
     messages = {"sampled": (), "events": ("message",)}
-    yield recorded(f"every message of D, {n:,} x 100", sim, 2 * FRAME, repeats, messages)
+    yield recorded(f"every message of D, {n:,} x 100", sim, 20 * FRAME, repeats, messages)
 
 
 def recorded(what: str, sim: hlsim.Simulation, ticks: int, repeats: int, options: dict[str, Any]) -> Row:

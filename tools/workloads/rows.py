@@ -22,7 +22,7 @@ class Row:
     @property
     def met(self) -> bool:
         """Whether the target is reached."""
-        return self.ratio >= self.target if self.at_least else self.ratio <= self.target
+        return bool(self.ratio >= self.target if self.at_least else self.ratio <= self.target)
 
 
 def medians(repeats: int, *contenders: Callable[[], None]) -> list[float]:
