@@ -25,6 +25,7 @@ from hlsim.graphfiles import NodeLink
 from hlsim.layout import EDGE_FIELDS, NODE_FIELDS
 from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network
+from hlsim.neurons import MODELS
 from hlsim.rules import Hamiltonian
 from hlsim.trace import Trace
 
@@ -40,6 +41,7 @@ def alignment(
     trace: Trace,
     *,
     against: str = "backpropagation",
+    change: bool = False,
     rule: Hamiltonian | None = None,
     loss: str | Loss | None = None,
 ) -> xr.Dataset:
@@ -53,6 +55,8 @@ def alignment(
     against : str
         "backpropagation" of the network without delays, or "recurrent", real-time recurrent learning through
         its delays (for small networks).
+    change : bool
+        Compare what omega and its ideal changed by since the sample before, instead of what they are.
     rule, loss
         What the run learned by; by default what the experiment in the trace says.
 
@@ -72,8 +76,10 @@ def alignment(
     rule, loss_ = _learned_by(trace, rule, loss)
     network, dt = network_of(trace), float(trace.attrs["dt"])
     omega, ticks = _sampled(trace, "omega"), trace.ticks("sampled/omega")
-    gradient = _gradients(trace, network, int(ticks[-1]) + 1, against, loss_, dt)
+    gradient = _gradients(trace, network, int(ticks[-1]) + 1, against, rule.order, loss_, dt)
     ideal = _faded(gradient, rule, dt)[ticks]
+    if change:
+        omega, ideal = (np.diff(x, axis=0, prepend=np.zeros((1, network.m))) for x in (omega, ideal))
     members = _members(network)
     cosine, ratio = (np.full((len(ticks), len(members)), np.nan) for _ in range(2))
     for k, edges in enumerate(members.values()):
@@ -145,7 +151,9 @@ def _sampled(trace: Trace, name: str) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def _gradients(trace: Trace, network: Network, end: int, against: str, loss: Loss, dt: float) -> Array:
+def _gradients(
+    trace: Trace, network: Network, end: int, against: str, order: str, loss: Loss, dt: float
+) -> Array:
     """Return the oracle's gradient (tick, edge) of every tick before ``end``."""
     held = np.searchsorted(trace["stimulus/tick"], np.arange(end), "right") - 1
     x, y = (np.asarray(trace[f"stimulus/{name}"], dtype=np.float64) for name in ("input", "target"))
@@ -153,24 +161,28 @@ def _gradients(trace: Trace, network: Network, end: int, against: str, loss: Los
         raise TraceError("alignment: needs an input and a target at every tick")
     if x.ndim == 3:
         raise TraceError(f"alignment: needs one replica, got {x.shape[1]}")
-    w, at = _weights(trace, network, end)
+    w, now, before = _weights(trace, network, end)
+    # In the sequential order instant neurons learn at the end of a tick.
+    late = np.array([MODELS[network.model[i]].instant for i in network.target]) & (order == "sequential")
     if against == "recurrent":
-        return oracle.recurrent(network, w[at], x[held], y[held], loss, dt=dt)
+        return oracle.recurrent(network, np.where(late, w[before], w[now]), x[held], y[held], loss, dt=dt)
     # The same row with the same weights has the same gradient.
-    pairs, which = np.unique(np.stack([held, at]), axis=1, return_inverse=True)
-    rows, weights = pairs
-    return oracle.backpropagation(network, w[weights], x[rows], y[rows], loss)[which]
+    kinds, which = np.unique(np.stack([held, now, before]), axis=1, return_inverse=True)
+    rows, now, before = kinds
+    weights = np.where(late, w[before], w[now])
+    return oracle.backpropagation(network, weights, x[rows], y[rows], loss)[which]
 
 
-def _weights(trace: Trace, network: Network, end: int) -> tuple[Array, NDArray[np.int64]]:
-    """Return the weights that are known (sample, edge), and which hold at every tick before ``end``."""
+def _weights(trace: Trace, network: Network, end: int) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the weights that are known (sample, edge), and which hold at the end of a tick and before."""
     if "sampled/w" not in trace or not len(trace["sampled/w"]):
-        return network.weight, np.zeros(end, np.int64)
+        return network.weight, np.zeros(end, np.int64), np.zeros(end, np.int64)
     w = np.concatenate([network.weight, _sampled(trace, "w")])
     changed = np.r_[True, (np.diff(w, axis=0) != 0).any(1)]
     number = np.cumsum(changed) - 1
-    at = np.searchsorted(trace.ticks("sampled/w"), np.arange(end), "right")
-    return w[changed], number[at]
+    ticks = trace.ticks("sampled/w")
+    now, before = (number[np.searchsorted(ticks, np.arange(end) - k, "right")] for k in (0, 1))
+    return w[changed], now, before
 
 
 def _faded(gradient: Array, rule: Hamiltonian, dt: float) -> Array:
