@@ -23,9 +23,9 @@ from hlsim.synapses import NONE, RANDOM, Ints, Signature, Synapses
 # More kinds of synapse than this (weight rate, plastic or not, feedback) are left to torch.
 _KINDS = 8
 # Parts of a projection that threads can compute side by side at most, and synapses that a part must have.
-_PARTS, _PART_LEAST = 8, 20_000
+_PARTS, _PART_LEAST = 8, 100_000
 # Synapses a part must have for each number in its rows of sums, of which it has one for every delay.
-_PER_SUM = 2
+_PER_SUM = 0.5
 
 
 def arrange(network: Network, rule: Rule, edges: Ints, replicas: int, private: bool) -> list[Ints] | None:
@@ -52,8 +52,9 @@ def _part(network: Network, edges: Ints) -> Ints:
     The parts depend on the network alone: so do all sums, whatever the number of threads.
     """
     depth = 1 + network.feedback_delay[edges].max(initial=0)
-    worth = len(edges) // max(_PART_LEAST, _PER_SUM * depth * network.n)
-    parts = int(np.clip(worth, 1, _PARTS))
+    worth = len(edges) / max(_PART_LEAST, _PER_SUM * depth * network.n)
+    # A power of two, so that as many threads have as much to do.
+    parts = 2 ** int(np.log2(np.clip(worth, 1, _PARTS)))
     count = np.cumsum(np.bincount(network.target[edges], minlength=network.n))
     return ((count[network.target[edges]] - 1) * parts) // len(edges)
 
@@ -95,7 +96,10 @@ class Fused(Synapses):
         self._sends = False
         self._numbers: tuple[Any, ...] | None = None
         self._tick = 0
-        self._pool = ThreadPoolExecutor(len(self._parts)) if len(self._parts) > 1 else None
+        # None: as many as torch has.
+        self.threads: int | None = None
+        # This thread takes a part as well.
+        self._pool = ThreadPoolExecutor(len(self._parts) - 1) if len(self._parts) > 1 else None
 
     def drive(self, state: State, into: Tensor) -> None:
         """Add sum w s to the targets' drive, each s as its source was ``delay`` ticks ago."""
@@ -106,29 +110,16 @@ class Fused(Synapses):
         sends, numbers, a = self._sends, self._numbers, into.numpy()
         self._sends, self._numbers = False, None
 
-        def over(p: int, part: int) -> None:
-            w, omega = self._synapses(state, p)
+        def arguments(p: int, part: int) -> tuple[Any, ...]:
             ends, history = (self._source, self._target), self._history[p]
-            blocks = self._parts[part]
-            if together:
-                sent = self._sent[p], self._q[p]
-                self._loops.tick_over(
-                    blocks,
-                    self._tick,
-                    numbers,
-                    sends,
-                    w,
-                    omega,
-                    *ends,
-                    *sent,
-                    history,
-                    self._coming[part, p],
-                    a[p],
-                )
-            else:
-                self._loops.drive(blocks, self._tick, w, *ends, history, a[p])
+            w, omega = self._synapses(state, p)
+            if not together:
+                return self._parts[part], self._tick, w, *ends, history, a[p]
+            sent, coming = (self._sent[p], self._q[p]), self._coming[part, p]
+            synapses = w, omega, *ends
+            return self._parts[part], self._tick, numbers, sends, *synapses, *sent, history, coming, a[p]
 
-        self._each(over)
+        self._each(self._loops.tick_over if together else self._loops.drive, arguments)
 
     def pullback(self, state: State, into: Tensor) -> None:
         """Add sum r to the sources: what arrives now, and what zero feedback delay brings at once."""
@@ -177,43 +168,37 @@ class Fused(Synapses):
             return
         sequential = self._rule.order == "sequential"
 
-        def over(p: int, part: int) -> None:
-            ends = self._source, self._target
-            self._loops.learn(
-                self._parts[part],
-                self._tick,
-                numbers,
-                sequential,
-                *self._synapses(state, p),
-                *ends,
-                self._q[p],
-                self._history[p],
-            )
+        def arguments(p: int, part: int) -> tuple[Any, ...]:
+            synapses = *self._synapses(state, p), self._source, self._target
+            return self._parts[part], self._tick, numbers, sequential, *synapses, self._q[p], self._history[p]
 
-        self._each(over)
+        self._each(self._loops.learn, arguments)
 
     def _send_back(self, state: State, q: NDArray[Any], tick: int, at_once: bool) -> None:
-        def over(p: int, part: int) -> None:
+        def arguments(p: int, part: int) -> tuple[Any, ...]:
             back = self._synapses(state, p)[0] if self._back is None else self._back[p % len(self._back)]
             ends = self._source, self._target
-            self._loops.send_back(self._parts[part], tick, at_once, back, *ends, q[p], self._coming[part, p])
+            return self._parts[part], tick, at_once, back, *ends, q[p], self._coming[part, p]
 
-        self._each(over)
+        self._each(self._loops.send_back, arguments)
 
     def _synapses(self, state: State, p: int) -> tuple[NDArray[Any], NDArray[Any]]:
         return state.w.numpy()[p, self.span], state.fields["omega"].numpy()[p, self.span]
 
-    def _each(self, over: Callable[[int, int], None]) -> None:
-        """Go over every part of every replica, on as many threads as torch has."""
+    def _each(self, loop: Callable[..., None], arguments: Callable[[int, int], tuple[Any, ...]]) -> None:
+        """Go over every part of every replica, on ``threads`` threads.
+
+        A thread is given the loop itself: with Python to run first it would wait for this one to stand still.
+        """
         parts = range(len(self._parts))
-        jobs = [(p, part) for p in range(self._history.shape[0]) for part in parts]
-        if self._pool is None or torch.get_num_threads() == 1:
-            for job in jobs:
-                over(*job)
+        first, *others = [arguments(p, part) for p in range(len(self._history)) for part in parts]
+        if self._pool is None or (self.threads or torch.get_num_threads()) == 1:
+            for each in (first, *others):
+                loop(*each)
             return
-        others = [self._pool.submit(over, *job) for job in jobs[1:]]
-        over(*jobs[0])
-        for other in others:
+        waiting = [self._pool.submit(loop, *each) for each in others]
+        loop(*first)
+        for other in waiting:
             other.result()
 
 

@@ -90,7 +90,7 @@ def workload_a(quick: bool, repeats: int) -> Iterator[Row]:
     """Sparse plastic synapses with delays: synaptic updates a second."""
     yield from _against_the_reference()
     copying = copy_bandwidth()
-    for n, ticks in ((1_000, 40),) if quick else ((1_000, 40), (10_000, 8)):
+    for n, ticks in ((1_000, 200),) if quick else ((1_000, 200), (10_000, 24)):
         network = flatten(sparse(n, 100))
         target = np.random.default_rng(0).uniform(-0.5, 0.5, n)
         sims = [clocked(network, target), clocked(network, target, compiled="never")]
