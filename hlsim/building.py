@@ -55,7 +55,8 @@ def engine(
     if kind == "reference":
         facts = {"engine": kind, "dtype": _number("float64", rule), "device": "cpu"}
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
-    loops = wanted(compiled, network.m * replicas, chosen.type)
+    clocked = network.clock & ~np.array([MODELS[name].is_input for name in network.model])
+    loops = wanted(compiled, network.m * replicas, chosen.type, on_arrival=not clocked.any())
     circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
     made: type[Batched] | type[Arrivals] = Lockstep if lockstep.qualifies(circuit) else Batched

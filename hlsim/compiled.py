@@ -10,11 +10,12 @@ from hlsim.errors import ExperimentError, unknown
 
 MODES = ("auto", "always", "never")
 
-# Below so many synapses starting the compiler costs more than it saves.
-_LEAST = 2_000
+# Below so many synapses starting the compiler costs more than it saves. It saves more where neurons update on
+# arrival: there a tick takes torch milliseconds, however small the network.
+_LEAST, _LEAST_ON_ARRIVAL = 2_000, 200
 
 
-def wanted(mode: str, synapses: int, device: str = "cpu") -> bool:
+def wanted(mode: str, synapses: int, device: str = "cpu", *, on_arrival: bool = False) -> bool:
     """Tell whether a run uses compiled loops where there are any.
 
     Parameters
@@ -25,10 +26,13 @@ def wanted(mode: str, synapses: int, device: str = "cpu") -> bool:
         How many the network has.
     device : str
         Type of the device; the loops are for a CPU.
+    on_arrival : bool
+        Whether all neurons update on arrival.
     """
     if mode not in MODES:
         raise ExperimentError(f"simulation: {unknown('compiled', mode, MODES)}")
-    if mode == "never" or (mode == "auto" and synapses < _LEAST):
+    least = _LEAST_ON_ARRIVAL if on_arrival else _LEAST
+    if mode == "never" or (mode == "auto" and synapses < least):
         return False
     installed = importlib.util.find_spec("numba") is not None
     if mode == "always" and device != "cpu":

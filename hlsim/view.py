@@ -30,8 +30,9 @@ def read(circuit: Circuit, name: str, tick: int) -> NDArray[np.float64]:
     return _array(synapses[name])[:, circuit.plan.place]
 
 
-def _neurons(circuit: Circuit, name: str, tick: int) -> torch.Tensor:
-    state, late = circuit.state, _late(circuit, tick)
+def _neurons(circuit: Circuit, name: str, tick: int, among: torch.Tensor | None = None) -> torch.Tensor:
+    """Return a field that is right for the nodes ``among`` (node,), for all by default."""
+    state, late = circuit.state, _late(circuit, tick, among)
     if len(late):
         state = replace(state, h=state.h.clone(), z=state.z.clone(), learning=False)
         hold(circuit, state, tick, late)
@@ -49,10 +50,11 @@ def _synapses(circuit: Circuit, tick: int) -> dict[str, torch.Tensor]:
     return {"w": state.w, **state.fields}
 
 
-def _late(circuit: Circuit, tick: int) -> Some:
+def _late(circuit: Circuit, tick: int, among: torch.Tensor | None = None) -> Some:
     if not circuit.has_arrival:
         return circuit.nobody
     waiting = circuit.arrival & ~circuit.is_input & (circuit.state.updated < tick)
+    waiting = waiting if among is None else waiting & among
     return circuit.some(torch.nonzero(waiting.view(-1)).squeeze(1))
 
 
@@ -63,7 +65,7 @@ def _loss(circuit: Circuit, tick: int) -> NDArray[np.float64]:
 
 
 def _outputs(circuit: Circuit, tick: int) -> torch.Tensor:
-    return circuit.output_set.take(_neurons(circuit, "h", tick))
+    return circuit.output_set.take(_neurons(circuit, "h", tick, circuit.is_output))
 
 
 def _array(x: torch.Tensor) -> NDArray[np.float64]:
