@@ -10,8 +10,8 @@ _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 _PLAIN: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 _BOTH: dict[str, Any] = {
     "error_model": "numpy",
-    # Loops make no arrays and are given all of them. Counting references to them would take two thirds of the
-    # time, for every look at one of many arrays in a tuple is a reference.
+    # Loops make no arrays and are given all of them. Counting references to them would take most of the time
+    # (3.5 ms a tick instead of .5), for every look at one of many arrays in a tuple is a reference.
     "_nrt": False,
 }
 _CALLED: dict[str, Any] = {**_BOTH, "nogil": True}

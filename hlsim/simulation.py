@@ -58,7 +58,7 @@ class Simulation:
     compiled : str
         "auto", "always" or "never": whether loops over synapses are compiled; see ``hlsim.compiled``.
     threads : int
-        Threads of torch while the run goes on. Results do not depend on it.
+        Threads of torch and of compiled loops during the run. Results do not depend on it.
     batch : int
         Replicas that share synapses and move them by the mean of their gradients: a minibatch. Needs clocked
         neurons with thresholds 0.
