@@ -56,8 +56,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "chunks", "trace",
     ),
     OTHER: (
-        "errors", "baseline", "oracle", "alignment", "analysis", "report", "estimate", "grid",
-        "sweep", "terminal", "profiling", "cli", "__main__",
+        "errors", "baseline", "oracle", "alignment", "rates", "curves", "analysis", "report",
+        "estimate", "grid", "sweep", "terminal", "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hlsim import Simulation, analysis, experiment, report
+from hlsim import Simulation, analysis, experiment, rates, report
 from hlsim.network import flatten
 from hlsim.stimulus import Arrays
 from hlsim.trace import Recorder, Trace
@@ -160,7 +160,7 @@ def test_the_last_bin_may_be_narrower(by_hand: Trace) -> None:
 
 def test_events_are_counted_in_parts(by_hand: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = analysis.message_rates(by_hand)
-    monkeypatch.setattr(analysis, "PART", 2)
+    monkeypatch.setattr(rates, "PART", 2)
     xr.testing.assert_identical(analysis.message_rates(by_hand), whole)
 
 

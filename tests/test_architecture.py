@@ -43,7 +43,7 @@ ARCHITECTURE = (
     ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
-    ("baseline", "oracle", "alignment", "analysis", "report"),
+    ("baseline", "oracle", "alignment", "rates", "curves", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
     ("profiling", "terminal", "cli"),
     ("__main__",),
