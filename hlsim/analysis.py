@@ -4,16 +4,20 @@ Every function takes an open ``hlsim.trace.Trace``; of a run that goes on or was
 is. A dimension ``replica`` is of size 1 where the run had one replica. Ticks are coordinates.
 """
 
-from hlsim.alignment import alignment
+from hlsim.alignment import alignment, best_lag, steps_to_exact
 from hlsim.curves import accuracy, learning_curve, summary
 from hlsim.rates import groups, message_rates, ticks, traffic
+from hlsim.staleness import staleness
 
 __all__ = [
     "accuracy",
     "alignment",
+    "best_lag",
     "groups",
     "learning_curve",
     "message_rates",
+    "staleness",
+    "steps_to_exact",
     "summary",
     "ticks",
     "traffic",

@@ -139,19 +139,22 @@ def through_time(
     *,
     dt: float = 1.0,
     window: int | None = None,
+    worth: ArrayLike | None = None,
 ) -> Gradient:
     """Return the gradient (edge,) of the loss summed over the last ``window`` ticks, all by default.
 
-    Backpropagation through time, through the delays, from tick 0 on; weights stand still.
+    Backpropagation through time, through the delays, from tick 0 on; weights stand still. ``worth`` (tick,)
+    is what the loss of each tick counts, 1 by default.
     """
     net = Unrolled(network, dt)
     x, y, weights = _real(inputs), _real(targets), _real(w).requires_grad_()
     state, total = net.rest(), torch.zeros((), dtype=torch.float64)
     first = 0 if window is None else len(x) - window
+    counts = np.ones(len(x)) if worth is None else np.asarray(worth, dtype=np.float64)
     for t in range(len(x)):
         state = net.step(state, weights, x[t])
         if t >= first:
-            total = total + _loss(net, state, y[t], loss)
+            total = total + counts[t] * _loss(net, state, y[t], loss)
     return _gradient(total, weights, network)
 
 

@@ -56,7 +56,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "chunks", "trace",
     ),
     OTHER: (
-        "errors", "baseline", "oracle", "alignment", "rates", "curves", "analysis", "report",
+        "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment",
+        "staleness", "analysis", "report",
         "estimate", "grid", "sweep", "terminal", "profiling", "cli", "__main__",
     ),
     CALLER: (
