@@ -6,6 +6,7 @@ is. A dimension ``replica`` is of size 1 where the run had one replica. Ticks ar
 
 from hlsim.alignment import alignment, best_lag, steps_to_exact
 from hlsim.curves import accuracy, learning_curve, summary
+from hlsim.locality import cost, locality
 from hlsim.rates import groups, message_rates, ticks, traffic
 from hlsim.staleness import staleness
 
@@ -13,8 +14,10 @@ __all__ = [
     "accuracy",
     "alignment",
     "best_lag",
+    "cost",
     "groups",
     "learning_curve",
+    "locality",
     "message_rates",
     "staleness",
     "steps_to_exact",

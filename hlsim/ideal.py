@@ -69,7 +69,7 @@ def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss |
             raise TraceError("analysis: the trace does not name a rule 'hamiltonian'; say which with rule=")
         known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order")}
         rule = replace(Hamiltonian(), **known)
-    return Learned(rule, _loss(settings, loss), _learns(trace, settings))
+    return Learned(rule, _loss(settings, loss), learning_ticks(trace, settings))
 
 
 def _loss(settings: Mapping[str, Any], loss: str | Loss | None) -> Loss:
@@ -81,7 +81,7 @@ def _loss(settings: Mapping[str, Any], loss: str | Loss | None) -> Loss:
     return LOSSES[kind]
 
 
-def _learns(trace: Trace, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
+def learning_ticks(trace: Trace, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Return at which ticks synapses move: not in the rows of a stage that only shows them."""
     still = [
         stage.get("name", "train") for stage in settings.get("stage", []) if not stage.get("learn", True)

@@ -56,9 +56,9 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "chunks", "trace",
     ),
     OTHER: (
-        "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment",
-        "staleness", "analysis", "report",
-        "estimate", "grid", "sweep", "terminal", "profiling", "cli", "__main__",
+        "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
+        "hardware", "locality", "analysis", "report", "estimate", "grid", "sweep", "terminal",
+        "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",
