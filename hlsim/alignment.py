@@ -107,9 +107,10 @@ def _ratio(a: Array, b: Array) -> Array:
 
 
 def groups_of_edges(network: Network) -> dict[str, NDArray[np.int64]]:
-    """Return the plastic synapses onto the neurons of each group, and all."""
+    """Return the plastic synapses onto the neurons of each group, in the order of these, and all."""
     group = np.array(network.group)[network.target]
-    names = sorted(set(group[network.plastic].tolist()) - {""})
+    learning = set(group[network.plastic].tolist())
+    names = [name for name in dict.fromkeys(network.group) if name and name in learning]
     found = {name: np.flatnonzero(network.plastic & (group == name)) for name in names}
     return {**found, "all": np.flatnonzero(network.plastic)}
 

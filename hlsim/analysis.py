@@ -6,19 +6,23 @@ is. A dimension ``replica`` is of size 1 where the run had one replica. Ticks ar
 
 from hlsim.alignment import alignment, best_lag, steps_to_exact
 from hlsim.curves import accuracy, learning_curve, summary
+from hlsim.descent import controls
 from hlsim.locality import cost, locality
 from hlsim.rates import groups, message_rates, ticks, traffic
+from hlsim.stability import stability
 from hlsim.staleness import staleness
 
 __all__ = [
     "accuracy",
     "alignment",
     "best_lag",
+    "controls",
     "cost",
     "groups",
     "learning_curve",
     "locality",
     "message_rates",
+    "stability",
     "staleness",
     "steps_to_exact",
     "summary",

@@ -3,7 +3,7 @@ r"""What a run learned from, as its trace tells, and what exact gradients would 
 Where a synapse of Hamiltonian Learning takes its local product q s, an *ideal* one takes the gradient that an
 oracle gives, and fades the same way:
 
-.. math:: \Omega(t) = (1 - \eta\, dt)\, \Omega(t - dt) + dt\, \partial L/\partial w
+.. math:: \Omega(t) = (1 - \eta\, dt)\, \Omega(t - dt) + dt\, \phi\, \partial L/\partial w
 """
 
 import tomllib
@@ -22,6 +22,7 @@ from hlsim.layout import EDGE_FIELDS, NODE_FIELDS
 from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network
 from hlsim.neurons import MODELS
+from hlsim.phi import Gate, Phi, Schedule
 from hlsim.rates import ticks
 from hlsim.rules import Hamiltonian
 from hlsim.trace import Trace
@@ -47,11 +48,14 @@ class Learned:
     loss : Loss
     learns : bool (ticks,)
         Whether synapses moved from this tick to the next.
+    phi : float64 (ticks,)
+        What the loss counted.
     """
 
     rule: Hamiltonian
     loss: Loss
     learns: NDArray[np.bool_]
+    phi: Array
 
 
 def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss | None = None) -> Learned:
@@ -68,8 +72,18 @@ def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss |
         if not settings or learning.pop("rule", "hamiltonian") != Hamiltonian.name:
             raise TraceError("analysis: the trace does not name a rule 'hamiltonian'; say which with rule=")
         known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order")}
-        rule = replace(Hamiltonian(), **known)
-    return Learned(rule, _loss(settings, loss), learning_ticks(trace, settings))
+        rule = replace(Hamiltonian(), phi=_phi(learning.get("phi", 1.0)), **known)
+    phi = _phi_by_tick(trace, settings, rule.phi)
+    return Learned(rule, _loss(settings, loss), learning_ticks(trace, settings), phi)
+
+
+def _phi(form: Any) -> Phi:
+    """Return phi as an experiment has it."""
+    if isinstance(form, Mapping):
+        if "gate" in form:
+            return Gate(form["gate"], form.get("value", 1.0))
+        return Schedule(tuple((tick, value) for tick, value in form["schedule"]))
+    return float(form)
 
 
 def _loss(settings: Mapping[str, Any], loss: str | Loss | None) -> Loss:
@@ -83,14 +97,39 @@ def _loss(settings: Mapping[str, Any], loss: str | Loss | None) -> Loss:
 
 def learning_ticks(trace: Trace, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Return at which ticks synapses move: not in the rows of a stage that only shows them."""
-    still = [
+    still = {
         stage.get("name", "train") for stage in settings.get("stage", []) if not stage.get("learn", True)
-    ]
-    learns, last = np.ones(ticks(trace), bool), trace["rows/tick"]
-    first = np.append(0, last + 1)[: len(last)]
-    for name, start, stop in zip(trace["rows/split"].tolist(), first, last + 1, strict=True):
+    }
+    learns = np.ones(ticks(trace), bool)
+    for name, start, stop in _rows(trace):
         learns[start:stop] = name not in still
     return learns
+
+
+def _phi_by_tick(trace: Trace, settings: Mapping[str, Any], phi: Phi) -> Array:
+    own = {
+        stage.get("name", "train"): _phi(stage["phi"])
+        for stage in settings.get("stage", [])
+        if "phi" in stage
+    }
+    found = np.full(ticks(trace), phi if isinstance(phi, float | int) else 0.0)
+    for name, start, stop in _rows(trace):
+        now = own.get(name, phi)
+        if isinstance(now, Schedule):
+            steps, values = map(np.array, zip(*((0, 0.0), *now.points), strict=True))
+            at = np.searchsorted(steps, np.arange(start, stop), "right") - 1
+            found[start:stop] = values[at]
+        else:
+            for after, value in now.changes() if isinstance(now, Gate) else [(0, now)]:
+                found[min(start + after, stop) : stop] = value
+    return found
+
+
+def _rows(trace: Trace) -> list[tuple[str, int, int]]:
+    """Return the stage of every row that came to its end, its first tick and the one behind its last."""
+    last = trace["rows/tick"]
+    first = np.append(0, last + 1)[: len(last)]
+    return list(zip(trace["rows/split"].tolist(), first.tolist(), (last + 1).tolist(), strict=True))
 
 
 def network_of(trace: Trace) -> Network:
@@ -153,7 +192,7 @@ def gradients(trace: Trace, network: Network, end: int, against: str, learned: L
     if against not in ORACLES:
         raise TraceError(f"analysis: {unknown('oracle', against, [*ORACLES, THROUGH_TIME])}")
     order, loss, dt = learned.rule.order, learned.loss, float(trace.attrs["dt"])
-    x, y, held = _stimulus(trace, end)
+    x, y, held = stimulus(trace, end)
     w, now, before = _weights(trace, network, end)
     # In the sequential order instant neurons learn at the end of a tick.
     late = np.array([MODELS[network.model[i]].instant for i in network.target]) & (order == "sequential")
@@ -173,7 +212,7 @@ def gradients(trace: Trace, network: Network, end: int, against: str, learned: L
     return Gradients(table, which.ravel())
 
 
-def _stimulus(trace: Trace, end: int) -> tuple[Array, Array, NDArray[np.int64]]:
+def stimulus(trace: Trace, end: int) -> tuple[Array, Array, NDArray[np.int64]]:
     """Return inputs and targets (row, columns), and which is in force at every tick before ``end``."""
     held = np.searchsorted(trace["stimulus/tick"], np.arange(end), "right") - 1
     x, y = (np.asarray(trace[f"stimulus/{name}"], dtype=np.float64) for name in ("input", "target"))
@@ -217,7 +256,7 @@ def ideals(
     samples, steps, wanted = [], [], set(at.tolist())
     for t in range(end):
         if t >= late and learned.learns[t - late]:
-            before, ideal = ideal, keep * ideal + dt * gradient[t - late]
+            before, ideal = ideal, keep * ideal + dt * learned.phi[t - late] * gradient[t - late]
             moved = moved + (before if late else ideal)
         if t in wanted:
             samples.append(ideal)
@@ -231,7 +270,7 @@ def _through_time(
 ) -> tuple[Array, Array]:
     """Return the same by backpropagation through time: each is the gradient of a sum of losses."""
     dt, late = float(trace.attrs["dt"]), int(learned.rule.order == "explicit")
-    x, y, held = _stimulus(trace, int(at[-1]) + 1)
+    x, y, held = stimulus(trace, int(at[-1]) + 1)
     w, now, _ = _weights(trace, network, int(at[-1]) + 1)
     samples, steps, last = [], [], -1
     for tick in at:
@@ -241,7 +280,7 @@ def _through_time(
             if t >= late and learned.learns[t - late]:
                 before = worth.copy()
                 worth *= 1.0 - dt * learned.rule.eta
-                worth[t - late] += dt
+                worth[t - late] += dt * learned.phi[t - late]
                 total += (t > last) * (before if late else worth)
         rows = held[: tick + 1]
         args = (network, w[now[tick]], x[rows], y[rows], learned.loss)

@@ -44,7 +44,7 @@ ARCHITECTURE = (
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness"),
-    ("hardware", "locality", "analysis", "report"),
+    ("descent", "stability", "hardware", "locality", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
     ("profiling", "terminal", "cli"),
     ("__main__",),

@@ -6,8 +6,11 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from hlsim import analysis
+from hlsim.errors import ExperimentError
 from hlsim.losses import Custom
 from hlsim.rules import Hamiltonian
+from hlsim.stability import boundary
 from hlsim.stimulus import Arrays
 from tests.theory import simulate
 
@@ -62,6 +65,52 @@ def test_a_gradient_that_is_late_allows_a_smaller_rate(order: str) -> None:
 def test_explicit_order_needs_dissipation(order: str, mu: float, largest: float, engine: str) -> None:
     """Stable iff kappa < 2 (1 + mu) in sequential, kappa < 1 - mu = dt eta in explicit order."""
     assert grows([0, 0], [0.96 * largest, 1.04 * largest], mu, order, engine) == [False, True]
+
+
+# ---- the map
+
+
+@pytest.mark.parametrize("late", range(7))
+@pytest.mark.parametrize("mu", [0.0, 0.3, 0.9])
+def test_the_boundary_is_where_a_root_leaves_the_unit_circle(late: int, mu: float) -> None:
+    """The roots of x^{d+1} = (1 + mu) x^d - mu x^{d-1} - kappa, by the eigenvalues of its companion matrix."""
+    for factor, inside in ((0.999, True), (1.001, False)):
+        kappa = factor * boundary(late, mu)
+        polynomial = np.zeros(max(late, 1) + 2)
+        polynomial[:3] = 1.0, -(1.0 + mu), mu
+        polynomial[1 if late == 0 else -1] += kappa
+        assert bool(np.abs(np.roots(polynomial)).max() < 1.0) is inside
+
+
+def test_the_boundary_in_closed_form() -> None:
+    known = [2.0 * np.sin(np.pi / (2.0 * (2.0 * d + 1.0))) for d in range(6)]
+    np.testing.assert_allclose([boundary(d, 0.0) for d in range(6)], known, rtol=1e-12)
+    np.testing.assert_allclose([boundary(0, 0.5), boundary(1, 0.5)], [3.0, 0.5], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("way", "orders", "etas"),
+    [
+        ("state", ["sequential", "explicit"], [1.0]),
+        ("feedback", ["explicit"], [0.4]),
+        ("state", ["sequential"], [0.1]),
+    ],
+)
+def test_measured_rates_are_those_of_the_closed_form(way: str, orders: list[str], etas: list[float]) -> None:
+    """Delays 0 to 5 as those of states or of costates, both orders, several eta: to 1 %."""
+    found = analysis.stability(range(6), etas, orders, way=way)
+    np.testing.assert_allclose(found.measured, found.predicted, rtol=0.01)
+
+
+def test_what_the_map_does_not_take_is_said() -> None:
+    for given, message in (
+        ({"delays": [-1]}, "delay: must be a whole number of ticks >= 0, got -1"),
+        ({"etas": [0.0]}, "eta must be more than 0 and at most 1 a tick, got 0.0"),
+        ({"orders": ["late"]}, "unknown order 'late'"),
+        ({"way": "both"}, "unknown way 'both'"),
+    ):
+        with pytest.raises(ExperimentError, match=message):
+            analysis.stability(**given)  # type: ignore[arg-type]
 
 
 # ---- time constants
