@@ -68,17 +68,16 @@ def controls(
         raise TraceError("controls: needs one replica")
     known = exact_from(network, learned.rule.order)
     late = np.where(network.plastic & np.isfinite(known), known, 0.0).astype(np.int64)
-    curves = []
+    rows = trace["rows/tick"]
+    curves = [trace["rows/loss"]]
     for number, lateness in enumerate((np.zeros_like(late), late)):
-        at = _Descent(network, learned, float(trace.attrs["dt"]), lateness)
-        losses = np.empty(end)
+        at, losses = _Descent(network, learned, float(trace.attrs["dt"]), lateness), np.empty(end)
         for tick in range(end):
             losses[tick] = at.step(tick, x[held[tick]], y[held[tick]])
             if progress is not None and tick % 256 == 0:
                 progress((number + tick / end) / 2.0)
-        curves.append(losses)
-    rows = trace["rows/tick"]
-    found = np.stack([trace["rows/loss"], *(curve[rows] for curve in curves)], 1)
+        curves.append(losses[rows])
+    found = np.stack(curves, 1)
     return xr.Dataset(
         {
             "loss": (
@@ -88,11 +87,7 @@ def controls(
             ),
             "late": ("edge", late, {"units": "ticks"}),
         },
-        coords={
-            "learner": list(LEARNERS),
-            "tick": ("row", rows, {"units": "ticks"}),
-            "stage": ("row", trace["rows/split"]),
-        },
+        coords={"learner": list(LEARNERS), "tick": ("row", rows), "stage": ("row", trace["rows/split"])},
     )
 
 

@@ -31,9 +31,11 @@ from hlsim.stimulus import Arrays
 Rates = NDArray[np.float64]
 
 WAYS = ("state", "feedback")
-# Rates that are tried at once; ticks of a run in each round, longer as growth becomes slower near the edge.
-_TRIED, _ROUNDS = 25, (200, 600, 1600)
-_LEAST, _MOST = 1e-3, 8.0
+# Rates that are tried at once; ticks of a run in each round, more of them as growth is slower near the edge,
+# and no more than keeps the fastest finite. With less dissipation w swings more slowly.
+_TRIED, _ROUNDS = 25, (200, 300, 1000)
+_LEAST, _MOST = 1e-3, 4.4
+_LEAST_ETA = 0.1
 
 
 def stability(
@@ -50,7 +52,7 @@ def stability(
     delays : sequence of int
         Ticks, >= 0.
     etas : sequence of float
-        Dissipation a tick, eta dt: 1 - momentum; more than 0 and at most 1.
+        Dissipation a tick, eta dt, or 1 - momentum: from 0.1 to 1.
     orders : sequence of str
         "explicit", "sequential".
     way : str
@@ -104,8 +106,8 @@ def _check(delays: Sequence[int], etas: Sequence[float], orders: Sequence[str], 
     for delay in delays:
         check_count("stability: delay", delay, least=0, unit=" of ticks")
     for eta in etas:
-        if not 0.0 < eta <= 1.0:
-            raise ExperimentError(f"stability: eta must be more than 0 and at most 1 a tick, got {eta}")
+        if not _LEAST_ETA <= eta <= 1.0:
+            raise ExperimentError(f"stability: eta must be from {_LEAST_ETA} to 1 a tick, got {eta}")
     for order in orders:
         if order not in ORDERS:
             raise ExperimentError(f"stability: {unknown('order', order, ORDERS)}")
@@ -118,7 +120,7 @@ def _edges(delays: NDArray[np.int64], mu: float, order: str, way: str) -> Rates:
     tried = np.geomspace(_LEAST, _MOST, _TRIED)[:, None].repeat(len(delays), axis=1)
     column = np.arange(len(delays))
     for length in _ROUNDS:
-        grows = _grow(tried, delays, mu, order, way, length)
+        grows = _grow(tried, delays, mu, order, way, length * math.ceil(0.2 / (1.0 - mu)))
         first = np.where(grows.any(0), grows.argmax(0), _TRIED - 1).clip(1)
         low, high = tried[first - 1, column], tried[first, column]
         tried = np.geomspace(low, high, _TRIED)
@@ -151,7 +153,6 @@ def _grow(
     plastic = np.flatnonzero(sim.network.plastic)
     number = np.array([int(sim.network.label[i][2:-1]) for i in sim.network.target[plastic]])
     w = np.abs(sim.run(every=1, sampled=["w"])["sampled/w"][:, plastic])
-    quarter = length // 4
     found = np.empty(kappa.size, bool)
-    found[number] = w[-quarter:].max(0) > w[quarter : 2 * quarter].max(0)
+    found[number] = w[length // 2 :].max(0) > w[: length // 2].max(0)
     return found.reshape(kappa.shape)

@@ -1,5 +1,6 @@
 """What late gradients and slow neurons do: how large a rate may be, and which way an update points."""
 
+import re
 from collections.abc import Sequence
 
 import networkx as nx
@@ -73,7 +74,7 @@ def test_explicit_order_needs_dissipation(order: str, mu: float, largest: float,
 @pytest.mark.parametrize("late", range(7))
 @pytest.mark.parametrize("mu", [0.0, 0.3, 0.9])
 def test_the_boundary_is_where_a_root_leaves_the_unit_circle(late: int, mu: float) -> None:
-    """The roots of x^{d+1} = (1 + mu) x^d - mu x^{d-1} - kappa, by the eigenvalues of its companion matrix."""
+    """Roots of x^(d+1) - (1 + mu) x^d + mu x^(d-1) + kappa, eigenvalues of a companion matrix."""
     for factor, inside in ((0.999, True), (1.001, False)):
         kappa = factor * boundary(late, mu)
         polynomial = np.zeros(max(late, 1) + 2)
@@ -104,12 +105,12 @@ def test_measured_rates_are_those_of_the_closed_form(way: str, orders: list[str]
 
 def test_what_the_map_does_not_take_is_said() -> None:
     for given, message in (
-        ({"delays": [-1]}, "delay: must be a whole number of ticks >= 0, got -1"),
-        ({"etas": [0.0]}, "eta must be more than 0 and at most 1 a tick, got 0.0"),
+        ({"delays": [-1]}, "delay: must be a whole number of ticks >= 0"),
+        ({"etas": [0.0]}, "eta must be from 0.1 to 1 a tick, got 0.0"),
         ({"orders": ["late"]}, "unknown order 'late'"),
         ({"way": "both"}, "unknown way 'both'"),
     ):
-        with pytest.raises(ExperimentError, match=message):
+        with pytest.raises(ExperimentError, match=re.escape(message)):
             analysis.stability(**given)  # type: ignore[arg-type]
 
 
