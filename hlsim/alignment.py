@@ -167,6 +167,8 @@ def steps_to_exact(
     """
     learned, network = learned_by(trace, rule, loss), network_of(trace)
     entered = products(trace, learned)
+    if "sampled/w" in trace and np.ptp(sampled(trace, "w"), axis=0).any():
+        raise TraceError("steps to exact: weights must stand still")
     exact = gradients(trace, network, len(entered), against, learned)
     starts = trace["stimulus/tick"]
     starts = starts[starts < len(entered)]

@@ -5,6 +5,7 @@ is. A dimension ``replica`` is of size 1 where the run had one replica. Ticks ar
 """
 
 from hlsim.alignment import alignment, best_lag, steps_to_exact
+from hlsim.comparison import comparison
 from hlsim.curves import accuracy, learning_curve, summary
 from hlsim.descent import controls
 from hlsim.locality import cost, locality
@@ -16,6 +17,7 @@ __all__ = [
     "accuracy",
     "alignment",
     "best_lag",
+    "comparison",
     "controls",
     "cost",
     "groups",

@@ -126,10 +126,13 @@ def _phi_by_tick(trace: Trace, settings: Mapping[str, Any], phi: Phi) -> Array:
 
 
 def _rows(trace: Trace) -> list[tuple[str, int, int]]:
-    """Return the stage of every row that came to its end, its first tick and the one behind its last."""
-    last = trace["rows/tick"]
-    first = np.append(0, last + 1)[: len(last)]
-    return list(zip(trace["rows/split"].tolist(), first.tolist(), (last + 1).tolist(), strict=True))
+    """Return the stage of every row, its first tick and the one behind its last.
+
+    A row that did not come to its end is taken to be of the stage of the one before.
+    """
+    starts = [0, *(trace["rows/tick"] + 1).tolist(), ticks(trace)]
+    names = trace["rows/split"].tolist()
+    return list(zip([*names, *(names[-1:] or ["train"])], starts[:-1], starts[1:], strict=True))
 
 
 def network_of(trace: Trace) -> Network:

@@ -57,8 +57,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
-        "descent", "stability", "hardware", "locality", "analysis", "report", "estimate", "grid",
-        "sweep", "terminal", "profiling", "cli", "__main__",
+        "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings", "report",
+        "estimate", "grid", "sweep", "terminal", "shown", "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

@@ -165,57 +165,6 @@ def show_profile(name: str, profile: profiling.Profile, ticks: int | None) -> No
     show_table(title, ("part", "seconds", "share", "us a tick"), rows)
 
 
-def show_analysis(name: str, found: Mapping[str, Any]) -> None:
-    """Print the results of ``hlsim.analysis`` by their names, those that hold something."""
-    summary = found["summary"]
-    rows = ((key, f"{number(value.item())} {_unit(value)}") for key, value in summary.items())
-    show(f"{name}: {summary.attrs['status']}", rows)
-    _show_accuracy(found["accuracy"])
-    _show_curve(found["learning_curve"])
-    _show_rates(found["message_rates"])
-    for kind, matrix in found["traffic"].items():
-        if not matrix.isnull().all():
-            show_matrix(f"{str(kind).capitalize()} messages from group to group", matrix)
-
-
-def _unit(value: xr.DataArray) -> str:
-    unit = value.attrs["units"]
-    return "" if unit == "1" else str(unit)
-
-
-def _show_accuracy(found: xr.Dataset) -> None:
-    labelled = found.isel(stage=np.flatnonzero(found.rows.sum("replica") > 0))
-    rows = []
-    for name in labelled.stage.values:
-        part = labelled.sel(stage=name)
-        shares = zip(part.accuracy.values, part.standard_error.values, strict=True)
-        rows.append([str(name), *(percent(p, error) for p, error in shares), int(part.rows[0])])
-    if rows:
-        header = ("stage", *_replica_names(found.sizes["replica"], "accuracy"), "rows")
-        show_table("Accuracy", header, rows)
-
-
-def _show_curve(curve: xr.Dataset) -> None:
-    if not curve.sizes["window"]:
-        return
-    loss, accuracy = curve.loss.mean("replica").values, curve.accuracy.mean("replica").values
-    columns = (curve.stage.values, curve.tick.values, curve.rows.values, loss, accuracy)
-    rows = ((str(s), int(t), int(n), x, percent(p)) for s, t, n, x, p in zip(*columns, strict=True))
-    show_table("Learning curve, mean over replicas", ("stage", "tick", "rows", "loss", "accuracy"), rows)
-
-
-def _show_rates(rate: xr.DataArray) -> None:
-    if not rate.size:
-        return
-    spans = zip(rate.tick.values, rate.width.values, rate.values, strict=True)
-    rows = ((f"{first:,} to {first + width - 1:,}", *values) for first, width, values in spans)
-    show_table("Messages and updates per tick", ("ticks", *map(str, rate.kind.values)), rows)
-
-
-def _replica_names(count: int, what: str) -> list[str]:
-    return [what] if count == 1 else [f"replica {i}" for i in range(count)]
-
-
 @contextmanager
 def progress(stream: IO[str]) -> Iterator[Any]:
     """Give a function that shows where a run stands: a bar on a terminal, now and then a line elsewhere."""

@@ -44,9 +44,9 @@ ARCHITECTURE = (
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness"),
-    ("descent", "stability", "hardware", "locality", "analysis", "report"),
+    ("descent", "stability", "hardware", "locality", "comparison", "analysis", "findings", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
-    ("profiling", "terminal", "cli"),
+    ("profiling", "terminal", "shown", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
