@@ -239,13 +239,64 @@ def test_analyze_shows_tables(hlsim_: Command, traced: Path) -> None:
 def test_analyze_gives_json_that_is_read_elsewhere(hlsim_: Command, traced: Path) -> None:
     done = hlsim_("analyze", str(traced), "--json")
     found = json.loads(done.out, parse_constant=pytest.fail)
-    assert found.keys() == {"summary", "accuracy", "learning_curve", "message_rates", "traffic"}
+    of_every_trace = {"summary", "accuracy", "learning_curve", "message_rates", "traffic", "locality"}
+    assert found.keys() == of_every_trace | {"staleness"}
     assert found["summary"]["data_vars"]["ticks"] == {
         "dims": [],
         "attrs": {"units": "ticks"},
         "data": experiments.TICKS,
     }
     assert found["traffic"]["coords"]["source"]["data"] == ["input", "hidden", "output"]
+
+
+def test_analyze_tells_what_was_asked_for(hlsim_: Command, traced: Path) -> None:
+    """Exact gradients, costs and gradient descent beside the run; what cannot be told is said in a line."""
+    chip = Path("chip.toml")
+    chip.write_text("source = 'data sheet'\n[energy]\nmessage = 1.0\n", encoding="utf-8")
+    asked = ("--oracle", "backpropagation", "--of", "step", "--controls", "--hardware", str(chip))
+    done = hlsim_("analyze", str(traced), *asked)
+    assert done.code == 0
+    for title in ("Locality: what crossed", "Cost on chip: data sheet", "Staleness", "On-line loss beside"):
+        assert title in done.out
+    assert "Alignment of steps of the weights with backpropagation" in done.out
+    found = json.loads(hlsim_("analyze", str(traced), *asked, "--json").out, parse_constant=pytest.fail)
+    assert {"cost", "alignment", "controls"} <= found.keys()
+    run = trace.open(traced)
+    sent = run.summary["state_messages"] + run.summary["costate_messages"]
+    assert found["cost"]["data_vars"]["energy"]["data"][0] == sent
+    assert hlsim_("run", "tiny", "-q", "-o", "none.h5", "--set", "loss.kind=none").code == 0
+    done = hlsim_("analyze", "none.h5", "--controls", "--oracle", "backpropagation")
+    assert done.code == 0
+    assert "not told: analysis: unknown loss 'none'" in done.out
+
+
+def test_analyze_compares_two_traces(hlsim_: Command, traced: Path) -> None:
+    """What was set otherwise, side by side, and from which tick on samples part."""
+    assert hlsim_("run", "tiny", "-q", "-o", "late.h5", "--set", "network.parameters.delay=2").code == 0
+    assert hlsim_("run", "tiny", "-q", "-o", "same.h5", "--set", "simulation.engine='reference'").code == 0
+    late = json.loads(hlsim_("analyze", str(traced), "--against", "late.h5", "--json").out)["comparison"]
+    same = json.loads(hlsim_("analyze", str(traced), "--against", "same.h5", "--json").out)["comparison"]
+    assert late["coords"]["setting"]["data"] == ["network.parameters.delay"]
+    assert [late["data_vars"][x]["data"] for x in ("first_value", "second_value")] == [["-"], ["2"]]
+    assert same["coords"]["setting"]["data"] == ["simulation.engine"]
+    h = late["coords"]["quantity"]["data"].index("h")
+    # The first input of a row reaches hidden neurons at tick 1, or two ticks later: sampled at tick 2.
+    assert late["data_vars"]["from_tick"]["data"][h] == 2
+    assert late["data_vars"]["largest"]["data"][h] > 0.01
+    number = late["coords"]["number"]["data"].index("state_messages")
+    first, second = (late["data_vars"][x]["data"][number] for x in ("first", "second"))
+    assert late["data_vars"]["ratio"]["data"][number] == pytest.approx(second / first)
+    text = hlsim_("analyze", str(traced), "--against", "late.h5").out
+    assert "Set otherwise" in text
+    assert "cosine of the changes of all weights" in text
+
+
+def test_stability_is_shown_beside_its_closed_form(hlsim_: Command) -> None:
+    done = hlsim_("stability", "--delays", "0,1", "--etas", "1")
+    assert done.code == 0
+    assert re.search(r"sequential +1 +0 +(1\.99\d+|2(\.00\d*)?) +2 ", done.out)
+    found = json.loads(hlsim_("stability", "--delays", "0", "--etas", "0.5", "--json").out)
+    assert found["data_vars"]["predicted"]["data"] == [[[pytest.approx(0.5)]], [[pytest.approx(3.0)]]]
 
 
 def test_json_says_null_for_what_is_not_known(hlsim_: Command) -> None:
@@ -348,6 +399,11 @@ def test_what_run_refuses_validate_refuses_too(hlsim_: Command) -> None:
         (("info", "tiny/stream.npz"), "is no hlsim trace"),
         (("info", "tiny/stream.npz", "--set", "a.b=1"), "only an experiment has values to set"),
         (("analyze", "none.h5"), "none.h5: cannot read: No such file or directory"),
+        (("analyze", "none.h5", "--oracle", "bptt"), "unknown oracle 'bptt'"),
+        (("analyze", "none.h5", "--of", "z"), "unknown quantity 'z'"),
+        (("analyze", "none.h5", "--hardware", "lohi"), "unknown hardware 'lohi' (did you mean 'loihi'?)"),
+        (("stability", "--delays", "one"), "--delays: must be numbers with commas between them, got 'one'"),
+        (("stability", "--etas", "0"), "eta must be from 0.1 to 1 a tick, got 0.0"),
         (("report", "tiny/stream.npz", "--png", "figures"), "is no hlsim trace"),
     ],
 )
