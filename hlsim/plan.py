@@ -19,6 +19,8 @@ from hlsim.synapses import LAST, Signature
 
 # Fewer edges than this are cheaper as part of a sparse projection than as a matrix of their own.
 _DENSE_LEAST = 32
+# Every matrix costs a few calls a tick: with more than so many small ones a sparse projection takes less.
+_SMALL, _FEW = 1024, 16
 
 Ints = NDArray[np.int64]
 Pull = Dense | Sparse | Fused
@@ -214,4 +216,6 @@ def _blocks(source: Ints, number: Ints, starts: Ints) -> list[Ints]:
     blocks = [
         np.add.outer(fan, np.arange(len(sources) // source.itemsize)) for (_, sources), fan in fans.items()
     ]
-    return [block for block in blocks if block.size >= _DENSE_LEAST or source[block[0, 0]] < 0]
+    small = [_DENSE_LEAST <= block.size < _SMALL and source[block[0, 0]] >= 0 for block in blocks]
+    least = _SMALL if sum(small) > _FEW else _DENSE_LEAST
+    return [block for block in blocks if block.size >= least or source[block[0, 0]] < 0]

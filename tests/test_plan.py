@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import networkx as nx
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,9 +44,17 @@ def dealt(network: Network) -> list[tuple[int, list[int]]]:
         blocks[shared, own, bias, sources].append((target, fan))
     made: list[tuple[int, list[int]]] = []
     rest: dict[tuple, list[int]] = defaultdict(list)
-    for (shared, _, bias, sources), block in blocks.items():
+    matrices = {
+        key: sum(len(fan) for _, fan in block)
+        for key, block in blocks.items()
+        if len(set(key[-1])) == len(key[-1])
+    }
+    small = [32 <= edges < 1024 for (_, _, bias, _), edges in matrices.items() if not bias]
+    least = 1024 if sum(small) > 16 else 32
+    for key, block in blocks.items():
+        shared, _, bias, sources = key
         edges = [e for _, fan in block for e in fan]
-        if len(set(sources)) == len(sources) and (len(edges) >= 32 or bias):
+        if key in matrices and (len(edges) >= least or bias):
             made.append((len(sources), edges))
         else:
             rest[shared] += edges
@@ -98,6 +107,21 @@ def check(network: Network) -> None:
 @given(st.integers(0, 10**6), st.booleans())
 def test_projections_are_those_of_the_rule_edge_by_edge(seed: int, parallel: bool) -> None:
     check(flatten(clocked(seed, parallel)))
+
+
+@pytest.mark.parametrize("pairs", [16, 17])
+def test_many_small_matrices_are_one_sparse_projection(pairs: int) -> None:
+    """Each costs calls of its own: up to 16 blocks of 64 synapses are matrices, 17 are not; a large one is."""
+    graph = nx.DiGraph()
+    for k in range(pairs):
+        graph.add_node(f"u{k}", size=8, update="clock")
+        graph.add_node(f"y{k}", size=8, update="clock")
+        graph.add_edge(f"u{k}", f"y{k}")
+    graph.add_node("large", size=128, update="clock")
+    graph.add_edge("u0", "large", delay=1)
+    network = flatten(graph)
+    check(network)
+    assert sorted(size for size, _ in dealt(network)) == [8] * 17 if pairs == 16 else [0, 8]
 
 
 def test_fans_of_other_sources_with_the_same_sum_make_no_matrix_together() -> None:
