@@ -45,7 +45,7 @@ HOLDS = {
     8: (0.97, 0.98, 1.0),
     16: (0.99, 0.99, 0.99),
 }
-# Where no update pairs a state with a target of its sample: these are 3 ticks apart in the lowest layer, one tick
+# Where no update pairs a state with a target of its sample: they are 3 ticks apart in the lowest layer, 1
 # in the others.
 BLIND = {1: (0, 1, 2), 2: (0,)}
 KNOWN_FROM, NETS, UNITS, TICKS = 20, 60, 8, 4000
@@ -99,3 +99,34 @@ def test_samples_must_be_held_for_an_update_to_follow_the_gradient(hold: int) ->
             assert measured == pytest.approx(
                 known, abs=2.0 * spread * np.sqrt(1 / NETS + 1 / KNOWN_FROM) + 0.01
             )
+
+
+# Cosine of omega and the gradient through time by period over time constant, for a recurrent net of eight.
+PERIODS = {1: -0.95, 3: 0.16, 10: 0.83, 30: 0.98, 100: 1.0}
+
+
+@pytest.mark.parametrize("ratio", PERIODS)
+def test_a_recurrent_net_follows_the_gradient_of_slow_signals(ratio: int) -> None:
+    """Within .1, for *one* net: eight tanh neurons with a time constant of ten ticks, sine in and sine out.
+
+    Nets differ: the known values are those of a single one, and so are these. At P/T = 1 all of them turn
+    against the gradient, at P/T = 100 nearly all follow it; where the sign changes depends on the net.
+    """
+    rng = np.random.default_rng(3)
+    recurrent, first = rng.normal(size=(8, 8)) * 0.3 / np.sqrt(8), rng.normal(size=8)
+    phases = rng.uniform(0.0, 2.0 * np.pi, size=2)
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input")
+    for i in range(8):
+        graph.add_node(f"n{i}", tau=10.0, **({"role": "output"} if i == 0 else {}))
+        graph.add_edge("u", f"n{i}", weight=first[i])
+        graph.add_edges_from((f"n{j}", f"n{i}", {"weight": recurrent[i, j]}) for j in range(8))
+    period, rounds = 10 * ratio, 5 if ratio < 30 else 2
+    turn = 2.0 * np.pi * np.arange(rounds * period + 1)[:, None] / period
+    stream = Arrays(np.sin(turn + phases[0]), np.sin(turn + phases[1]))
+    rule = Hamiltonian(beta=0.0, eta=0.0)
+    sim = Simulation(graph, rule=rule, stimulus=stream, dtype="float64", node_defaults=CLOCK)
+    trace = sim.run(every=period, sampled=["omega"])
+    against = "recurrent" if ratio == 1 else "through_time"
+    found = analysis.alignment(trace, against=against, of="change", rule=rule)
+    assert found.cosine.sel(group="all").values[-1] == pytest.approx(PERIODS[ratio], abs=0.1)

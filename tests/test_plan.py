@@ -111,7 +111,7 @@ def test_projections_are_those_of_the_rule_edge_by_edge(seed: int, parallel: boo
 
 @pytest.mark.parametrize("pairs", [16, 17])
 def test_many_small_matrices_are_one_sparse_projection(pairs: int) -> None:
-    """Each costs calls of its own: up to 16 blocks of 64 synapses are matrices, 17 are not; a large one is."""
+    """Each costs calls: up to 16 blocks of 64 synapses are matrices, 17 are not; a large one always is."""
     graph = nx.DiGraph()
     for k in range(pairs):
         graph.add_node(f"u{k}", size=8, update="clock")
