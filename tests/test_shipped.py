@@ -34,6 +34,10 @@ def phases_were_quiet(run: Trace) -> bool:
     return run["phases/quiet"].size == 11 and bool(run["phases/quiet"].all())
 
 
+def has_omega(run: Trace) -> bool:
+    return bool(np.abs(run["sampled/omega"][-1]).max() > 0)
+
+
 IMAGES = ("stage.train.passes=1", "stage.train.rows=150", "stage.test.rows=100")
 # What makes a run short, and what it has learned all the same.
 SHORT = {
@@ -43,6 +47,7 @@ SHORT = {
     "ep_digits/experiment.toml": (("stage.train.passes=3",), told_right(0.85)),
     "hep_toy/experiment.toml": ((), phases_were_quiet),
     "iris/experiment.toml": (("stage.train.passes=4",), told_right(0.85)),
+    "phase_lag/experiment.toml": (("stage.train.rows=60", "record.every=10"), has_omega),
     "iris/linear.toml": (("stage.train.passes=4",), told_right(0.85)),
 }
 
