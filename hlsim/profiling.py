@@ -57,7 +57,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
-        "descent", "stability", "hardware", "locality", "analysis", "report", "estimate", "grid",
+        "laws", "descent", "stability", "hardware", "locality", "analysis", "report", "estimate", "grid",
         "sweep", "terminal", "profiling", "cli", "__main__",
     ),
     CALLER: (

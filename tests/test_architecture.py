@@ -43,7 +43,7 @@ ARCHITECTURE = (
     ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
-    ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness"),
+    ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness", "laws"),
     ("descent", "stability", "hardware", "locality", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
     ("profiling", "terminal", "cli"),
