@@ -58,7 +58,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
         "laws", "descent", "stability", "hardware", "locality", "analysis", "report", "estimate", "grid",
-        "sweep", "terminal", "profiling", "cli", "__main__",
+        "sweep", "charts", "drawing", "samples", "figures", "printed", "terminal",
+        "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

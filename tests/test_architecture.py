@@ -46,7 +46,9 @@ ARCHITECTURE = (
     ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness", "laws"),
     ("descent", "stability", "hardware", "locality", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
-    ("profiling", "terminal", "cli"),
+    ("profiling", "terminal"),
+    ("charts", "drawing", "samples", "figures", "printed"),
+    ("cli",),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
