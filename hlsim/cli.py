@@ -338,15 +338,59 @@ def _plain(value: Any) -> Any:
 
 @app.command()
 def report(
-    path: TracePath,
-    png: Annotated[Path, typer.Option("--png", metavar="FOLDER", help="Where the figures go.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="TRACE... | FOLDER", help="Traces to be compared, or the folder of a sweep."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="PAGE", help="The page; NAME.html beside the trace or the folder."
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FOLDER", help="Where the figures go as PNG files too.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FOLDER", help="Where the figures go as SVG files too.")
+    ] = None,
+    oracle: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw alignment with backpropagation, recurrent, ..., however long it takes."
+        ),
+    ] = None,
 ) -> None:
-    """Draw the figures of a trace."""
-    from hlsim import report as figures
+    """Draw a page of a trace, of several beside one another, or of a sweep: one HTML file."""
+    from hlsim import page
+    from hlsim import report as reports
+    from hlsim.figures import Asked
 
-    with traces.open(path) as trace:
-        for file in figures.save(trace, png):
-            typer.echo(file)
+    file = output or reports.default_page(paths)
+    page.check(file)
+    with terminal.steps(sys.stderr) as tell:
+        if len(paths) == 1 and paths[0].is_dir():
+            made = reports.of_sweep(_swept(paths[0]), paths[0].resolve().name)
+        else:
+            made = reports.of_traces(paths, Asked(oracle), tell)
+        tell("page")
+        page.write(file, made.html())
+        written = [file]
+        for folder, suffix in ((png, "png"), (svg, "svg")):
+            if folder is not None:
+                tell(f"{suffix} files")
+                written += made.save(folder, suffix)
+    for path in written:
+        typer.echo(path)
+
+
+def _swept(folder: Path) -> Any:
+    """Return what the sweep into a folder found."""
+    if not any(folder.glob("*.h5")):
+        raise ExperimentError(f"{folder}: there are no traces in this folder")
+    from hlsim.sweep import load  # type: ignore[attr-defined]
+
+    return load(folder)
 
 
 if __name__ == "__main__":

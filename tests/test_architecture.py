@@ -44,10 +44,11 @@ ARCHITECTURE = (
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness", "laws"),
-    ("descent", "stability", "hardware", "locality", "analysis", "report"),
+    ("descent", "stability", "hardware", "locality", "analysis"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
     ("profiling", "terminal"),
-    ("charts", "drawing", "samples", "figures", "printed"),
+    ("charts", "drawing", "samples", "figures", "comparison", "sweep_charts"),
+    ("interactive", "printed", "page", "report"),
     ("cli",),
     ("__main__",),
 )
