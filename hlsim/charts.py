@@ -98,7 +98,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Texts:
-    """Text that is centred on points."""
+    """Text that is centred on points; a halo keeps lines behind it away."""
 
     x: np.ndarray
     y: np.ndarray
@@ -106,6 +106,7 @@ class Texts:
     color: str | Sequence[str] = INK
     points: float = 8.0
     bold: bool = False
+    halo: bool = False
 
 
 @dataclass(frozen=True)

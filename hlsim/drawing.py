@@ -263,14 +263,13 @@ def _groups(trace: Trace) -> Chart:
     panel = Panel(
         [paths, boxes, *written, *texts],
         x_range=(float(centres[:, 0].min()) - 0.6, float(centres[:, 0].max()) + 0.6),
-        y_range=(low - 1.0, high + 1.1),
-        height=int(min(200 + 110 * (high - low), 640)),
+        y_range=(low - 0.9, high + 0.75),
+        height=int(min(170 + 110 * (high - low), 640)),
         bare=True,
     )
-    delays = "" if scale else f" All delays are {spread((lowest, highest))}."
     caption = (
-        "Groups with the number of their neurons, inputs on the left; on the lines the number of synapses: "
-        f"the wider, the more.{delays}"
+        "Groups with the number of their neurons, inputs on the left; on the lines the number of synapses "
+        "(the wider, the more) and their delays in ticks."
     )
     return Chart(caption, [panel], scale=scale)
 
@@ -313,28 +312,34 @@ def _ways_of(
     }
     paths = Paths(xs, ys, shade, [1.0 + 5.0 * (joint.synapses / most) ** 0.5 for joint in found], told)
     spot = np.array(places).reshape(-1, 2)
-    text = Texts(spot[:, 0], spot[:, 1], [short(joint.synapses) for joint in found], "#3d444d", 8)
-    return paths, [text] if len(found) <= GROUPS else []
+    text = [f"{short(joint.synapses)} · {_span(joint.delay)}" for joint in found]
+    few = len(found) <= GROUPS
+    return paths, [Texts(spot[:, 0], spot[:, 1], text, "#3d444d", 7.5, halo=True)] if few else []
+
+
+def _span(delay: tuple[int, int]) -> str:
+    low, high = delay
+    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def _joint_way(
     start: tuple[float, float], end: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """Return the way between two groups and where its number stands."""
+    """Return the way between two groups and where its text stands."""
     (x0, y0), (x1, y1) = start, end
     if start == end:
         turn = 2 * np.pi * CURVE
         x, y = x0 + 0.2 * np.sin(turn), y0 - BOX[1] - 0.16 * (1 - np.cos(turn))
         return x, y, (x0, y0 - BOX[1] - 0.46)
     if x1 > x0 and x1 - x0 < 2.0:
-        return np.array([x0, x1]), np.array([y0, y1]), ((x0 + x1) / 2, (y0 + y1) / 2 + 0.13)
+        return np.array([x0, x1]), np.array([y0, y1]), ((x0 + x1) / 2, (y0 + y1) / 2)
     side = 1.0 if x1 > x0 else -1.0  # far forward above, backward below
     height = side * (0.55 + 0.12 * abs(x1 - x0)) if x1 != x0 else 0.0
-    swing = 0.45 * np.sign(y0 - y1) if x1 == x0 else 0.0
+    swing = 0.6 * np.sign(y0 - y1) if x1 == x0 else 0.0
     arc = 4 * CURVE * (1 - CURVE)
     x, y = x0 + (x1 - x0) * CURVE + swing * arc, y0 + (y1 - y0) * CURVE + height * arc
     middle = len(CURVE) // 2
-    return x, y, (float(x[middle]), float(y[middle]) + 0.12)
+    return x, y, (float(x[middle]), float(y[middle]))
 
 
 def _extent(ticks: np.ndarray) -> tuple[int, int]:

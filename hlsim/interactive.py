@@ -170,6 +170,9 @@ def _texts(drawn: figure, mark: Texts) -> None:
         text_font=value(FONT),
         text_font_size=f"{mark.points * 4 / 3:.1f}px",
         text_font_style="bold" if mark.bold else "normal",
+        background_fill_color=PAPER if mark.halo else None,
+        background_fill_alpha=0.85,
+        padding=2,
     )
 
 

@@ -104,6 +104,9 @@ def draw(chart: Chart) -> Figure:
     places = list(grid.flat)
     for axes, panel in zip(places, chart.panels, strict=False):
         _panel(axes, panel)
+    if chart.linked:  # one axis for all, below the last
+        for axes in places[: len(chart.panels) - columns]:
+            axes.set_xlabel("")
     for axes in places[len(chart.panels) :]:
         axes.remove()
     if legend:
@@ -175,7 +178,7 @@ def _whiskers(axes: Axes, mark: Whiskers) -> None:
 def _boxes(axes: Axes, mark: Boxes) -> None:
     ends = zip(mark.left, mark.right, mark.bottom, mark.top, strict=True)
     patches = [Rectangle((float(x0), float(y0)), x1 - x0, y1 - y0) for x0, x1, y0, y1 in ends]
-    axes.add_collection(PatchCollection(patches, facecolor=mark.color, edgecolor=PAPER, lw=0.5))
+    axes.add_collection(PatchCollection(patches, facecolor=mark.color, edgecolor=PAPER, lw=0.5, zorder=2.5))
 
 
 def _paths(axes: Axes, mark: Paths) -> None:
@@ -204,6 +207,7 @@ def _texts(axes: Axes, mark: Texts) -> None:
             va="center",
             zorder=4,
             fontweight="bold" if mark.bold else "normal",
+            bbox={"facecolor": PAPER, "alpha": 0.85, "lw": 0, "pad": 1.0} if mark.halo else None,
         )
 
 

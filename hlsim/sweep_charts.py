@@ -62,7 +62,7 @@ def results(found: xr.Dataset) -> Chart:
     told = measures(found)
     if not told:
         raise ExperimentError("no run came to an end with a loss or an accuracy")
-    return _against_keys(found, told[::-1], "Means over seeds")
+    return _against_keys(found, told[::-1])
 
 
 def cost(found: xr.Dataset) -> Chart:
@@ -71,10 +71,10 @@ def cost(found: xr.Dataset) -> Chart:
     if per_tick.isnull().all():
         raise ExperimentError("no run came to an end")
     told = [("messages per tick", per_tick), ("wall time in seconds", found.wall_s)]
-    return _against_keys(found, told, "Means over seeds")
+    return _against_keys(found, told)
 
 
-def _against_keys(found: xr.Dataset, told: list[tuple[str, xr.DataArray]], caption: str) -> Chart:
+def _against_keys(found: xr.Dataset, told: list[tuple[str, xr.DataArray]]) -> Chart:
     names = keys(found)
     if not names:
         raise ExperimentError("the sweep has seeds only: see the table")
@@ -98,14 +98,13 @@ def _against_keys(found: xr.Dataset, told: list[tuple[str, xr.DataArray]], capti
             )
         )
     seeds = found.sizes["seed"]
-    bars = f" {seeds}; bars are standard deviations" if seeds > 1 else ""
-    lines = f", a line for each {found[second].attrs.get('key', second)}" if second else ""
+    lines = f"; a line for each {found[second].attrs.get('key', second)}" if second else ""
     left = (
         f" {len(combinations) - PANELS} more combinations are in the table."
         if len(combinations) > PANELS
         else ""
     )
-    start = f"{caption}{bars}" if seeds > 1 else "One seed"
+    start = f"Means over {seeds} seeds; bars are standard deviations" if seeds > 1 else "One seed"
     return Chart(f"{start}{lines}.{left}", panels, columns=2)
 
 
