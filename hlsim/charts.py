@@ -22,6 +22,7 @@ ANCHORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "delay": ("#9fd0ec", "#56a5d8", "#0072B2", "#4b3f8f", "#2a0f4a"),
     }
 )
+DOTTED = 40  # points of a line up to which each is marked
 Dash = Literal["solid", "dashed", "dotted"]
 Told = Mapping[str, Sequence[Any] | np.ndarray]
 

@@ -356,9 +356,7 @@ def report(
     ] = None,
     oracle: Annotated[
         str | None,
-        typer.Option(
-            help="Draw alignment with backpropagation, recurrent, ..., however long it takes."
-        ),
+        typer.Option(help="Draw alignment with backpropagation, recurrent, ..., however long it takes."),
     ] = None,
 ) -> None:
     """Draw a page of a trace, of several beside one another, or of a sweep: one HTML file."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from hlsim import analysis
-from hlsim.charts import Chart, Line, Panel, color
+from hlsim.charts import DOTTED, Chart, Line, Panel, color
 from hlsim.errors import TraceError
-from hlsim.figures import DOTTED, MEASURES, Drawn, Missing
+from hlsim.figures import MEASURES, Drawn, Missing
 from hlsim.network import BIAS
 from hlsim.terminal import number, percent, seconds, size, spread
 from hlsim.trace import Trace

@@ -11,8 +11,9 @@ from types import MappingProxyType
 import numpy as np
 import xarray as xr
 
-from hlsim import analysis, drawing, laws, samples
+from hlsim import analysis, credit, drawing, samples
 from hlsim.charts import (
+    DOTTED,
     INK,
     Band,
     Boxes,
@@ -35,9 +36,6 @@ from hlsim.ideal import ORACLES, THROUGH_TIME
 from hlsim.trace import Trace
 
 MANY = 12  # groups whose counts can no longer be written into a matrix
-DOTTED = 40  # points of a line that are marked
-# Ticks times synapses up to which exact gradients are computed without being asked for.
-AFFORDABLE = 4_000_000
 MEASURES = MappingProxyType({"loss": "loss per row", "accuracy": "accuracy (share of rows)"})
 
 
@@ -238,76 +236,6 @@ def _matrix(counts: np.ndarray, names: list[str], kind: str) -> Panel:
     )
 
 
-# ---- gradients
-
-
-def alignment(trace: Trace, asked: Asked) -> Chart:
-    """Draw cosine and ratio of lengths of omega to its ideal, by group; laws where they apply."""
-    if "sampled/omega" not in trace or not len(trace.ticks("sampled/omega")):
-        raise TraceError("the trace has no samples of omega")
-    gap = _weights_apart(trace)
-    if asked.oracle is None:
-        _check_cost(trace)
-        if gap:
-            raise TraceError(
-                f"weights move and are known every {gap:,} ticks: gradients would be those of old ones; "
-                "sample w at every tick, or ask for it with --oracle backpropagation"
-            )
-    against = asked.oracle or "backpropagation"
-    steps = laws.exact_from(trace) if against == "backpropagation" else {}
-    found = analysis.alignment(trace, against=against, of="change" if steps else "omega")
-    if found.cosine.isnull().all():
-        raise TraceError("omega was 0 at every sample")
-    panels = []
-    for name, y in (("cosine", "cosine"), ("norm_ratio", "ratio of lengths")):
-        lines: list[Mark] = list(_of_groups(found, name))
-        lines += [
-            Reference(float(step), f"{group}: exact from step {step}", "x", _group_color(found, group))
-            for group, step in steps.items()
-        ]
-        panels.append(Panel(lines, x="tick", y=y, y_range=(-1.05, 1.05) if name == "cosine" else None))
-    what = "what omega changed by between samples" if steps else "omega"
-    law = "; dashed: the law of steps to exact, max(Tq, Th + d) + 1" if steps else ""
-    late = f" Between samples of w, {gap:,} ticks apart, the earlier weights count." if gap else ""
-    caption = (
-        f"Of {what} beside what the gradients of {against} would have made of it, by the group of the target"
-        f"; 1 is the exact gradient{law}.{late}"
-    )
-    return Chart(caption, panels, columns=2, linked=True)
-
-
-def _weights_apart(trace: Trace) -> int:
-    """Return the ticks between two samples of weights that move; 0 where they are known at every tick."""
-    if laws.is_still(trace):
-        return 0
-    end = int(trace.ticks("sampled/omega")[-1])
-    ticks = trace.ticks("sampled/w") if "sampled/w" in trace else np.zeros(0, np.int64)
-    step = int(np.diff(ticks, prepend=0, append=max(end, int(ticks.max(initial=0)))).max())
-    return step if step > 1 else 0
-
-
-def _check_cost(trace: Trace) -> None:
-    end = int(trace.ticks("sampled/omega")[-1]) + 1
-    synapses = trace["network/source"].size
-    if end * synapses > AFFORDABLE:
-        raise TraceError(
-            f"{end:,} ticks of {synapses:,} synapses take a while; ask for it with --oracle backpropagation"
-        )
-
-
-def _of_groups(found: xr.Dataset, name: str) -> Iterator[Line]:
-    for group in map(str, found.group.values):
-        values = found[name].sel(group=group).values
-        if group == "all" and found.sizes["group"] == 2:
-            continue  # the only group is all
-        style = _group_color(found, group)
-        yield Line(found.tick.values, values, group, style, width=1.6, dots=len(values) < DOTTED)
-
-
-def _group_color(found: xr.Dataset, group: str) -> str:
-    return INK if group == "all" else color(found.group.values.tolist().index(group))
-
-
 # ---- phases
 
 
@@ -353,7 +281,8 @@ FIGURES: Mapping[str, tuple[str, Callable[[Trace, Asked], Chart]]] = MappingProx
         "learning_curve": ("Learning curve", learning_curve),
         "rates": ("Message rates", rates),
         "traffic": ("Traffic between groups", traffic),
-        "alignment": ("Alignment with exact gradients", alignment),
+        "alignment": ("Alignment with exact gradients", lambda trace, x: credit.alignment(trace, x.oracle)),
+        "staleness": ("Staleness", lambda trace, _: credit.staleness(trace)),
         "phases": ("Phases", phases),
         "neurons": ("Neurons over time", lambda trace, _: samples.neurons(trace)),
         "populations": ("All neurons over time", lambda trace, _: samples.populations(trace)),

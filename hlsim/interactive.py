@@ -21,7 +21,6 @@ from bokeh.plotting import figure
 
 from hlsim.charts import (
     FAINT,
-    INK,
     PAPER,
     Band,
     Boxes,
@@ -42,6 +41,7 @@ TOOLS = "box_zoom,pan,wheel_zoom,reset,save"
 DASHES: Mapping[str, str] = MappingProxyType({"solid": "solid", "dashed": "dashed", "dotted": "2 3"})
 SLANTED = 0.7  # radians, of names along x that would not fit beside each other
 LEFT = 62  # pixels beside an axis, so that panels below one another begin at the same place
+LONGEST = 18  # letters of a name along an axis
 FITTING = 40  # letters along x in all that fit on a phone
 # 12k, 3.4M: room on a phone; small numbers as they are
 COUNTS = """
@@ -72,7 +72,6 @@ def _panel(panel: Panel, shared: Any) -> figure:
         tools=TOOLS,
         active_drag="box_zoom",
         toolbar_location="above",
-        title=panel.title,
         y_range=_range(panel.y_range),
         **options,
     )
@@ -269,9 +268,6 @@ def _style(drawn: figure) -> None:
     drawn.border_fill_color = drawn.background_fill_color = PAPER
     drawn.outline_line_color = None
     drawn.min_border_left, drawn.min_border_right = LEFT, 12
-    drawn.title.text_font = FONT
-    drawn.title.text_font_size = "13px"
-    drawn.title.text_color = INK
     for axis in drawn.axis:
         axis.axis_label_text_font = axis.major_label_text_font = FONT
         axis.axis_label_text_font_style = "normal"
@@ -301,10 +297,14 @@ def _name(drawn: figure, panel: Panel) -> None:
             code = f"return {_script(names)}[tick] ?? ''"
             axis.formatter = CustomJSTickFormatter(code=code)
             grid.visible = False
-    if panel.x_names and sum(map(len, panel.x_names.values())) > FITTING:
+    if panel.x_names and sum(len(_cut(name)) for name in panel.x_names.values()) > FITTING:
         drawn.xaxis.major_label_orientation = SLANTED
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _script(names: Mapping[float, str]) -> str:
     """Return names by place as JavaScript has them: 2 is "2" and 2.5 "2.5"."""
-    return json.dumps({f"{place:.17g}": text for place, text in names.items()})
+    return json.dumps({f"{place:.17g}": _cut(text) for place, text in names.items()})

@@ -12,7 +12,7 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 
 from hlsim import interactive
-from hlsim.charts import Chart, Key, Scale
+from hlsim.charts import Chart, Key, Panel, Scale
 from hlsim.errors import TraceError
 
 GENERATOR = "hlsim report"
@@ -179,12 +179,17 @@ def _figure(block: Figure, places: Sequence[str], heading: str) -> str:
     chart = block.chart
     title = f"<h3>{escaped(block.title)}</h3>" if block.title != heading else ""
     columns = " two" if chart.columns > 1 and len(places) > 1 else ""
-    panels = "".join(f"<div>{place}</div>" for place in places)
+    panels = "".join(map(_panel, chart.panels, places))
     return (
         f'<figure aria-label="{escaped(block.title)}">{title}'
         f"<figcaption>{escaped(chart.caption)}</figcaption>{_legend(chart)}"
         f'<div class="panels{columns}">{panels}</div></figure>'
     )
+
+
+def _panel(panel: Panel, place: str) -> str:
+    title = f"<h4>{escaped(panel.title)}</h4>" if panel.title else ""
+    return f"<div>{title}{place}</div>"
 
 
 def _legend(chart: Chart) -> str:

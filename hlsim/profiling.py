@@ -58,8 +58,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
         "laws", "descent", "stability", "hardware", "locality", "analysis", "estimate", "grid", "sweep",
-        "charts", "drawing", "samples", "figures", "comparison", "sweep_charts", "interactive", "printed",
-        "page", "report", "terminal", "profiling", "cli", "__main__",
+        "charts", "drawing", "samples", "credit", "figures", "comparison", "sweep_charts", "interactive",
+        "printed", "page", "report", "terminal", "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

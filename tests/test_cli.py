@@ -257,7 +257,7 @@ def test_json_says_null_for_what_is_not_known(hlsim_: Command) -> None:
 
 
 FIGURES = [
-    "network", "learning_curve", "rates", "traffic", "neurons", "populations", "synapses"
+    "network", "learning_curve", "rates", "traffic", "staleness", "neurons", "populations", "synapses"
 ]  # fmt: skip
 
 

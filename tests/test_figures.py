@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from hlsim import Simulation, analysis, drawing, experiment, figures, laws, samples, topology
+from hlsim import Simulation, analysis, credit, drawing, experiment, figures, laws, samples, topology
 from hlsim.charts import Band, Boxes, Chart, Heat, Line, Panel, Paths, Points, Reference, Scale, Texts
 from hlsim.errors import ExperimentError
 from hlsim.figures import FIGURES, Asked, Missing
@@ -324,20 +324,9 @@ def test_from_the_step_that_the_law_draws_the_cosine_is_1(tmp_path: Path, delay:
         assert (law.axis, law.value) == ("x", step)
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "learning.eta=0.5",
-        "learning.phi={ gate = 3 }",
-        "stimulus.hold=10",
-        "record.every=2",
-        "network.node_defaults.tau=2.0",
-        "network.node_defaults.send_threshold=0.01",
-    ],
-)
-def test_no_law_is_drawn_where_it_does_not_hold(tmp_path: Path, override: str) -> None:
-    folder = experiments.write(tmp_path / "held", HELD.format(delay=0, eta=0.0))
-    with experiment.load(folder, [override]).run() as trace:
+def test_no_law_is_drawn_where_it_does_not_hold(tmp_path: Path) -> None:
+    folder = experiments.write(tmp_path / "held", HELD.format(delay=0, eta=0.5))
+    with experiment.load(folder).run() as trace:
         chart = chart_of("alignment", trace)
     assert of(Reference, chart) == []
     assert "law" not in chart.caption
@@ -350,10 +339,40 @@ def test_why_there_is_no_alignment_is_said(
     assert of(Line, chart_of("alignment", run, oracle="backpropagation"))
     folder = experiments.write(tmp_path / "held", HELD.format(delay=0, eta=0.0))
     with experiment.load(folder).run() as trace:
-        monkeypatch.setattr(figures, "AFFORDABLE", 10)
+        monkeypatch.setattr(credit, "AFFORDABLE", 10)
         assert "ask for it with --oracle backpropagation" in reason("alignment", trace)
     with pytest.raises(ExperimentError, match="unknown oracle 'bptt'; known: backpropagation, "):
         Asked(oracle="bptt")
+
+
+def test_the_histogram_of_ages_is_the_analysis(run: Trace) -> None:
+    chart, found = chart_of("staleness", run), analysis.staleness(run)
+    for panel, name in zip(chart.panels, ("state", "staleness"), strict=True):
+        for bars, path in zip(of(Boxes, panel), ("newest", "oldest"), strict=True):
+            count = found["count"].sel(quantity=name, path=path)
+            mean = ((count * count.age).sum() / count.sum()).item()
+            width = bars.right[0] - bars.left[0]
+            shift = 0.0 if path == "newest" else width
+            assert bars.top.sum() == pytest.approx(1.0)
+            assert (bars.top * (bars.left - shift + 0.5)).sum() == pytest.approx(mean)
+        laws_ = [line for line in of(Line, panel) if line.dash == "dashed"]
+        expected = found.expected.sel(quantity=name, path="oldest")
+        assert laws_[1].y.max() == pytest.approx((expected / expected.sum()).max().item())
+
+
+def test_where_nothing_that_meets_is_known_there_is_no_histogram(tmp_path: Path) -> None:
+    """In a ring everything goes back to before the run."""
+    folder = experiments.write(tmp_path / "ring", HELD.format(delay=1, eta=0.0) + 'events = ["message"]\n')
+    (folder / "topology.py").write_text(
+        "import hlsim\n\n\ndef build(**_):\n    return hlsim.topology.ring(4, seed=1, inputs=2, outputs=2)\n"
+    )
+    with experiment.load(folder).run() as trace:
+        assert reason("staleness", trace).startswith("nothing met at a synapse")
+
+
+def test_too_many_messages_are_not_followed(run: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credit, "MESSAGES", 10)
+    assert reason("staleness", run).endswith("events are too many to be followed, at most 10")
 
 
 # ---- scales

@@ -75,7 +75,7 @@ def seen(html: str) -> Read:
 def labelled() -> nx.DiGraph:
     graph = nx.DiGraph()
     graph.add_node(f"in {EVIL}", model="input", role="input", group="<i>in</i>")
-    graph.add_node(f"out '\"&{EVIL}", role="output", group="</script><b>")
+    graph.add_node(f"out '\"&{EVIL}", role="output", group=f"</script><b>{'long' * 30}")
     graph.add_edge(*graph, weight=0.5, delay=1)
     return graph
 
