@@ -345,8 +345,17 @@ def test_why_there_is_no_alignment_is_said(
         Asked(oracle="bptt")
 
 
-def test_the_histogram_of_ages_is_the_analysis(run: Trace) -> None:
-    chart, found = chart_of("staleness", run), analysis.staleness(run)
+def test_the_histogram_of_ages_is_the_analysis(tmp_path: Path) -> None:
+    """With a short cut from input to output, so that the newest and the oldest path differ."""
+    settings = HELD.format(delay=1, eta=0.0).replace("hold = 20", "hold = 1") + 'events = ["message"]\n'
+    folder = experiments.write(tmp_path / "cut", settings)
+    with (folder / "topology.py").open("a") as file:
+        file.write("\n\ndef whole(**options):\n    graph = layers(**options)\n")
+        file.write("    graph.add_edge('input[0]', 'output[0]', weight=0.5)\n    return graph\n")
+        file.write("\n\nlayers, build = build, whole\n")
+    with experiment.load(folder, ["network.parameters={ hidden = 3, delay = 2 }"]).run() as run:
+        chart, found = chart_of("staleness", run), analysis.staleness(run)
+    assert (found["count"].sel(path="newest") != found["count"].sel(path="oldest")).any()
     for panel, name in zip(chart.panels, ("state", "staleness"), strict=True):
         for bars, path in zip(of(Boxes, panel), ("newest", "oldest"), strict=True):
             count = found["count"].sel(quantity=name, path=path)

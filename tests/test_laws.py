@@ -49,6 +49,7 @@ def test_layer_l_of_two_is_exact_from_the_step_that_the_theory_says(tmp_path: Pa
         "network.node_defaults.tau=2.0",
         "network.node_defaults.update=arrival",
         "network.node_defaults.send_threshold=0.01",
+        "network.node_defaults.send_interval=2",
         "network.edge_defaults.feedback=random",
         "stage=[{ learn = false }]",
     ],

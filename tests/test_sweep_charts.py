@@ -77,8 +77,12 @@ def test_bars_are_standard_deviations_over_seeds() -> None:
 
 
 def test_seeds_that_failed_are_left_out() -> None:
-    (line,) = of(Line, chart_of("results", dataset(failed=(1,))).panels[1])
-    np.testing.assert_allclose(line.y, [0.8, np.nan, 0.3])
+    found = dataset(failed=(1,))
+    found.accuracy[0, 0] = np.nan
+    (line,) = of(Line, chart_of("results", found).panels[1])
+    np.testing.assert_allclose(line.y, [0.7, np.nan, 0.3])
+    (bars,) = of(Whiskers, chart_of("results", found).panels[1])
+    assert bars.x.tolist() == [2.0]
 
 
 def test_a_map_has_a_field_for_every_pair_of_values(swept: xr.Dataset) -> None:
