@@ -414,7 +414,7 @@ def test_what_run_refuses_validate_refuses_too(hlsim_: Command) -> None:
         (("report", "none.h5", "-o", "none/page.html"), "there is no folder none"),
         (
             ("report", "none.h5", "--oracle", "bptt"),
-            "unknown oracle 'bptt'; known: backpropagation, recurrent",
+            "unknown oracle 'bptt'; known: backpropagation, ",
         ),
     ],
 )
