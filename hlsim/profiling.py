@@ -58,7 +58,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
         "laws", "descent", "stability", "hardware", "locality", "analysis", "estimate", "grid", "sweep",
-        "charts", "drawing", "samples", "credit", "figures", "comparison", "sweep_charts", "interactive",
+        "charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts", "interactive",
         "printed", "page", "report", "terminal", "profiling", "cli", "__main__",
     ),
     CALLER: (

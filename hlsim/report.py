@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlsim import analysis, comparison, drawing, figures, page, printed, sweep_charts
+from hlsim import analysis, beside, drawing, figures, page, printed, sweep_charts
 from hlsim import trace as traces
 from hlsim.charts import Chart
 from hlsim.errors import ExperimentError
@@ -112,7 +112,7 @@ def _add_trace(
 
 
 def _parts(trace: Trace, found: Mapping[str, Drawn]) -> Iterator[Section]:
-    yield Section("run", "Run", [*_unfinished(trace), page.numbers(comparison.in_numbers(trace))])
+    yield Section("run", "Run", [*_unfinished(trace), page.numbers(beside.in_numbers(trace))])
     for name, chart in found.items():
         title = FIGURES[name][0]
         extra = [_joints(trace)] if name == "network" else []
@@ -147,16 +147,16 @@ def _joints(trace: Trace) -> page.Text:
 
 
 def _compare(made: Report, opened: Mapping[str, Trace]) -> None:
-    found = dict(comparison.drawn(opened))
+    found = dict(beside.drawn(opened))
     made.charts |= {name: chart for name, chart in found.items() if isinstance(chart, Chart)}
-    title = comparison.TITLES["comparison"]
+    title = beside.TITLES["comparison"]
     chart = found["comparison"]
     told = (
         page.note(f"Not drawn: {chart.reason}.") if isinstance(chart, Missing) else page.Figure(title, chart)
     )
     made.sections.append(Section("comparison", title, [told]))
-    made.sections.append(Section("numbers", "In numbers", [page.table(*comparison.table(opened))]))
-    header, rows = comparison.differences(opened)
+    made.sections.append(Section("numbers", "In numbers", [page.table(*beside.table(opened))]))
+    header, rows = beside.differences(opened)
     if rows:
         made.sections.append(Section("differences", "What differs", [page.table(header, rows)]))
 

@@ -47,7 +47,7 @@ ARCHITECTURE = (
     ("descent", "stability", "hardware", "locality", "analysis"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
     ("profiling", "terminal"),
-    ("charts", "drawing", "samples", "credit", "figures", "comparison", "sweep_charts"),
+    ("charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts"),
     ("interactive", "printed", "page", "report"),
     ("cli",),
     ("__main__",),
