@@ -360,35 +360,12 @@ def report(
     ] = None,
 ) -> None:
     """Draw a page of a trace, of several beside one another, or of a sweep: one HTML file."""
-    from hlsim import page
     from hlsim import report as reports
-    from hlsim.figures import Asked
 
-    file = output or reports.default_page(paths)
-    page.check(file)
     with terminal.steps(sys.stderr) as tell:
-        if len(paths) == 1 and paths[0].is_dir():
-            made = reports.of_sweep(_swept(paths[0]), paths[0].resolve().name)
-        else:
-            made = reports.of_traces(paths, Asked(oracle), tell)
-        tell("page")
-        page.write(file, made.html())
-        written = [file]
-        for folder, suffix in ((png, "png"), (svg, "svg")):
-            if folder is not None:
-                tell(f"{suffix} files")
-                written += made.save(folder, suffix)
+        written = reports.write(paths, output, png=png, svg=svg, oracle=oracle, tell=tell)
     for path in written:
         typer.echo(path)
-
-
-def _swept(folder: Path) -> Any:
-    """Return what the sweep into a folder found."""
-    if not any(folder.glob("*.h5")):
-        raise ExperimentError(f"{folder}: there are no traces in this folder")
-    from hlsim.sweep import load  # type: ignore[attr-defined]
-
-    return load(folder)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,44 @@ class Report:
         return printed.save(self.charts, folder, suffix)
 
 
+def write(
+    paths: Sequence[Path],
+    output: Path | None = None,
+    *,
+    png: Path | None = None,
+    svg: Path | None = None,
+    oracle: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Write the page of traces, or of the sweep into a folder, and its figures; return all paths.
+
+    See ``of_traces``; without an ``output`` the page is written beside what it is of.
+    """
+    asked, file = Asked(oracle), output or default_page(paths)
+    page.check(file)
+    if len(paths) == 1 and paths[0].is_dir():
+        made = of_sweep(_swept(paths[0]), paths[0].resolve().name)
+    else:
+        made = of_traces(paths, asked, tell)
+    tell("page")
+    page.write(file, made.html())
+    written = [file]
+    for folder, suffix in ((png, "png"), (svg, "svg")):
+        if folder is not None:
+            tell(f"{suffix} files")
+            written += made.save(folder, suffix)
+    return written
+
+
+def _swept(folder: Path) -> "xr.Dataset":
+    """Return what the sweep into a folder found."""
+    if not any(folder.glob("*.h5")):
+        raise ExperimentError(f"{folder}: there are no traces in this folder")
+    from hlsim.sweep import load  # type: ignore[attr-defined]
+
+    return load(folder)
+
+
 def default_page(paths: Sequence[Path]) -> Path:
     """Return where a page goes unless told otherwise: beside what it is of."""
     first = paths[0]
