@@ -1,24 +1,22 @@
 """The command line: a thin skin over experiments, traces and their analysis."""
 
 import json
-import math
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hlsim import analysis, experiment, shown, terminal, topology
+from hlsim import analyze_command, experiment, terminal, topology
 from hlsim import grid as grids
 from hlsim import sweep as sweeps
 from hlsim import trace as traces
 from hlsim.errors import ExperimentError, HlsimError
 from hlsim.estimate import estimate
 from hlsim.experiment import Experiment
-from hlsim.findings import check_findings, findings
 from hlsim.network import Network, describe, flatten
 from hlsim.profiling import Profile
 from hlsim.terminal import show, show_table, size
@@ -37,7 +35,6 @@ app = typer.Typer(
 )
 
 ExperimentPath = Annotated[Path, typer.Argument(metavar="FOLDER_OR_TOML", help="An experiment.")]
-TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace, as hlsim run writes it.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a value, e.g. learning.beta=0.02; may be repeated."),
@@ -305,87 +302,40 @@ def _show_trace(path: Path, trace: Trace) -> None:
         typer.echo(trace.attrs["experiment"])
 
 
-@app.command()
-def analyze(
-    path: TracePath,
-    against: Annotated[
-        Path | None, typer.Option(metavar="TRACE", help="Compare with another trace as well.")
-    ] = None,
-    oracle: Annotated[
-        str | None,
-        typer.Option(
-            help="Compare what was learned with exact gradients: backpropagation, recurrent, through_time or "
-            "implicit; takes as long as those do."
-        ),
-    ] = None,
-    of: Annotated[
-        str, typer.Option(help="What is compared with them: omega, its change between samples, step of w.")
-    ] = "omega",
-    controls: Annotated[
-        bool, typer.Option("--controls", help="Run gradient descent, at once and late, on the same stream.")
-    ] = False,
-    hardware: Annotated[
-        str | None,
-        typer.Option(metavar="NAME_OR_TOML", help="Tell the cost on loihi, cmos_45nm or those of a file."),
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(min=1, help="Rows a window of the learning curve; a twentieth of a stage.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
-    """Show what a trace says: learning, messages, locality; on request its gradients, cost and controls."""
-    chosen = check_findings(oracle, of, hardware)
-    with traces.open(path) as trace, nullcontext() if against is None else traces.open(against) as other:
-        found = findings(trace, window=window, controls=controls, other=other, **chosen)
-    if as_json:
-        data = {name: _plain(part.to_dict()) for name, part in found.found.items()}
-        typer.echo(json.dumps(data | ({"missing": found.missing} if found.missing else {})))
-    else:
-        shown.show_findings(path.name, found)
-
-
-@app.command()
-def stability(
-    delays: Annotated[str, typer.Option("--delays", metavar="D1,D2", help="Ticks.")] = "0,1,2,3,4,5",
-    etas: Annotated[str, typer.Option("--etas", metavar="E1,E2", help="Dissipation a tick.")] = "1,0.5,0.2",
-    way: Annotated[str, typer.Option(help="What is delayed: state or feedback.")] = "state",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Measure how large a rate of learning may be where gradients are late, beside its closed form."""
-    found = analysis.stability(_listed("delays", delays, int), _listed("etas", etas, float), way=way)
-    if as_json:
-        typer.echo(json.dumps(_plain(found.to_dict())))
-    else:
-        shown.show_stability(found)
-
-
-def _listed(option: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise ExperimentError(f"--{option}: must be numbers with commas between them, got {text!r}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: it has no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+app.command()(analyze_command.analyze)
+app.command()(analyze_command.stability)
 
 
 @app.command()
 def report(
-    path: TracePath,
-    png: Annotated[Path, typer.Option("--png", metavar="FOLDER", help="Where the figures go.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="TRACE... | FOLDER", help="Traces to be compared, or the folder of a sweep."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="PAGE", help="The page; NAME.html beside the trace or the folder."
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FOLDER", help="Where the figures go as PNG files too.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FOLDER", help="Where the figures go as SVG files too.")
+    ] = None,
+    oracle: Annotated[
+        str | None,
+        typer.Option(help="Draw alignment with backpropagation, recurrent, ..., however long it takes."),
+    ] = None,
 ) -> None:
-    """Draw the figures of a trace."""
-    from hlsim import report as figures
+    """Draw a page of a trace, of several beside one another, or of a sweep: one HTML file."""
+    from hlsim import report as reports
 
-    with traces.open(path) as trace:
-        for file in figures.save(trace, png):
-            typer.echo(file)
+    with terminal.steps(sys.stderr) as tell:
+        written = reports.write(paths, output, png=png, svg=svg, oracle=oracle, tell=tell)
+    for path in written:
+        typer.echo(path)
 
 
 if __name__ == "__main__":

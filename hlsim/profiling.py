@@ -57,8 +57,10 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
-        "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings", "report",
-        "estimate", "grid", "sweep", "terminal", "shown", "profiling", "cli", "__main__",
+        "laws", "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings",
+        "estimate", "grid", "sweep", "charts", "drawing", "samples", "credit", "figures", "beside",
+        "sweep_charts", "interactive", "printed", "page", "report", "terminal", "shown", "profiling",
+        "analyze_command", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

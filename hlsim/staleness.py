@@ -316,7 +316,7 @@ class _Seen:
         edges, found = np.concatenate(self.edges), np.concatenate(self.ages)
         np.add.at(self._sums, edges, found)
         self._updates += np.bincount(edges, minlength=self.network.m)
-        for counts, column in zip(self.counts, found.reshape(len(found), -1).T, strict=True):
+        for counts, column in zip(self.counts, found.reshape(len(found), len(self.counts)).T, strict=True):
             values, times = np.unique(column.astype(np.int64), return_counts=True)
             for age, count in zip(values.tolist(), times.tolist(), strict=True):
                 counts[age] = counts.get(age, 0) + count

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -179,6 +179,28 @@ def progress(stream: IO[str]) -> Iterator[Any]:
     )
     with Progress(*columns, console=console(stream), transient=True) as bar:
         yield _Bar(bar)
+
+
+@contextmanager
+def steps(stream: IO[str]) -> Iterator[Callable[[str], None]]:
+    """Give a function that shows what comes next: on a terminal at once, elsewhere now and then a line."""
+    if not stream.isatty():
+        yield _Steps(stream)
+        return
+    with console(stream).status("") as status:
+        yield lambda text: status.update(f"{text} ...")
+
+
+class _Steps:
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._next = time.monotonic() + PLAIN_SECONDS
+
+    def __call__(self, text: str) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PLAIN_SECONDS
+            self._stream.write(f"next: {text}\n")
+            self._stream.flush()
 
 
 class _Bar:

@@ -1,14 +1,13 @@
 """What is read out of traces, against numbers worked out by hand and arrays of the trace itself."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
 import xarray as xr
 
-from hlsim import Simulation, analysis, experiment, rates, report
+from hlsim import Simulation, analysis, experiment, rates
 from hlsim.network import flatten
 from hlsim.stimulus import Arrays
 from hlsim.trace import Recorder, Trace
@@ -270,66 +269,3 @@ def test_every_number_has_units_and_a_named_dimension(run: Trace, function) -> N
     for value in found.data_vars.values():
         assert value.attrs["units"]
         assert not any(str(dim).startswith("dim_") for dim in value.dims)
-
-
-# ---- figures
-
-
-def pixels(path: Path) -> np.ndarray:
-    from matplotlib import image
-
-    return image.imread(path)
-
-
-def test_every_figure_is_drawn(run: Trace, tmp_path: Path) -> None:
-    written = report.save(run, tmp_path / "figures")
-    assert [path.name for path in written] == ["learning_curve.png", "rates.png", "traffic.png", "states.png"]
-    for path in written:
-        picture = pixels(path)
-        assert min(picture.shape[:2]) > 300
-        assert picture[..., :3].std() > 0.02
-
-
-def test_lines_and_bars_of_the_figures_are_the_results(run: Trace) -> None:
-    figure = report.learning_curve(run)
-    assert figure is not None
-    curve = analysis.learning_curve(run)
-    lines = figure.axes[0].get_lines()
-    assert [line.get_label() for line in lines] == ["train", "test"]
-    np.testing.assert_array_equal(
-        np.concatenate([np.asarray(line.get_ydata()) for line in lines]), curve.loss[:, 0]
-    )
-    bars = report.rates(run)
-    assert bars is not None
-    widths = [patch.get_width() for patch in bars.axes[-1].patches]  # type: ignore[attr-defined]
-    sent = analysis.traffic(run) / experiments.TICKS
-    np.testing.assert_allclose(widths, [*sent.state.sum("target"), *sent.costate.sum("target")])
-
-
-def test_axes_are_labelled(run: Trace) -> None:
-    for draw in report.FIGURES.values():
-        figure = draw(run)
-        assert figure is not None
-        labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
-        assert all(labels)
-        assert any("tick" in axes.get_xlabel() or "group" in axes.get_xlabel() for axes in figure.axes)
-
-
-def test_many_nodes_are_drawn_as_an_image_in_order_of_groups(
-    run: Trace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "FEW", 1)
-    figure = report.states(run)
-    assert figure is not None
-    panel = figure.axes[0]
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["input", "hidden", "output"]
-    (image,) = panel.get_images()
-    order = [
-        i for name in ("input", "hidden", "output") for i in np.flatnonzero(run["network/group"] == name)
-    ]
-    np.testing.assert_array_equal(image.get_array(), run["sampled/h"][:, order].T)
-
-
-def test_a_figure_without_data_is_left_out(tmp_path: Path) -> None:
-    with empty() as trace:
-        assert report.save(trace, tmp_path) == []

@@ -43,10 +43,13 @@ ARCHITECTURE = (
     ("streams", "datasets", "generated", "stimulus", "noise", "protocol"),
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
-    ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness"),
-    ("descent", "stability", "hardware", "locality", "comparison", "analysis", "findings", "report"),
+    ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness", "laws"),
+    ("descent", "stability", "hardware", "locality", "comparison", "analysis", "findings"),
     ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
-    ("profiling", "terminal", "shown", "cli"),
+    ("profiling", "terminal", "shown"),
+    ("charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts"),
+    ("interactive", "printed", "page", "report"),
+    ("analyze_command", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]

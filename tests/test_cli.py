@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import networkx as nx
 import numpy as np
 import pytest
+import xarray as xr
 
 import hlsim
-from hlsim import cli, terminal, trace, watch
+from hlsim import cli, sweep, terminal, trace, watch
 from hlsim.topology import layered, save
 from hlsim.watch import Progress
 from tests import experiments
@@ -305,11 +307,67 @@ def test_json_says_null_for_what_is_not_known(hlsim_: Command) -> None:
     assert set(np.ravel(found["learning_curve"]["data_vars"]["loss"]["data"])) == {None}
 
 
-def test_report_draws_figures(hlsim_: Command, traced: Path) -> None:
-    done = hlsim_("report", str(traced), "--png", "figures")
-    names = ["learning_curve.png", "rates.png", "traffic.png", "states.png"]
-    assert done == Outcome(0, "".join(f"figures/{name}\n" for name in names), "")
-    assert sorted(path.name for path in Path("figures").iterdir()) == sorted(names)
+FIGURES = [
+    "network", "learning_curve", "rates", "traffic", "staleness", "neurons", "populations", "synapses"
+]  # fmt: skip
+
+
+def test_report_writes_a_page_beside_the_trace(hlsim_: Command, traced: Path) -> None:
+    Path("elsewhere").mkdir()
+    moved = traced.rename("elsewhere/tiny.v2.h5")
+    assert hlsim_("report", str(moved)) == Outcome(0, "elsewhere/tiny.v2.html\n", "")
+    assert Path("elsewhere/tiny.v2.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_report_writes_its_figures_as_files_too(hlsim_: Command, traced: Path) -> None:
+    done = hlsim_("report", str(traced), "-o", "page.html", "--png", "figures", "--svg", "vectors")
+    files = [f"figures/{name}.png" for name in FIGURES] + [f"vectors/{name}.svg" for name in FIGURES]
+    assert done == Outcome(0, "".join(f"{name}\n" for name in ("page.html", *files)), "")
+    assert sorted(path.stem for path in Path("figures").iterdir()) == sorted(FIGURES)
+    assert sorted(path.name for path in Path("vectors").iterdir()) == sorted(f"{x}.svg" for x in FIGURES)
+
+
+def test_report_compares_traces(hlsim_: Command, traced: Path) -> None:
+    assert hlsim_("run", "tiny", "-q", "-o", "other.h5", "--seed", "4").code == 0
+    done = hlsim_("report", str(traced), "other.h5", "--png", "figures")
+    assert done.code == 0
+    assert done.out.splitlines()[:3] == [
+        "comparison.html",
+        "figures/comparison.png",
+        "figures/tiny/network.png",
+    ]
+    assert Path("figures/other/traffic.png").is_file()
+
+
+def test_report_of_a_folder_is_that_of_its_sweep(
+    hlsim_: Command, traced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def load(folder: Path) -> xr.Dataset:
+        asked.append(folder)
+        return sweep.sweep("tiny", {"learning.beta": [0.01, 0.1]}, seeds=2)
+
+    monkeypatch.setattr(sweep, "load", load, raising=False)
+    Path("delays").mkdir()
+    traced.rename("delays/beta=1.h5")
+    assert hlsim_("report", "delays/") == Outcome(0, f"{Path('delays').resolve()}.html\n", "")
+    assert asked == [Path("delays")]
+    assert "learning.beta" in Path("delays.html").read_text(encoding="utf-8")
+
+
+def test_report_asks_an_oracle_that_it_is_told_to(hlsim_: Command, traced: Path) -> None:
+    assert hlsim_("report", str(traced), "--oracle", "backpropagation", "--png", "figures").code == 0
+    assert Path("figures/alignment.png").is_file()
+
+
+def test_where_a_report_takes_long_it_says_what_comes_next(
+    hlsim_: Command, traced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "PLAIN_SECONDS", 0.0)
+    told = hlsim_("report", str(traced)).err.splitlines()
+    assert told[:2] == ["next: Network", "next: Learning curve"]
+    assert told[-1] == "next: page"
 
 
 def test_an_ensemble_is_shown_with_a_column_a_replica(hlsim_: Command) -> None:
@@ -404,7 +462,16 @@ def test_what_run_refuses_validate_refuses_too(hlsim_: Command) -> None:
         (("analyze", "none.h5", "--hardware", "lohi"), "unknown hardware 'lohi' (did you mean 'loihi'?)"),
         (("stability", "--delays", "one"), "--delays: must be numbers with commas between them, got 'one'"),
         (("stability", "--etas", "0"), "eta must be from 0.1 to 1 a tick, got 0.0"),
-        (("report", "tiny/stream.npz", "--png", "figures"), "is no hlsim trace"),
+        (("report", "none.h5"), "none.h5: cannot read: No such file or directory"),
+        (("report", "tiny/stream.npz"), "is no hlsim trace"),
+        (("report", "tiny"), "tiny: there are no traces in this folder"),
+        (("report", "tiny/stream.npz", "tiny"), "is no hlsim trace"),
+        (("report", "none.h5", "-o", "tiny/topology.py"), "exists and is no page of hlsim's"),
+        (("report", "none.h5", "-o", "none/page.html"), "there is no folder none"),
+        (
+            ("report", "none.h5", "--oracle", "bptt"),
+            "unknown oracle 'bptt'; known: backpropagation, ",
+        ),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(
@@ -422,7 +489,7 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
         ("run", "tiny", "--seed", "one"),
         ("run", "tiny", "more"),
         ("analyze", "tiny.h5", "--window", "0"),
-        ("report", "tiny.h5"),
+        ("report",),
     ],
 )
 def test_a_command_that_is_none_is_exit_code_2(hlsim_: Command, arguments: tuple[str, ...]) -> None:
@@ -434,6 +501,13 @@ def test_a_command_that_is_none_is_exit_code_2(hlsim_: Command, arguments: tuple
 
 def test_figures_need_a_folder_that_can_be_written(hlsim_: Command, traced: Path) -> None:
     assert_one_line(hlsim_("report", str(traced), "--png", "tiny/topology.py"), "cannot write")
+
+
+def test_a_trace_of_another_format_is_one_line(hlsim_: Command, traced: Path) -> None:
+    with h5py.File(traced, "r+") as file:
+        file.attrs["format_version"] = 99
+    assert_one_line(hlsim_("report", str(traced)), "tiny.h5: format_version must be 1, got 99")
+    assert not Path("tiny.html").exists()
 
 
 def test_an_undirected_graph_is_refused_by_a_rule_that_needs_directions(hlsim_: Command) -> None:

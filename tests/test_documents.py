@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hlsim import experiment, figures, sweep, trace
 from hlsim.cli import app
+from tests import experiments
+from tests.test_sweep_charts import dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -89,7 +92,38 @@ def test_the_page_on_extending_works_on_a_copy(tmp_path: Path, monkeypatch: pyte
 def test_the_tutorial_works_from_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     follow(ROOT / "docs" / "tutorial.md")
-    assert {"chase.h5", "chase-20.h5", "chase-events.h5"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"chase.h5", "chase.html", "chase-20.h5", "delays.html", "chase-events.h5"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
+def test_the_page_on_reports_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, its Python, and the figure that it adds, on a small run under the names that it uses."""
+    monkeypatch.chdir(tmp_path)
+    experiment.load(experiments.write(tmp_path / "tiny")).run("digits.h5").close()
+    shutil.copy("digits.h5", "slow.h5")
+    Path("delays").mkdir()
+    shutil.copy("digits.h5", "delays/delay=0.h5")
+    monkeypatch.setattr(sweep, "load", lambda _: dataset(), raising=False)
+    page = ROOT / "docs" / "report.md"
+    names = vars(figures).copy()
+    for language, text in blocks(page):
+        if language == "console":
+            for words in commands(text):
+                CliRunner().invoke(app, words, catch_exceptions=False)
+        elif language == "python":
+            exec(compile(text, str(page), "exec"), names)
+    pages = {"digits.html", "comparison.html", "delays.html", "page.html"}
+    assert pages <= {path.name for path in tmp_path.iterdir()}
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png", ".svg"}
+    with trace.open("digits.h5") as opened:
+        (line,) = names["outputs"](opened, figures.Asked()).panels[0].marks
+        assert line.y.tolist() == opened["sampled/loss"].tolist()
+
+
+def test_the_table_of_the_page_on_reports_is_that_of_the_figures() -> None:
+    text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(figures.FIGURES)
 
 
 def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
