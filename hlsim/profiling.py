@@ -41,10 +41,11 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "experiment", "numba",
     ),
     KERNEL: (
-        "kernel", "controls", "clocks", "streams", "generated", "stimulus", "noise", "protocol", "traffic",
+        "kernel", "controls", "clocks", "streams", "generated", "stimulus", "noise", "faults", "links",
+        "protocol", "traffic",
         "simulation", "reference", "quiet", "effects", "simpy",
     ),
-    DELIVER: ("calendar", "post", "push"),
+    DELIVER: ("calendar", "post", "push", "wires"),
     UPDATE: (
         "engine", "lockstep", "circuit", "advance", "wakeups", "projections", "synapses",
         "process", "alarms",

@@ -1,0 +1,340 @@
+"""Links that lose messages, delay them, fail and come back: by hand, by statistics, in both engines."""
+
+from collections.abc import Generator
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import simpy
+import torch
+from hypothesis import given, reject, seed, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from hlsim import Simulation
+from hlsim.errors import ExperimentError, NumericalError
+from hlsim.faults import Change, Faults
+from hlsim.layout import FAULTS
+from hlsim.links import LATE, LOST, Links, late, mixed, uniform
+from hlsim.reading import Trace
+from hlsim.rules import Hamiltonian
+from tests.agreement import ENGINES, assert_agree
+from tests.graphs import KINDS, Case, cases, run
+
+engines = pytest.mark.parametrize("engine", ENGINES)
+NOBODY_LEARNS = Hamiltonian(beta=0.0)
+
+
+def pair(delay: int = 2, update: str = "arrival", **edge: Any) -> nx.DiGraph:
+    """Return u -> y, an input and an instant neuron that is what it hears, over a link of weight 1."""
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input", group="chip 0")
+    own = {"activation": "identity", "send_threshold": 0.0, "costate_threshold": 0.0, "group": "chip 1"}
+    graph.add_node("y", model="instant", role="output", update=update, **own)
+    graph.add_edge("u", "y", weight=1.0, delay=delay, **edge)
+    return graph
+
+
+def counting(
+    faults: Faults | None, engine: str, until: int, graph: nx.DiGraph | None = None, **options: Any
+) -> tuple[Simulation, Trace]:
+    """Send the number of the tick, plus one, at every tick."""
+    sim = Simulation(
+        pair() if graph is None else graph,
+        rule=NOBODY_LEARNS,
+        faults=faults,
+        engine=engine,
+        dtype="float64",
+        **options,
+    )
+
+    def feed(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        while True:
+            sim.controls.input(np.full(len(sim.network.inputs), env.now + 1.0))
+            yield env.timeout(1)
+
+    sim.env.process(feed(sim.env))
+    return sim, sim.run(until=until, every=1, events=("message", "update"))
+
+
+def heard(trace: Trace) -> list[int]:
+    """Return what the last node is at every tick: what it heard last."""
+    return trace["sampled/h"][:, -1].astype(int).tolist()
+
+
+def happened(trace: Trace, *without: str) -> list[tuple[Any, ...]]:
+    """Return (tick, what, kind, edge, value) of faults but for some; what is down or up has no value."""
+    columns = (trace[f"faults/{name}"].tolist() for name in ("tick", "what", "kind", "edge", "value"))
+    rows = [(tick, FAULTS[what], *rest) for tick, what, *rest in zip(*columns, strict=True)]
+    return [row[:4] if row[1] in {"down", "up"} else row for row in rows if row[1] not in without]
+
+
+# ---- one link, message by message
+
+
+@engines
+def test_a_link_that_is_down_loses_what_is_sent_on_it_and_delivers_what_is_on_its_way(engine: str) -> None:
+    """Delay 2, down at ticks 3, 4 and 5: those sent at 1 and 2 arrive at 3 and 4, the next at 6 + 2."""
+    faults = Faults(changes=(Change(3, down=True), Change(6, down=False)))
+    sim, trace = counting(faults, engine, 10)
+    assert heard(trace) == [0, 0, 1, 2, 3, 3, 3, 3, 7, 8]
+    changes: list[tuple[Any, ...]] = [(3, "down", 0, 0), (6, "up", 0, 0)]
+    lost = [(tick, "lost", 0, 0, tick + 1.0) for tick in (3, 4, 5)]
+    assert happened(trace) == sorted(changes + lost)
+    # Who sends does not know.
+    assert (sim.counts()["state"][0, 0], sim.summary["lost"], sim.summary["state_messages"]) == (10, 3, 10)
+    updates = trace["events/tick"][trace["events/kind"] == 2][
+        trace["events/node"][trace["events/kind"] == 2] == 1
+    ]
+    assert updates.tolist() == [0, 2, 3, 4, 8, 9]
+
+
+@engines
+def test_of_two_messages_the_one_that_was_sent_later_counts_though_it_came_sooner(engine: str) -> None:
+    """Delay 4 up to tick 2, then 1: that of tick 3 comes at 4, those of 1 and 2 after it, at 5 and 6.
+
+    That of tick 0 comes at 4 too, with a later one: it is overtaken as well.
+    """
+    faults = Faults(changes=(Change(3, delay=1),))
+    sim, trace = counting(faults, engine, 8, pair(delay=4))
+    assert heard(trace) == [0, 0, 0, 0, 4, 5, 6, 7]
+    assert int(sim.counts()["overtaken"][0]) == 3
+    assert happened(trace) == [(3, "delay", 0, 0, 1.0)]
+    state = trace["events/kind"] == 0
+    arrived = sorted(
+        zip(trace["events/sent"][state].tolist(), trace["events/tick"][state].tolist(), strict=True)
+    )
+    assert arrived == [(0, 4), (1, 5), (2, 6), (3, 4), (4, 5), (5, 6), (6, 7)]
+
+
+@engines
+def test_a_message_that_is_overtaken_makes_nobody_due(engine: str) -> None:
+    """The input changes at ticks 0 and 1 only; the first message comes at 5, after the second one at 2."""
+    sim = Simulation(
+        pair(delay=5), rule=NOBODY_LEARNS, engine=engine, faults=Faults(changes=(Change(1, delay=1),))
+    )
+
+    def feed(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        sim.controls.input(np.array([1.0]))
+        yield env.timeout(1)
+        sim.controls.input(np.array([2.0]))
+
+    sim.env.process(feed(sim.env))
+    trace = sim.run(until=9, every=1, events=("update",))
+    assert trace["events/tick"][trace["events/node"] == 1].tolist() == [0, 2]
+    assert (int(sim.counts()["overtaken"][0]), trace["sampled/h"][-1, 1]) == (1, 2.0)
+
+
+@engines
+def test_a_delay_that_grows_leaves_a_gap(engine: str) -> None:
+    """From tick 3 on messages take 5 ticks instead of 2: nothing comes at ticks 5, 6 and 7."""
+    _, trace = counting(Faults(changes=(Change(3, delay=5),)), engine, 10)
+    assert heard(trace) == [0, 0, 1, 2, 3, 3, 3, 3, 4, 5]
+
+
+@engines
+def test_a_reset_takes_late_messages_too(engine: str) -> None:
+    sim = Simulation(pair(), rule=NOBODY_LEARNS, engine=engine, faults=Faults(changes=(Change(0, delay=6),)))
+
+    def act(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        sim.controls.input(np.array([1.0]))
+        yield env.timeout(1)
+        sim.controls.input(np.array([0.0]))
+        yield env.timeout(4)
+        sim.controls.reset()
+
+    sim.env.process(act(sim.env))
+    assert not sim.run(until=12, every=1)["sampled/h"][:, 1].any()
+    counts = sim.counts()
+    assert (int(counts["overtaken"][0]), int(counts["lost"][0]), int(counts["in_flight"][0])) == (0, 0, 0)
+
+
+@engines
+@pytest.mark.parametrize("update", ["clock", "arrival"])
+def test_a_message_without_delay_that_is_late_arrives_at_a_later_tick(engine: str, update: str) -> None:
+    """It is heard at its own tick, or, where chance made it late, at the one that chance says."""
+    faults = Faults(jitter=2)
+    sim, trace = counting(faults, engine, 60, pair(delay=0, update=update))
+    wiring = faults.wiring(sim.network, sim.rule, [0])
+    assert wiring is not None
+    extra = [int(late(wiring.keys[:1], tick, 0, torch.tensor([2]))) for tick in range(60)]
+    assert set(extra) == {0, 1, 2}
+    come = [max((s for s in range(60) if s + extra[s] <= tick), default=-1) for tick in range(60)]
+    assert heard(trace) == [sent + 1 for sent in come]
+
+
+@engines
+def test_costates_may_have_faults_of_their_own(engine: str) -> None:
+    """u -> v -> y: of v -> y, states come through, and costates are lost from tick 5 on."""
+    graph = pair(delay=1)
+    graph.add_node("v", model="instant", activation="identity", update="clock")
+    graph.remove_edge("u", "y")
+    graph.add_edges_from([("u", "v"), ("v", "y")], weight=1.0, delay=1)
+    change = Change(5, Links(["v"], messages=["costate"]), down=True)
+    sim = Simulation(graph, rule=NOBODY_LEARNS, engine=engine, faults=Faults(changes=(change,)))
+
+    def feed(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        sim.controls.target(np.array([0.0]))
+        while True:
+            sim.controls.input(np.array([env.now + 1.0]))
+            yield env.timeout(1)
+
+    sim.env.process(feed(sim.env))
+    trace = sim.run(until=12, every=1)
+    assert sim.network.label == ("u", "v", "y")
+    assert trace["sampled/z"][:, 1].tolist() == [0, 0, 0, 1, 2] + [3] * 7
+    assert trace["sampled/h"][:, 2].tolist() == [0, 0, *range(1, 11)]
+
+
+# ---- chance
+
+
+def test_the_hash_is_that_of_splitmix64() -> None:
+    """The first outputs of its authors' C code, for the state 1234567."""
+    golden = 0x9E3779B97F4A7C15
+    states = [(1234567 + k * golden) % 2**64 for k in (1, 2, 3)]
+    signed = torch.tensor([x - 2**64 if x >= 2**63 else x for x in states])
+    bits = [int(x) % 2**64 for x in mixed(signed)]
+    assert bits == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_draws_are_uniform_and_know_nothing_of_each_other() -> None:
+    """Over links, over ticks, and between neighbours in every argument; 5 standard errors."""
+    sim = Simulation(nx.gnm_random_graph(40, 400, seed=1, directed=True), rule=NOBODY_LEARNS, loss="none")
+    wiring = Faults(loss=0.5).wiring(sim.network, sim.rule, [3])
+    assert wiring is not None
+    draws = np.array([[uniform(wiring.keys, t, k, LOST).numpy() for t in range(200)] for k in (0, 1)])
+    other = np.array([uniform(wiring.keys, t, 0, LATE).numpy() for t in range(200)])
+    error = 1 / np.sqrt(12 * draws[0].size)
+    assert abs(draws[0].mean() - 0.5) < 5 * error
+    counts, _ = np.histogram(draws[0], np.linspace(0, 1, 17))
+    assert (np.abs(counts - draws[0].size / 16) < 5 * np.sqrt(draws[0].size / 16)).all()
+    centred = draws[0] - 0.5
+    for next_to in (draws[1], other, np.roll(draws[0], 1, 0), np.roll(draws[0], 1, 1)):
+        assert abs((centred * (next_to - 0.5)).mean()) < 5 / 12 / np.sqrt(centred.size)
+
+
+def star(links: int, **edge: Any) -> nx.DiGraph:
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input")
+    graph.add_nodes_from([f"y[{i}]" for i in range(links)], model="instant", update="arrival")
+    graph.add_edges_from([("u", f"y[{i}]") for i in range(links)], delay=1, **edge)
+    return graph
+
+
+@pytest.mark.parametrize("loss", [0.05, 0.5, 1.0])
+def test_as_many_messages_are_lost_as_the_probability_says(loss: float) -> None:
+    sim, trace = counting(Faults(loss=loss), "batched", 100, star(100), seed=5)
+    lost, sent = sim.summary["lost"], 100 * 100
+    assert abs(lost - loss * sent) <= 4 * np.sqrt(loss * (1 - loss) * sent)
+    assert sim.summary["state_messages"] == sent
+    rows = [row for row in happened(trace) if row[1] == "lost"]
+    assert len(rows) == lost
+    # No link is luckier than chance.
+    by_edge = np.bincount([row[3] for row in rows], minlength=100)
+    assert (np.abs(by_edge - loss * 100) <= 4.5 * np.sqrt(loss * (1 - loss) * 100)).all()
+
+
+def test_all_lengths_of_jitter_are_equally_likely() -> None:
+    _, trace = counting(Faults(jitter=4), "batched", 100, star(100), seed=6)
+    state = (trace["events/kind"] == 0) & (trace["events/sent"] < 95)
+    extra = (trace["events/tick"] - trace["events/sent"])[state] - 1
+    counts = np.bincount(extra, minlength=5)
+    assert counts.sum() == 9500
+    assert len(counts) == 5
+    assert (np.abs(counts - 1900) < 4 * np.sqrt(9500 * 0.2 * 0.8)).all()
+
+
+def test_links_fail_and_come_back_as_often_as_they_should() -> None:
+    """Turns are geometric: failing at .02 a tick, up for 50 ticks, down for 10; the first ones of 300."""
+    links = 300
+    _, trace = counting(Faults(failing=0.02, downtime=10.0), "batched", 600, star(links), seed=2)
+    turns: dict[int, list[tuple[int, str]]] = {edge: [] for edge in range(links)}
+    for tick, what, _, edge in happened(trace, "lost"):
+        turns[edge].append((tick, what))
+    for marks in turns.values():
+        assert {what for _, what in marks[::2]} == {"down"}
+        assert {what for _, what in marks[1::2]} == {"up"}
+    first = np.array([[marks[0][0], marks[1][0] - marks[0][0]] for marks in turns.values()])
+    assert first.min() == 1
+    for lengths, mean in zip(first.T, (50.0, 10.0), strict=True):
+        deviation = np.sqrt(mean * (mean - 1))
+        assert abs(lengths.mean() - mean) < 4 * deviation / np.sqrt(links)
+        # Half of them last no longer than the median of the distribution.
+        median = np.ceil(np.log(0.5) / np.log1p(-1 / mean))
+        assert abs((lengths <= median).mean() - 0.5) < 4 * 0.5 / np.sqrt(links) + 0.05
+    # A link is down when a message is lost on it, and only then.
+    lost = {(row[0], row[3]) for row in happened(trace) if row[1] == "lost"}
+    edge, (fails, *_) = next((edge, marks) for edge, marks in turns.items() if marks[1][0] < 600)
+    down = {(tick, edge) for tick in range(fails[0], turns[edge][1][0])}
+    assert down <= lost
+    assert (fails[0] - 1, edge) not in lost
+    assert (turns[edge][1][0], edge) not in lost
+
+
+# ---- both engines, whatever happens
+
+
+@st.composite
+def faulty(draw: DrawFn, kind: str, until: int) -> Case:
+    """Draw a case of a kind with faults, and a process that touches links as well."""
+    case = draw(cases(kind, until))
+    names = sorted({label.partition("[")[0] for label in case.network.label})
+    chosen = st.lists(st.sampled_from(names), max_size=2, unique=True)
+    kinds = st.sampled_from((("state", "costate"), ("state", "costate"), ("state",)))
+
+    def some() -> Links | None:
+        links = Links(draw(chosen), (), False, draw(kinds))
+        try:
+            links.among(case.network, case.options["rule"])
+        except ExperimentError:
+            return None
+        return links
+
+    changes = [
+        Change(
+            draw(st.integers(0, until)),
+            some(),
+            down=draw(st.sampled_from((None, None, True, False))),
+            delay=draw(st.integers(1, 6)),
+            jitter=draw(st.sampled_from((None, 0, 2))),
+            loss=draw(st.sampled_from((None, 0.0, 0.5))),
+        )
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    faults = Faults(
+        loss=draw(st.sampled_from((0.0, 0.1, 0.4))),
+        jitter=draw(st.integers(0, 5)),
+        failing=draw(st.sampled_from((0.0, 0.02))),
+        downtime=draw(st.sampled_from((1.0, 8.0))),
+        links=some() or Links(),
+        changes=changes,
+        manual=True,
+    )
+    asked = st.sampled_from(({"down": True}, {"down": False, "loss": 0.2}, {"delay": 3}, {"jitter": 1}))
+    acts = [(draw(st.integers(0, until - 1)), "links", draw(asked)) for _ in range(3)]
+    script = sorted([*case.script, *acts], key=lambda act: act[0])
+    return Case(case.graph, {**case.options, "faults": faults}, tuple(script))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_engines_agree_on_random_networks_with_random_faults(kind: str) -> None:
+    """To 1e-12, message by message, as without faults; and the faults that were drawn did something."""
+    until, compared, drawn, seen = 60, [], [], {"lost": 0, "overtaken": 0}
+
+    @seed(7)
+    @settings(max_examples=12)
+    @given(faulty(kind, until))
+    def agree(case: Case) -> None:
+        try:
+            compared.append(assert_agree(case, until))
+        except NumericalError:
+            reject()
+        drawn.append(until)
+        for name, count in run(case, until)[0].counts().items():
+            seen[name] = seen.get(name, 0) + int(count.sum())
+
+    agree()
+    assert sum(compared) >= 0.75 * sum(drawn)
+    assert min(seen["lost"], seen["overtaken"]) > 20
