@@ -53,7 +53,7 @@ class Change:
     def __post_init__(self) -> None:
         check_ticks("faults: tick of a change", self.tick)
         for what, value in self.values.items():
-            check_property("faults: change", what, value)
+            check_property("faults", what, value)
         if not self.values:
             raise ExperimentError(
                 f"faults: the change at tick {self.tick} needs one of {', '.join(PROPERTIES)}, got none"
@@ -111,6 +111,8 @@ class Faults:
         ExperimentError
             Links that are not there, or a change that they cannot have.
         """
+        if self == Faults():
+            return None
         own = self.links.among(network, rule)
         touched = own & bool(self.loss or self.jitter or self.failing or self.manual)
         for change in self.changes:

@@ -55,10 +55,10 @@ class Links:
     def __post_init__(self) -> None:
         for what in ("source", "target", "messages"):
             if isinstance(getattr(self, what), str):
-                raise ExperimentError(f"links: {what} must be a list of names, got {getattr(self, what)!r}")
+                raise ExperimentError(f"faults: {what} must be a list of names, got {getattr(self, what)!r}")
         for name in self.messages:
             if name not in MESSAGES:
-                raise ExperimentError(f"links: {unknown('message', name, MESSAGES)}")
+                raise ExperimentError(f"faults: {unknown('message', name, MESSAGES)}")
 
     def among(self, network: Network, rule: Rule) -> NDArray[np.bool_]:
         """Return which links of a network (kind, edge) are meant, at least one."""
@@ -75,7 +75,8 @@ class Links:
         sent = np.ones_like(edges), (network.feedback != NONE) & rule.sends_costates
         chosen = np.array([edges & sent[k] & (MESSAGES[k] in self.messages) for k in range(len(MESSAGES))])
         if not chosen.any():
-            raise ExperimentError(f"links: at least one must be chosen, got none by {self}")
+            given = ", ".join(f"{name} = {value!r}" for name, value in vars(self).items() if value)
+            raise ExperimentError(f"faults: at least one link must be chosen, got none by {given}")
         return chosen
 
 
@@ -90,7 +91,7 @@ def _named(network: Network, what: str, names: Iterable[str]) -> NDArray[np.bool
         found |= mine
         chosen[i] = bool(mine)
     for name in sorted(wanted - found):
-        raise ExperimentError(f"links: {unknown(what, name, known - {''})}")
+        raise ExperimentError(f"faults: {unknown(what, name, known - {''})}")
     return chosen
 
 
@@ -154,16 +155,16 @@ class Wiring:
         chosen = self.touched if where is None else where.among(self.network, self._rule)
         for edge in np.flatnonzero((chosen & ~self.touched).any(0))[:1]:
             raise ExperimentError(
-                f"links: {self._name(edge)} must be among those that the faults of the simulation are about"
+                f"faults: {self._name(edge)} must be among those that the faults of the simulation are about"
             )
         if replica is not None and replica not in range(self.replicas):
-            raise ExperimentError(f"links: replica must be in 0 ... {self.replicas - 1}, got {replica!r}")
+            raise ExperimentError(f"faults: replica must be in 0 ... {self.replicas - 1}, got {replica!r}")
         replicas = np.arange(self.replicas) if replica is None else np.array([replica])
         made = []
         for what, value in values.items():
             if value is None:
                 continue
-            check_property("links", what, value)
+            check_property("faults", what, value)
             for kind in np.flatnonzero(chosen.any(1)).tolist():
                 edges = np.flatnonzero(chosen[kind])
                 if what == "delay" and value == 0:
@@ -177,7 +178,7 @@ class Wiring:
         delay = (self.network.delay, self.network.feedback_delay)[kind]
         for edge in edges[delay[edges] > 0][:1]:
             raise ExperimentError(
-                f"links: {MESSAGES[kind]} delay of {self._name(edge)} must stay >= 1, as in the graph, got 0"
+                f"faults: {MESSAGES[kind]} delay of {self._name(edge)} must stay >= 1, as in the graph, got 0"
             )
 
     def _name(self, edge: int) -> str:
@@ -207,7 +208,7 @@ def check_ticks(where: str, value: object) -> None:
     """Refuse what is no whole number of ticks, or more than anybody waits for: ExperimentError."""
     check_count(where, value, 0, " of ticks")
     if value > MOST_TICKS:  # type: ignore[operator]
-        raise ExperimentError(f"{where}: must be <= {MOST_TICKS} ticks, got {value!r}")
+        raise ExperimentError(f"{where}: must be <= 2**40 ticks, got {value!r}")
 
 
 # ---- what chance decides

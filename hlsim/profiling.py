@@ -58,7 +58,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     OTHER: (
         "errors", "baseline", "oracle", "alignment", "rates", "curves", "analysis", "report",
-        "estimate", "grid", "sweep", "terminal", "profiling", "cli", "__main__",
+        "estimate", "axes", "grid", "sweep", "terminal", "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

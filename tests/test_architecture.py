@@ -44,7 +44,7 @@ ARCHITECTURE = (
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "alignment", "rates", "curves", "analysis", "report"),
-    ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
+    ("axes", "settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
     ("profiling", "terminal", "cli"),
     ("__main__",),
 )

@@ -1,6 +1,9 @@
 """Links that lose messages, delay them, fail and come back: by hand, by statistics, in both engines."""
 
-from collections.abc import Generator
+import re
+import tomllib
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -11,18 +14,25 @@ import torch
 from hypothesis import given, reject, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
+from typer.testing import CliRunner
 
-from hlsim import Simulation
+import hlsim
+from hlsim import Simulation, topology
+from hlsim.cli import app, main
 from hlsim.errors import ExperimentError, NumericalError
+from hlsim.experiment import load
 from hlsim.faults import Change, Faults
 from hlsim.layout import FAULTS
 from hlsim.links import LATE, LOST, Links, late, mixed, uniform
 from hlsim.reading import Trace
 from hlsim.rules import Hamiltonian
+from tests import experiments
 from tests.agreement import ENGINES, assert_agree
-from tests.graphs import KINDS, Case, cases, run
+from tests.graphs import KINDS, Case, build, cases, run
+from tests.test_determinism import assert_same_bits, assert_same_state, shuffled
 
 engines = pytest.mark.parametrize("engine", ENGINES)
+ROOT = Path(__file__).resolve().parents[1]
 NOBODY_LEARNS = Hamiltonian(beta=0.0)
 
 
@@ -50,6 +60,7 @@ def counting(
     )
 
     def feed(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        sim.controls.target(np.zeros(len(sim.network.outputs)))
         while True:
             sim.controls.input(np.full(len(sim.network.inputs), env.now + 1.0))
             yield env.timeout(1)
@@ -247,9 +258,9 @@ def test_all_lengths_of_jitter_are_equally_likely() -> None:
 
 
 def test_links_fail_and_come_back_as_often_as_they_should() -> None:
-    """Turns are geometric: failing at .02 a tick, up for 50 ticks, down for 10; the first ones of 300."""
-    links = 300
-    _, trace = counting(Faults(failing=0.02, downtime=10.0), "batched", 600, star(links), seed=2)
+    """Turns are geometric: failing at .02 a tick, up for 50 ticks, down for 10; the first ones of 150."""
+    links = 150
+    _, trace = counting(Faults(failing=0.02, downtime=10.0), "batched", 450, star(links), seed=2)
     turns: dict[int, list[tuple[int, str]]] = {edge: [] for edge in range(links)}
     for tick, what, _, edge in happened(trace, "lost"):
         turns[edge].append((tick, what))
@@ -266,7 +277,7 @@ def test_links_fail_and_come_back_as_often_as_they_should() -> None:
         assert abs((lengths <= median).mean() - 0.5) < 4 * 0.5 / np.sqrt(links) + 0.05
     # A link is down when a message is lost on it, and only then.
     lost = {(row[0], row[3]) for row in happened(trace) if row[1] == "lost"}
-    edge, (fails, *_) = next((edge, marks) for edge, marks in turns.items() if marks[1][0] < 600)
+    edge, (fails, *_) = next((edge, marks) for edge, marks in turns.items() if marks[1][0] < 450)
     down = {(tick, edge) for tick in range(fails[0], turns[edge][1][0])}
     assert down <= lost
     assert (fails[0] - 1, edge) not in lost
@@ -338,3 +349,299 @@ def test_the_engines_agree_on_random_networks_with_random_faults(kind: str) -> N
     agree()
     assert sum(compared) >= 0.75 * sum(drawn)
     assert min(seen["lost"], seen["overtaken"]) > 20
+
+
+# ---- faults that are none, and faults of some links only
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_faults_without_effect_change_not_one_bit(kind: str) -> None:
+    """Probabilities of 0, of links of all networks or of some: no edge is computed otherwise."""
+    none = (Faults(), Faults(downtime=9.0), Faults(links=Links(messages=["state"])))
+
+    @settings(max_examples=3)
+    @given(cases(kind, 40))
+    def check(case: Case) -> None:
+        plain = {engine: run(case, 40, engine=engine)[1] for engine in ENGINES}
+        for faults in none:
+            for engine in ENGINES:
+                assert_same_bits(run(case, 40, engine=engine, faults=faults)[1], plain[engine])
+
+    check()
+
+
+@engines
+def test_only_the_links_that_are_chosen_have_faults(engine: str) -> None:
+    """By source, target, group and kind of message; neurons are synchronous, so that there are pulls."""
+    graph = topology.layered([3, 6, 5, 2], populations=True, delay=1)
+    groups = {"input": "a", "hidden[0]": "a", "hidden": "a", "output": "b"}
+    for name, data in graph.nodes(data=True):
+        data.update({"group": groups.get(name, "b")} | ({} if data.get("model") else {"update": "clock"}))
+    nodes = list(graph)
+    for links in (
+        Links(source=[nodes[0]]),
+        Links(target=[nodes[-1]], messages=["costate"]),
+        Links(source=[nodes[1], nodes[2]], messages=["state"]),
+        Links(across_groups=True),
+    ):
+        sim, trace = counting(Faults(loss=0.4, links=links), engine, 30, graph)
+        chosen = links.among(sim.network, sim.rule)
+        assert 0 < chosen.sum() < 2 * len(sim.network.source)
+        lost = {(row[2], row[3]) for row in happened(trace) if row[1] == "lost"}
+        assert lost == set(zip(*(x.tolist() for x in np.nonzero(chosen)), strict=True))
+
+
+def test_edges_without_faults_are_computed_as_they_were() -> None:
+    """What lies before the only faulty layer is the same bit for bit; its projections are matrices still."""
+    graph = topology.layered([8, 8, 8, 4], populations=True, delay=0, seed=3)
+    plain = counting(None, "batched", 20, graph, node_defaults={"update": "clock", "model": "instant"})
+    faulty = counting(
+        Faults(loss=0.5, links=Links(target=[list(graph)[-1]])),
+        "batched",
+        20,
+        graph,
+        node_defaults={"update": "clock", "model": "instant"},
+    )
+    before = plain[0].network.label.index("output[0]") if "output[0]" in plain[0].network.label else 24
+    one, two = (trace["sampled/h"][:, :before] for _, trace in (plain, faulty))
+    assert one.tobytes() == two.tobytes()
+    assert (plain[1]["sampled/h"][:, before:] != faulty[1]["sampled/h"][:, before:]).any()
+
+
+# ---- determinism
+
+SEVERAL = Faults(loss=0.1, jitter=3, failing=0.05, downtime=4.0, changes=(Change(20, delay=2),))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neither_order_nor_watching_nor_cutting_changes_a_fault(kind: str) -> None:
+    @settings(max_examples=2)
+    @given(cases(kind, 40), st.integers(0, 1000))
+    def check(case: Case, order: int) -> None:
+        case = Case(case.graph, {**case.options, "faults": SEVERAL}, case.script)
+        sim, trace = run(case, 40)
+        other = Case(shuffled(case.graph, np.random.default_rng(order)), case.options, case.script)
+        assert_same_bits(run(other, 40)[1], trace, "network/graph")
+        unwatched = build(case)
+        for until in (13, 40):
+            unwatched.run(until=until, every=7, sampled=("w",))
+        assert_same_state(unwatched, sim)
+
+    check()
+
+
+def test_the_number_of_threads_changes_no_fault() -> None:
+    graph = topology.random(300, in_degree=100, delay=(0, 5), inputs=100, outputs=100, bias=0.0)
+
+    def trace(threads: int) -> Trace:
+        sim = Simulation(graph, threads=threads, faults=SEVERAL, node_defaults={"update": "arrival"})
+        sim.controls.input(np.random.default_rng(1).normal(size=100))
+        sim.controls.target(np.zeros(100))
+        return sim.run(until=4, every=2, events=("message",))
+
+    one, two = trace(1), trace(2)
+    assert one.summary["lost"] > 100
+    assert_same_bits(one, two)
+
+
+@engines
+def test_another_seed_has_other_faults_and_every_member_of_an_ensemble_those_of_its_own(engine: str) -> None:
+    def lost(trace: Trace, replica: int | None = None) -> list[tuple[int, int]]:
+        mine = trace["faults/what"] == FAULTS.index("lost")
+        if replica is not None:
+            mine &= trace["faults/replica"] == replica
+        return list(
+            zip(trace["faults/tick"][mine].tolist(), trace["faults/edge"][mine].tolist(), strict=True)
+        )
+
+    faults = Faults(loss=0.3, failing=0.1)
+    together = counting(faults, engine, 20, star(3), ensemble=3, seed=8)[1]
+    alone = [counting(faults, engine, 20, star(3), seed=8 + k)[1] for k in range(3)]
+    assert lost(alone[0]) != lost(alone[1])
+    for k in range(3):
+        assert lost(together, k) == lost(alone[k])
+
+
+def test_what_happens_to_a_link_does_not_depend_on_which_others_there_are() -> None:
+    """The first ten links of forty lose what they lose when they are alone."""
+    rows = []
+    for links in (10, 40):
+        trace = counting(Faults(loss=0.3, failing=0.05), "batched", 30, star(links), seed=4)[1]
+        rows.append([row for row in happened(trace) if row[3] < 10])
+    assert len(rows[0]) > 50
+    assert rows[0] == rows[1]
+
+
+# ---- the door for processes of users
+
+
+@engines
+def test_a_process_of_a_user_may_touch_links(engine: str) -> None:
+    """It cuts the link at tick 3 and mends it, with another delay, at tick 6; of one member alone."""
+    sim = Simulation(
+        pair(), rule=NOBODY_LEARNS, engine=engine, ensemble=2, dtype="float64", faults=Faults(manual=True)
+    )
+
+    def act(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        while True:
+            sim.controls.input(np.array([env.now + 1.0]))
+            if env.now == 3:
+                sim.controls.links(down=True, replica=1)
+            if env.now == 6:
+                sim.controls.links(Links(target=["y"]), down=False, delay=1, replica=1)
+            yield env.timeout(1)
+
+    sim.env.process(act(sim.env))
+    trace = sim.run(until=10, every=1)
+    assert trace["sampled/h"][:, 0, 1].tolist() == [0, 0, *range(1, 9)]
+    assert trace["sampled/h"][:, 1, 1].tolist() == [0, 0, 1, 2, 3, 3, 3, 7, 8, 9]
+    assert happened(trace) == [(3, "down", 0, 0), (6, "up", 0, 0), (6, "delay", 0, 0, 1.0)]
+    assert trace["faults/replica"].tolist() == [1, 1, 1]
+
+
+def test_the_example_on_the_page_works(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "experiment.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    [example] = [block for block in blocks if "faults" in block]
+    exec(compile(example, "experiment.md", "exec"), {})
+    assert int(capsys.readouterr().out) > 10
+
+
+# ---- what a run leaves, and what is refused
+
+
+def test_a_trace_on_disk_holds_the_faults_and_the_table(tmp_path: Path) -> None:
+    folder = experiments.write(tmp_path / "faulty")
+    path = tmp_path / "t.h5"
+    overrides = ["faults.loss=0.2", "faults.change=[{ tick = 5, down = true, source = ['hidden'] }]"]
+    wanted = load(folder, overrides)
+    wanted.run(path).close()
+    with hlsim.trace.open(path) as trace:
+        rows, told = happened(trace), trace.summary
+        again = tomllib.loads(trace.attrs["experiment"])["faults"]
+        units = hlsim.analysis.summary(trace).lost
+    assert again["loss"] == 0.2
+    assert again["change"] == [{"tick": 5, "down": True, "source": ["hidden"]}]
+    assert {row[:2] for row in rows if row[1] == "down"} == {(5, "down")}
+    assert sum(row[1] == "lost" for row in rows) == told["lost"] == int(units)
+    assert units.attrs["units"] == "messages"
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    memory = wanted.run()
+    assert happened(memory) == rows
+
+
+def test_a_table_of_zeros_is_the_run_without_it(tmp_path: Path) -> None:
+    folder = experiments.write(tmp_path / "plain")
+    traces = [
+        load(folder, o).run() for o in ((), ["faults.loss=0.0", "faults.jitter=0", "faults.failing=0.0"])
+    ]
+    assert_same_bits(traces[0], traces[1])
+
+
+def test_what_happened_before_a_run_failed_is_kept(tmp_path: Path) -> None:
+    sim = Simulation(pair(), rule=NOBODY_LEARNS, loss="none", faults=Faults(changes=(Change(4, down=True),)))
+
+    def fail(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        sim.controls.input(np.array([1.0]))
+        yield env.timeout(8)
+        raise RuntimeError("out of order")
+
+    sim.env.process(fail(sim.env))
+    with pytest.raises(RuntimeError, match="out of order"):
+        sim.run(until=20, record=tmp_path / "t.h5", every=1)
+    with hlsim.trace.open(tmp_path / "t.h5") as trace:
+        assert trace.status == "interrupted"
+        assert happened(trace) == [(4, "down", 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda: Faults(loss=1.5), "faults: loss must be a probability in [0, 1], got 1.5"),
+        (lambda: Faults(loss=np.nan), "faults: loss must be a probability in [0, 1], got nan"),
+        (lambda: Faults(jitter=-1), "faults: jitter: must be a whole number of ticks >= 0, got -1"),
+        (lambda: Faults(jitter=2**41), f"faults: jitter: must be <= 2**40 ticks, got {2**41}"),
+        (lambda: Faults(failing=-0.1), "faults: failing must be a probability in [0, 1], got -0.1"),
+        (lambda: Faults(downtime=0.5), "faults: downtime: must be finite and >= 1, got 0.5"),
+        (lambda: Change(3), "faults: the change at tick 3 needs one of down, delay, loss, jitter, got none"),
+        (lambda: Change(3, delay=1.5), "faults: delay: must be a whole number of ticks >= 0, got 1.5"),  # type: ignore[arg-type]
+        (lambda: Change(3, down=1), "faults: down must be true or false, got 1"),  # type: ignore[arg-type]
+        (lambda: Links(source="u"), "faults: source must be a list of names, got 'u'"),
+        (lambda: Links(messages=["stat"]), "faults: unknown message 'stat' (did you mean 'state'?); known: "),
+        (lambda: simulated(Links(["x"])), "faults: unknown source 'x'; known: chip 0, chip 1, u, y"),
+        (lambda: simulated(Links([], ["u"])), "faults: at least one link must be chosen, got none by target"),
+        (
+            lambda: Simulation(pair(), faults=Faults(changes=(Change(3, delay=0),))),
+            "faults: state delay of 'u' -> 'y' must stay >= 1, as in the graph, got 0",
+        ),
+        (
+            lambda: Simulation(pair(update="clock"), faults=Faults(loss=0.1), batch=4),
+            "simulation.batch: must be 1 with faults, ",
+        ),
+        (
+            lambda: Simulation(pair()).controls.links(down=True),
+            "links: need a simulation with faults, such as faults=Faults(manual=True)",
+        ),
+        (
+            lambda: two().controls.links(Links(["v"]), down=True),
+            "faults: 'v' -> 'y' must be among those that the faults of the simulation are about",
+        ),
+        (
+            lambda: two().controls.links(down=True, replica=1),
+            "faults: replica must be in 0 ... 0, got 1",
+        ),
+    ],
+)
+def test_what_has_no_meaning_is_told_in_one_line(make: Callable[[], object], line: str) -> None:
+    with pytest.raises(ExperimentError, match=f"^{re.escape(line)}") as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def simulated(links: Links) -> Simulation:
+    return Simulation(pair(), faults=Faults(loss=0.1, links=links))
+
+
+def two() -> Simulation:
+    """Return u -> y and v -> y, of which only the first is touched by faults."""
+    graph = pair()
+    graph.add_node("v", model="input")
+    graph.add_edge("v", "y")
+    return Simulation(graph, faults=Faults(loss=0.1, links=Links(["u"])))
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("faults.loss=1.5", "[faults] loss must be a probability in [0, 1], got 1.5"),
+        ("faults.jitter=0.5", "[faults] jitter must be a whole number, got 0.5"),
+        ("faults.los=0.5", "[faults] unknown key 'los' (did you mean 'loss'?); known: "),
+        (
+            "faults.source=['hiden']",
+            "faults: unknown source 'hiden' (did you mean 'hidden'?); known: hidden, ",
+        ),
+        (
+            "faults.change=[{ tick = 3, dely = 1 }]",
+            "[faults] change.0: unknown key 'dely' (did you mean 'delay'?)",
+        ),
+        ("faults.change=[{ tick = 3, loss = 2.0 }]", "[faults] change.0.loss must be a probability"),
+    ],
+)
+def test_the_command_line_tells_a_bad_table_in_one_line(
+    tmp_path: Path, override: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = experiments.write(tmp_path / "bad")
+    with pytest.raises(SystemExit) as stopped:
+        main(["validate", str(folder), "--set", override])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert line in " ".join(told.split())
+
+
+def test_a_run_tells_how_many_messages_were_lost(tmp_path: Path) -> None:
+    folder = experiments.write(tmp_path / "good")
+    result = CliRunner().invoke(
+        app, ["run", str(folder), "-o", str(tmp_path / "t.h5"), "--set", "faults.loss=1.0"]
+    )
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^ +lost +[1-9]", result.output, re.MULTILINE)
