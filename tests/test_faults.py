@@ -47,9 +47,14 @@ def pair(delay: int = 2, update: str = "arrival", **edge: Any) -> nx.DiGraph:
 
 
 def counting(
-    faults: Faults | None, engine: str, until: int, graph: nx.DiGraph | None = None, **options: Any
+    faults: Faults | None,
+    engine: str,
+    until: int,
+    graph: nx.DiGraph | None = None,
+    last: int = 2**30,
+    **options: Any,
 ) -> tuple[Simulation, Trace]:
-    """Send the number of the tick, plus one, at every tick."""
+    """Send the number of the tick, plus one, at every tick up to the last."""
     sim = Simulation(
         pair() if graph is None else graph,
         rule=NOBODY_LEARNS,
@@ -61,7 +66,7 @@ def counting(
 
     def feed(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
         sim.controls.target(np.zeros(len(sim.network.outputs)))
-        while True:
+        while env.now <= last:
             sim.controls.input(np.full(len(sim.network.inputs), env.now + 1.0))
             yield env.timeout(1)
 
@@ -103,20 +108,20 @@ def test_a_link_that_is_down_loses_what_is_sent_on_it_and_delivers_what_is_on_it
 
 @engines
 def test_of_two_messages_the_one_that_was_sent_later_counts_though_it_came_sooner(engine: str) -> None:
-    """Delay 4 up to tick 2, then 1: that of tick 3 comes at 4, those of 1 and 2 after it, at 5 and 6.
+    """Delay 4 up to tick 2, then 1: that of tick 3, the last, comes at 4, with that of tick 0.
 
-    That of tick 0 comes at 4 too, with a later one: it is overtaken as well.
+    Those of ticks 1 and 2 come after it, at 5 and 6.
     """
     faults = Faults(changes=(Change(3, delay=1),))
-    sim, trace = counting(faults, engine, 8, pair(delay=4))
-    assert heard(trace) == [0, 0, 0, 0, 4, 5, 6, 7]
+    sim, trace = counting(faults, engine, 8, pair(delay=4), last=3)
+    assert heard(trace) == [0, 0, 0, 0, 4, 4, 4, 4]
     assert int(sim.counts()["overtaken"][0]) == 3
     assert happened(trace) == [(3, "delay", 0, 0, 1.0)]
     state = trace["events/kind"] == 0
     arrived = sorted(
         zip(trace["events/sent"][state].tolist(), trace["events/tick"][state].tolist(), strict=True)
     )
-    assert arrived == [(0, 4), (1, 5), (2, 6), (3, 4), (4, 5), (5, 6), (6, 7)]
+    assert arrived == [(0, 4), (1, 5), (2, 6), (3, 4)]
 
 
 @engines
@@ -145,14 +150,16 @@ def test_a_delay_that_grows_leaves_a_gap(engine: str) -> None:
 
 
 @engines
-def test_a_reset_takes_late_messages_too(engine: str) -> None:
+@pytest.mark.parametrize("tick", [5, 6])
+def test_a_reset_takes_late_messages_too(engine: str, tick: int) -> None:
+    """What was sent at ticks 0 and 1 would come at 6 and 7; a reset at 6 takes what arrives then as well."""
     sim = Simulation(pair(), rule=NOBODY_LEARNS, engine=engine, faults=Faults(changes=(Change(0, delay=6),)))
 
     def act(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
         sim.controls.input(np.array([1.0]))
         yield env.timeout(1)
         sim.controls.input(np.array([0.0]))
-        yield env.timeout(4)
+        yield env.timeout(tick - 1)
         sim.controls.reset()
 
     sim.env.process(act(sim.env))
@@ -371,24 +378,49 @@ def test_faults_without_effect_change_not_one_bit(kind: str) -> None:
 
 
 @engines
-def test_only_the_links_that_are_chosen_have_faults(engine: str) -> None:
-    """By source, target, group and kind of message; neurons are synchronous, so that there are pulls."""
-    graph = topology.layered([3, 6, 5, 2], populations=True, delay=1)
-    groups = {"input": "a", "hidden[0]": "a", "hidden": "a", "output": "b"}
-    for name, data in graph.nodes(data=True):
-        data.update({"group": groups.get(name, "b")} | ({} if data.get("model") else {"update": "clock"}))
-    nodes = list(graph)
-    for links in (
-        Links(source=[nodes[0]]),
-        Links(target=[nodes[-1]], messages=["costate"]),
-        Links(source=[nodes[1], nodes[2]], messages=["state"]),
-        Links(across_groups=True),
-    ):
-        sim, trace = counting(Faults(loss=0.4, links=links), engine, 30, graph)
-        chosen = links.among(sim.network, sim.rule)
-        assert 0 < chosen.sum() < 2 * len(sim.network.source)
-        lost = {(row[2], row[3]) for row in happened(trace) if row[1] == "lost"}
-        assert lost == set(zip(*(x.tolist() for x in np.nonzero(chosen)), strict=True))
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        (Links(source=["in"]), {(0, "in", "a")}),
+        (Links(target=["out"], messages=["costate"]), {(1, "b", "out")}),
+        (Links(source=["in", "left"], messages=["state"]), {(0, "in", "a"), (0, "a", "b")}),
+        (Links(across_groups=True), {(0, "a", "b"), (1, "a", "b")}),
+    ],
+)
+def test_only_the_links_that_are_chosen_have_faults(
+    engine: str, links: Links, expected: set[tuple[int, str, str]]
+) -> None:
+    """By source, target, group and kind of message; neurons are synchronous, so that there are pulls.
+
+    Layers in (left), a (left), b (right), out (right). Other links change at tick 9, and lose nothing.
+    """
+    graph = nx.DiGraph()
+    graph.add_node("in", model="input", size=3, group="left")
+    for name, size, group in (("a", 4, "left"), ("b", 3, "right"), ("out", 2, "right")):
+        graph.add_node(name, size=size, group=group, update="clock")
+    graph.nodes["out"]["role"] = "output"
+    graph.add_edges_from([("in", "a"), ("a", "b"), ("b", "out")], weight={"normal": 0.5}, delay=1)
+    other = Links(["b"], ["out"], messages=["state"])
+    sim, trace = counting(
+        Faults(loss=0.4, links=links, changes=(Change(9, other, delay=2),)), engine, 30, graph
+    )
+    network, layer = sim.network, [label.partition("[")[0] for label in sim.network.label]
+
+    def place(kind: int, edge: int) -> tuple[int, str, str]:
+        return kind, layer[network.source[edge]], layer[network.target[edge]]
+
+    lost = {row[2:4] for row in happened(trace) if row[1] == "lost"}
+    every = {(kind, edge) for kind in (0, 1) for edge in np.flatnonzero(network.source >= 0).tolist()}
+    assert lost == {each for each in every if place(*each) in expected}
+    assert {(row[0], *place(*row[2:4])) for row in happened(trace) if row[1] == "delay"} == {
+        (9, 0, "b", "out")
+    }
+
+
+def test_a_network_without_links_may_be_simulated_with_faults_that_are_none() -> None:
+    graph = nx.DiGraph()
+    graph.add_node("y", role="output")
+    assert Simulation(graph, faults=Faults()).run(until=3).status == "complete"
 
 
 def test_edges_without_faults_are_computed_as_they_were() -> None:
@@ -538,20 +570,37 @@ def test_a_table_of_zeros_is_the_run_without_it(tmp_path: Path) -> None:
     assert_same_bits(traces[0], traces[1])
 
 
+def test_both_engines_write_the_same_rows_in_the_same_order() -> None:
+    """Changes as they took effect, then lost messages by kind and edge."""
+    graph = topology.random(8, 4, inputs=2, outputs=2, delay=(0, 2), seed=1)
+    faults = Faults(loss=0.3, failing=0.1, changes=(Change(5, down=True), Change(5, down=False)))
+    options = {"graph": graph, "node_defaults": {"update": "arrival", "send_threshold": 0.0}}
+    one, two = (happened(counting(faults, engine, 20, **options)[1]) for engine in ENGINES)
+    assert [row[:4] for row in one] == [row[:4] for row in two]
+    lost = [(row[0], *row[2:4]) for row in one if row[1] == "lost"]
+    assert len(lost) > 50
+    assert {kind for _, kind, _ in lost} == {0, 1}
+    assert lost == sorted(lost)
+    assert [row[1] for row in one if row[0] == 5 and row[2:4] == one[-1][2:4]][:2] == ["down", "up"]
+
+
 def test_what_happened_before_a_run_failed_is_kept(tmp_path: Path) -> None:
+    """What was lost at its very last tick, too."""
     sim = Simulation(pair(), rule=NOBODY_LEARNS, loss="none", faults=Faults(changes=(Change(4, down=True),)))
 
     def fail(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
-        sim.controls.input(np.array([1.0]))
-        yield env.timeout(8)
+        while env.now < 8:
+            sim.controls.input(np.array([env.now + 1.0]))
+            yield env.timeout(1)
         raise RuntimeError("out of order")
 
     sim.env.process(fail(sim.env))
     with pytest.raises(RuntimeError, match="out of order"):
-        sim.run(until=20, record=tmp_path / "t.h5", every=1)
+        sim.run(until=20, record=tmp_path / "t.h5", sampled=(), events=("message",))
     with hlsim.trace.open(tmp_path / "t.h5") as trace:
         assert trace.status == "interrupted"
-        assert happened(trace) == [(4, "down", 0, 0)]
+        lost = [(tick, "lost", 0, 0, tick + 1.0) for tick in range(4, 8)]
+        assert happened(trace) == [(4, "down", 0, 0), *lost]
 
 
 @pytest.mark.parametrize(
