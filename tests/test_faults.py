@@ -19,17 +19,19 @@ from typer.testing import CliRunner
 import hlsim
 from hlsim import Simulation, topology
 from hlsim.cli import app, main
-from hlsim.errors import ExperimentError, NumericalError
+from hlsim.errors import ExperimentError, NumericalError, TopologyError
 from hlsim.experiment import load
 from hlsim.faults import Change, Faults
 from hlsim.layout import FAULTS
 from hlsim.links import LATE, LOST, Links, late, mixed, uniform
 from hlsim.reading import Trace
-from hlsim.rules import Hamiltonian
+from hlsim.rules import ContinualEquilibrium, Equilibrium, Hamiltonian, HolomorphicEquilibrium, Rule
+from hlsim.stimulus import Arrays
 from tests import experiments
 from tests.agreement import ENGINES, assert_agree
 from tests.graphs import KINDS, Case, build, cases, run
 from tests.test_determinism import assert_same_bits, assert_same_state, shuffled
+from tests.test_equilibrium_engines import nudged
 
 engines = pytest.mark.parametrize("engine", ENGINES)
 ROOT = Path(__file__).resolve().parents[1]
@@ -356,6 +358,53 @@ def test_the_engines_agree_on_random_networks_with_random_faults(kind: str) -> N
     agree()
     assert sum(compared) >= 0.75 * sum(drawn)
     assert min(seen["lost"], seen["overtaken"]) > 20
+
+
+@pytest.mark.parametrize("rule", [ContinualEquilibrium(beta=0.01), HolomorphicEquilibrium(beta=0.05)])
+@pytest.mark.parametrize("kind", ["synchronous", "arrival"])
+def test_the_engines_agree_where_the_loss_nudges(kind: str, rule: Rule) -> None:
+    """Complex messages, couplings whose halves lose what they lose on their own, read-outs, marks."""
+    until, compared = 60, []
+    faults = Faults(loss=0.2, jitter=2, failing=0.02, downtime=5.0)
+
+    @seed(3)
+    @settings(max_examples=5)
+    @given(cases(kind, until))
+    def agree(case: Case) -> None:
+        try:
+            other = nudged(case, rule, until)
+            compared.append(
+                assert_agree(Case(other.graph, {**other.options, "faults": faults}, other.script), until)
+            )
+        except (NumericalError, TopologyError):
+            reject()
+
+    agree()
+    assert sum(compared) >= 0.7 * until * len(compared)
+
+
+@pytest.mark.parametrize("update", ["clock", "arrival"])
+def test_phases_end_by_quiescence_in_both_engines_at_the_same_ticks(update: str) -> None:
+    """A message that is late is on its way, and one that is lost is not."""
+    generator = np.random.default_rng(0)
+    stream = Arrays(generator.normal(size=(6, 3)), generator.uniform(0, 1, size=(6, 2)))
+    graph = topology.layered([3, 4, 2], model="leaky", bias=0.0, delay=1, symmetric=True, seed=1)
+    phases = []
+    for engine in ENGINES:
+        sim = Simulation(
+            graph,
+            rule=Equilibrium(beta=0.1),
+            stimulus=stream,
+            hold=80,
+            engine=engine,
+            dtype="float64",
+            node_defaults={"update": update, "send_threshold": 1e-3},
+            faults=Faults(loss=0.1, jitter=6, failing=0.01, downtime=4.0),
+        )
+        trace = sim.run()
+        phases.append([trace[f"phases/{name}"].tolist() for name in ("start", "tick", "quiet", "messages")])
+    assert phases[0] == phases[1]
+    assert any(phases[0][2])
 
 
 # ---- faults that are none, and faults of some links only
