@@ -1,6 +1,7 @@
 """Links that lose messages, delay them, fail and come back: by hand, by statistics, in both engines."""
 
 import re
+import shutil
 import tomllib
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis.strategies import DrawFn
 from typer.testing import CliRunner
 
 import hlsim
-from hlsim import Simulation, topology
+from hlsim import Simulation, recording, topology
 from hlsim.cli import app, main
 from hlsim.errors import ExperimentError, NumericalError, TopologyError
 from hlsim.experiment import load
@@ -650,6 +651,32 @@ def test_what_happened_before_a_run_failed_is_kept(tmp_path: Path) -> None:
         assert trace.status == "interrupted"
         lost = [(tick, "lost", 0, 0, tick + 1.0) for tick in range(4, 8)]
         assert happened(trace) == [(4, "down", 0, 0), *lost]
+
+
+def test_a_run_that_is_killed_keeps_the_faults_that_had_reached_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of the file of a run that goes on is what one that was killed would leave."""
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.0)
+    sim = Simulation(pair(), rule=NOBODY_LEARNS, faults=Faults(loss=1.0))
+
+    def copy(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        while True:
+            sim.controls.input(np.array([env.now + 1.0]))
+            if env.now == 30:
+                shutil.copy(tmp_path / "t.h5", tmp_path / "killed.h5")
+            yield env.timeout(1)
+
+    sim.env.process(copy(sim.env))
+    sim.run(until=40, record=tmp_path / "t.h5", every=1, events=("message",)).close()
+    with hlsim.trace.open(tmp_path / "killed.h5") as trace:
+        assert trace.status == "interrupted"
+        kept = happened(trace)
+    with hlsim.trace.open(tmp_path / "t.h5") as trace:
+        whole = happened(trace)
+    assert len(whole) == 1 + 40
+    assert 20 < len(kept) < 35
+    assert kept == whole[: len(kept)]
 
 
 @pytest.mark.parametrize(
