@@ -29,7 +29,7 @@ from hlsim.reading import Trace
 from hlsim.rules import ContinualEquilibrium, Equilibrium, Hamiltonian, HolomorphicEquilibrium, Rule
 from hlsim.stimulus import Arrays
 from tests import experiments
-from tests.agreement import ENGINES, assert_agree
+from tests.agreement import COMPILED, ENGINES, assert_agree
 from tests.graphs import KINDS, Case, build, cases, run
 from tests.test_determinism import assert_same_bits, assert_same_state, shuffled
 from tests.test_equilibrium_engines import nudged
@@ -359,6 +359,30 @@ def test_the_engines_agree_on_random_networks_with_random_faults(kind: str) -> N
     agree()
     assert sum(compared) >= 0.75 * sum(drawn)
     assert min(seen["lost"], seen["overtaken"]) > 20
+
+
+@pytest.mark.parametrize("kind", ["synchronous", "arrival"])
+def test_compiled_loops_step_aside_for_faults(kind: str) -> None:
+    """Also where only states from inputs are lost, so that all other synapses may be compiled."""
+    until, seen = 40, []
+
+    @seed(11)
+    @settings(max_examples=3)
+    @given(cases(kind, until))
+    def agree(case: Case) -> None:
+        some = Links([name for name in case.network.label if name.partition("[")[0] == "n0"])
+        try:
+            some.among(case.network, case.options["rule"])
+        except ExperimentError:
+            reject()
+        faulty = Case(
+            case.graph, {**case.options, "faults": Faults(loss=0.3, jitter=2, links=some)}, case.script
+        )
+        assert_agree(faulty, until, COMPILED)
+        seen.append(run(faulty, until, **COMPILED)[0].summary["lost"])
+
+    agree()
+    assert sum(seen) > 0
 
 
 @pytest.mark.parametrize("rule", [ContinualEquilibrium(beta=0.01), HolomorphicEquilibrium(beta=0.05)])
