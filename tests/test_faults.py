@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import hlsim
 from hlsim import Simulation, recording, topology
 from hlsim.cli import app, main
+from hlsim.engine import Batched
 from hlsim.errors import ExperimentError, NumericalError, TopologyError
 from hlsim.experiment import load
 from hlsim.faults import Change, Faults
@@ -285,6 +286,8 @@ def test_links_fail_and_come_back_as_often_as_they_should() -> None:
         # Half of them last no longer than the median of the distribution.
         median = np.ceil(np.log(0.5) / np.log1p(-1 / mean))
         assert abs((lengths <= median).mean() - 0.5) < 4 * 0.5 / np.sqrt(links) + 0.05
+    # How long it works says nothing about how long it is down then.
+    assert abs(np.corrcoef(first.T)[0, 1]) < 4 / np.sqrt(links)
     # A link is down when a message is lost on it, and only then.
     lost = {(row[0], row[3]) for row in happened(trace) if row[1] == "lost"}
     edge, (fails, *_) = next((edge, marks) for edge, marks in turns.items() if marks[1][0] < 450)
@@ -379,7 +382,9 @@ def test_compiled_loops_step_aside_for_faults(kind: str) -> None:
             case.graph, {**case.options, "faults": Faults(loss=0.3, jitter=2, links=some)}, case.script
         )
         assert_agree(faulty, until, COMPILED)
-        seen.append(run(faulty, until, **COMPILED)[0].summary["lost"])
+        sim = run(faulty, until, **COMPILED)[0]
+        assert type(sim._engine) is Batched
+        seen.append(sim.summary["lost"])
 
     agree()
     assert sum(seen) > 0
