@@ -153,9 +153,10 @@ class Wiring:
             A value has no meaning, or a link is not among those that may be touched.
         """
         chosen = self.touched if where is None else where.among(self.network, self._rule)
-        for edge in np.flatnonzero((chosen & ~self.touched).any(0))[:1]:
+        for kind, edge in np.argwhere(chosen & ~self.touched)[:1].tolist():
             raise ExperimentError(
-                f"faults: {self._name(edge)} must be among those that the faults of the simulation are about"
+                f"faults: {MESSAGES[kind]} messages of {self._name(edge)} must be among those that the "
+                f"faults of the simulation are about"
             )
         if replica is not None and replica not in range(self.replicas):
             raise ExperimentError(f"faults: replica must be in 0 ... {self.replicas - 1}, got {replica!r}")

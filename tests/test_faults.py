@@ -738,7 +738,7 @@ def test_a_run_that_is_killed_keeps_the_faults_that_had_reached_the_file(
         ),
         (
             lambda: two().controls.links(Links(["v"]), down=True),
-            "faults: 'v' -> 'y' must be among those that the faults of the simulation are about",
+            "faults: state messages of 'v' -> 'y' must be among those that the faults of the simulation are",
         ),
         (
             lambda: two().controls.links(down=True, replica=1),
