@@ -1,6 +1,6 @@
 """Event-driven simulation of local, on-line learning in networks whose signals take time."""
 
-from hlsim import analysis, losses, network, neurons, noise, rules, stimulus, topology, trace
+from hlsim import analysis, faults, losses, network, neurons, noise, rules, stimulus, topology, trace
 from hlsim.errors import HlsimError
 from hlsim.simulation import Simulation
 
@@ -11,6 +11,7 @@ __all__ = [
     "Simulation",
     "__version__",
     "analysis",
+    "faults",
     "losses",
     "network",
     "neurons",

@@ -40,6 +40,7 @@ def qualifies(circuit: Circuit) -> bool:
         and set(circuit.network.activation) <= set(arrays.ACTIVATION_NAMES)
         and bool(circuit.arrival.all())
         and not circuit.plan.pulls
+        and circuit.wires is None
         and circuit.device.type == "cpu"
         and len(circuit.push.target) < 2**31
     )
@@ -90,13 +91,14 @@ class Arrivals:
         return view.read(self.circuit, name, tick)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, and messages overtaken (none can be) and in flight."""
+        """Return sends and updates by neuron, messages overtaken and lost (none can be) and in flight."""
         shape, work = (self.circuit.replicas, self.circuit.n), self._net.work
         return {
             "state": work.sends[STATE].reshape(shape).copy(),
             "costate": work.sends[COSTATE].reshape(shape).copy(),
             "updates": work.updates.reshape(shape).copy(),
             "overtaken": np.zeros(1, np.int64),
+            "lost": np.zeros(1, np.int64),
             "in_flight": self._net.agenda.tally[2:].copy(),
         }
 

@@ -15,6 +15,7 @@ from hlsim.compiled import wanted
 from hlsim.controls import Controls
 from hlsim.engine import Batched
 from hlsim.errors import ExperimentError, StimulusError, check_count, unknown
+from hlsim.faults import Faults
 from hlsim.kernel import Engine
 from hlsim.lockstep import Lockstep
 from hlsim.losses import LOSSES, Loss
@@ -57,7 +58,7 @@ def engine(
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
     clocked = network.clock & ~np.array([MODELS[name].is_input for name in network.model])
     loops = wanted(compiled, network.m * replicas, chosen.type, on_arrival=not clocked.any())
-    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops)
+    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, controls.wiring)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
     made: type[Batched] | type[Arrivals] = Lockstep if lockstep.qualifies(circuit) else Batched
     if loops and arrivals.qualifies(circuit):
@@ -68,6 +69,20 @@ def engine(
 def _number(dtype: str, rule: Rule) -> str:
     """Return the format of the numbers of neurons; that of synapses is real."""
     return {"float32": "complex64", "float64": "complex128"}[dtype] if rule.complex_states else dtype
+
+
+def controls(
+    network: Network, rule: Rule, faults: Faults | None, seeds: Sequence[int], batch: int
+) -> Controls:
+    """Return the controls of a network; they hold the links that faults may touch."""
+    wiring = None if faults is None else faults.wiring(network, rule, seeds)
+    if wiring is not None and batch > 1:
+        raise ExperimentError(
+            f"simulation.batch: must be 1 with faults, since replicas that share synapses share no message, "
+            f"got {batch}"
+        )
+    columns = len(network.inputs), len(network.outputs)
+    return Controls(batch * len(seeds), *columns, network.n, phases=rule.nudges, wiring=wiring)
 
 
 def network(

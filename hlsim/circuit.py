@@ -9,12 +9,14 @@ from torch import Tensor
 
 from hlsim import plan
 from hlsim.errors import NumericalError
+from hlsim.links import Wiring
 from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.neurons import ACTIVATIONS, MODELS, Activation, Neuron
 from hlsim.rule import Rule
 from hlsim.state import Some, State, Whole
 from hlsim.synapses import LAST
+from hlsim.wires import Wires
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Circuit:
         dtype: torch.dtype,
         device: torch.device,
         compiled: bool = False,
+        wiring: Wiring | None = None,
     ) -> None:
         self.compiled = compiled
         self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
@@ -51,8 +54,11 @@ class Circuit:
         # Of the neurons' numbers; those of synapses are real.
         self.number = dtype.to_complex() if rule.complex_states else dtype
         self.nudges = rule.nudges
-        self.plan = plan.make(network, rule, replicas, dtype, self.number, device, compiled)
+        single = None if wiring is None else wiring.edges
+        self.plan = plan.make(network, rule, replicas, dtype, self.number, device, compiled, single)
         self.push = self.plan.push
+        # What becomes of messages; None: they all arrive, after the delays of the graph.
+        self.wires = None if wiring is None else Wires(wiring, self.push)
         self.state = State.zeros(network, replicas, self.plan.weight, rule.synapse_fields, self.number)
         self._constants(network)
         self._sort(network)

@@ -2,15 +2,16 @@
 
 import cmath
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from hlsim.errors import StimulusError
+from hlsim.errors import ExperimentError, StimulusError
 from hlsim.kernel import call_at
+from hlsim.links import LinkChange, Links, Wiring
 from hlsim.rule import Phase
 
 Array = NDArray[np.float64]
@@ -31,12 +32,14 @@ class Changes:
     # A phase is over: synapses take their products into account.
     mark: Phase | None = None
     noise: Array | None = None
+    # In the order in which they were asked for; the last word on a link counts.
+    links: tuple[LinkChange, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether nothing was asked for."""
         given = (self.input, self.target, self.phi, self.learn, self.nudge, self.mark, self.noise)
-        return not (self.reset or self.no_target) and all(value is None for value in given)
+        return not (self.reset or self.no_target or self.links) and all(value is None for value in given)
 
 
 class Controls:
@@ -50,12 +53,21 @@ class Controls:
         Shapes that values are checked against: ``(columns,)`` for all replicas, or ``(replica, columns)``.
     phases : bool
         Whether the rule has phases; without them ``nudge``, ``mark`` and ``quiet`` are refused.
+    wiring : Wiring, optional
+        Links that may be touched; without, ``links`` is refused. An attribute.
     """
 
     def __init__(
-        self, replicas: int, n_input: int, n_output: int, nodes: int = 0, *, phases: bool = True
+        self,
+        replicas: int,
+        n_input: int,
+        n_output: int,
+        nodes: int = 0,
+        *,
+        phases: bool = True,
+        wiring: Wiring | None = None,
     ) -> None:
-        self._has_phases = phases
+        self._has_phases, self.wiring = phases, wiring
         self._replicas, self._n_input, self._n_output, self._nodes = replicas, n_input, n_output, nodes
         self._waiting: simpy.Event | None = None
         self._changes = Changes()
@@ -110,6 +122,41 @@ class Controls:
     def noise(self, values: Array) -> None:
         """Set what is added to the drive of every node (node,), or (replica, node), until it is set again."""
         self._changes.noise = self._columns("noise", values, self._nodes)
+        self._ring()
+
+    def links(
+        self,
+        where: Links | None = None,
+        *,
+        replica: int | None = None,
+        down: bool | None = None,
+        delay: int | None = None,
+        loss: float | None = None,
+        jitter: int | None = None,
+    ) -> None:
+        """Change links for the messages that are sent from this tick on; what is left out stays as it is.
+
+        Parameters
+        ----------
+        where : Links, optional
+            Which links; without, all that the faults of the simulation are about.
+        replica : int, optional
+            In which member of an ensemble; without, in all.
+        down : bool
+            Whether whatever is sent is lost.
+        delay, jitter : int
+            Ticks a message travels, and how many more chance may add to them: uniform in 0 ... jitter.
+        loss : float
+            Probability that a message is lost.
+        """
+        if self.wiring is None:
+            raise ExperimentError("links: need a simulation with faults, such as faults=Faults(manual=True)")
+        values = {"down": down, "delay": delay, "loss": loss, "jitter": jitter}
+        self.rewire(self.wiring.changes(values, where, replica))
+
+    def rewire(self, changes: Sequence[LinkChange]) -> None:
+        """Change links one by one, by index; nothing is checked."""
+        self._changes.links += tuple(changes)
         self._ring()
 
     def reset(self) -> None:

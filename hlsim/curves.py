@@ -17,6 +17,7 @@ UNITS = {
     "numbers": "numbers",
     "messages_per_tick": "messages/tick",
     "overtaken": "messages",
+    "lost": "messages",
     "node_updates": "updates",
     "loss": "1",
     "wall_s": "s",

@@ -44,7 +44,7 @@ def _outputs_changed(circuit: Circuit, changes: Changes) -> Tensor:
 
 
 def set_values(circuit: Circuit, changes: Changes) -> None:
-    """Let stimulus, targets, switches and noise take effect."""
+    """Let stimulus, targets, switches, links and noise take effect."""
     c, state = circuit, circuit.state
     if changes.input is not None:
         c.fed.put(state.u, real(c, changes.input).to(c.number))
@@ -55,6 +55,8 @@ def set_values(circuit: Circuit, changes: Changes) -> None:
     state.phi = state.phi if changes.phi is None else changes.phi
     state.learning = state.learning if changes.learn is None else changes.learn
     state.nudge = state.nudge if changes.nudge is None else changes.nudge
+    if c.wires is not None:
+        c.wires.change(changes.links)
     if changes.noise is not None:
         state.noise = real(c, changes.noise).to(c.number)
 

@@ -65,12 +65,13 @@ class Batched:
         return view.read(self.circuit, name, tick)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, and messages overtaken and in flight."""
+        """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
         return {
             "state": self._post.counts[STATE].cpu().numpy(),
             "costate": self._post.counts[COSTATE].cpu().numpy(),
             "updates": (self._updates + self._sync_updates * self.circuit.sync).cpu().numpy(),
             "overtaken": np.array([int(self.circuit.push.overtaken)]),
+            "lost": np.array([0 if self.circuit.wires is None else self.circuit.wires.lost]),
             "in_flight": np.array([self._calendar.in_flight]),
         }
 
@@ -79,15 +80,18 @@ class Batched:
         self._now = self._post.now = tick
         self._asked = self._asked if changes.empty else tick
         states, costates, woken = self._calendar.pop(tick)
+        if changes.reset:
+            states = costates = None
+        if c.wires is not None:
+            states, costates = c.wires.newer(STATE, states), c.wires.newer(COSTATE, costates)
         self._find_due(changes, states, costates, woken)
         self._someone = bool(self._due.any())
         if tick > 0:
             advance(c, tick, self._chosen(), synchronous=True)
             self._sync_moved |= c.state.learning
         self._apply(changes)
-        if not changes.reset:
-            self._take(STATE, states)
-            self._take(COSTATE, costates)
+        self._take(STATE, states)
+        self._take(COSTATE, costates)
         self._send()
         self._drives()
         self._loss()

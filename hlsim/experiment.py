@@ -75,6 +75,7 @@ class Experiment:
             hold=self.settings.stimulus.hold,
             reset=self.settings.learning.reset,
             noise=self.noise(),
+            faults=self.settings.faults.build(),
             experiment=self.toml(),
             **table.model_dump(exclude={"until"}),
         )

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from hlsim import experiment
+from hlsim.axes import check_axis
 from hlsim.errors import ExperimentError
 from hlsim.experiment import Experiment
-from hlsim.settings import SweepTable, check_axis
+from hlsim.settings import SweepTable
 
 Grid = Mapping[str, Sequence[Any] | np.ndarray]
 

@@ -36,6 +36,9 @@ class Observer(Protocol):
     ) -> None:
         """Take messages sent at one tick: canonical edges (k,), values (k,), ticks of arrival (k,)."""
 
+    def lost(self, kind: int, edge: NDArray, value: NDArray, sent: int, replica: NDArray) -> None:
+        """Take messages sent at one tick that will not arrive."""
+
     def update(self, tick: int, node: NDArray, replica: NDArray) -> None:
         """Take which neurons were due at a tick."""
 
@@ -59,7 +62,10 @@ class Engine(Protocol):
         """
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return state and costate sends and updates by neuron (replica, node); overtaken, in_flight (1,)."""
+        """Return state and costate sends and updates by neuron (replica, node); messages (1,).
+
+        Those are ``overtaken`` by later ones, ``lost`` and ``in_flight``.
+        """
 
 
 class Ticks:

@@ -32,6 +32,9 @@ EVENTS = ("message", "update")
 KINDS = ("state message", "costate message", "update")  # meaning of /events/kind 0, 1, 2
 STATE, COSTATE, UPDATE = range(3)
 
+# Meaning of /faults/what: what a link is from now on, and what became of a message.
+FAULTS = ("down", "up", "delay", "loss", "jitter", "lost")
+
 NODE_FIELDS = (
     "group", "model", "activation", "clock", "period", "phase", "send_threshold", "costate_threshold",
     "send_interval", "refresh", "rank", "back_rank",
@@ -69,6 +72,14 @@ def rates(
             raise TraceError(f"record: every {name} must be a whole number of ticks >= 1, got {ticks!r}")
     default = given.get("default", 10)
     return {name: int(given.get(name, default)) for name in known if name in wanted}
+
+
+def known_events(names: Iterable[str]) -> frozenset[str]:
+    """Return kinds of event as a set, all of them known."""
+    events = frozenset(names)
+    for name in sorted(events - set(EVENTS)):
+        raise TraceError("record: " + unknown("event", name, EVENTS))
+    return events
 
 
 def real(dtype: np.dtype) -> np.dtype:
@@ -253,6 +264,35 @@ def event_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
     group["kind"].attrs["flag_values"] = np.arange(len(KINDS), dtype=np.int8)
     group["kind"].attrs["flag_meanings"] = " ".join(kind.replace(" ", "_") for kind in KINDS)
     plottable(group, "value")
+    return table
+
+
+def fault_columns(dtype: np.dtype, replicas: int) -> list[Column]:
+    """Return the columns of /faults."""
+    value = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
+    columns = [
+        Column("tick", np.int64, "tick at which it happened; of a message, at which it was sent"),
+        Column("what", np.int8, "; ".join(f"{number} {what}" for number, what in enumerate(FAULTS))),
+        Column("kind", np.int8, "messages concerned: 0 state, 1 costate"),
+        Column("edge", np.int32, "index of the edge"),
+        Column("value", value, "delay, probability of loss, most jitter, or what the message carried"),
+    ]
+    return columns + [Column("replica", np.int32, "index of the replica")] * (replicas > 1)
+
+
+def fault_key(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return what orders the faults of one tick: changes as they took effect, then messages as in /events."""
+    lost = rows["what"] == FAULTS.index("lost")
+    return np.where(lost, 1 + event_key({**rows, "node": rows["edge"]}), 0)
+
+
+def fault_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
+    """Write /faults, empty: what went wrong on links."""
+    group = file.create_group("faults")
+    table = Table(group, "fault", columns, rows)
+    group["what"].attrs["flag_values"] = np.arange(len(FAULTS), dtype=np.int8)
+    group["what"].attrs["flag_meanings"] = " ".join(FAULTS)
+    plottable(group, "what")
     return table
 
 

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 
 from hlsim.errors import ExperimentError, unknown
 from hlsim.settings import (
+    ChangeTable,
     GateForm,
     LearningTable,
     ScheduleForm,
@@ -137,6 +138,8 @@ def _known(table: Path, data: Mapping[str, Any]) -> Iterable[str]:
         return learning_table(data["learning"].get("rule", "hamiltonian")).model_fields
     if table and table[-1] in ("gate", "schedule"):
         model = GateForm if table[-1] == "gate" else ScheduleForm
+    elif "change" in table:
+        model = ChangeTable
     elif table:
         model = StageTable if table[0] == "stage" else Settings.model_fields[str(table[0])].annotation
     return model.model_fields

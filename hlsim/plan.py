@@ -69,12 +69,14 @@ def make(
     number: torch.dtype,
     device: torch.device,
     compiled: bool = False,
+    single: NDArray[np.bool_] | None = None,
 ) -> Plan:
     """Return the projections of a network whose weights are private to a replica or shared by all.
 
-    ``dtype`` is that of synapses, ``number`` that of what neurons send; ``compiled``: with compiled loops.
+    ``dtype`` is that of synapses, ``number`` that of what neurons send; ``compiled``: with compiled loops;
+    ``single`` (edge,): these carry single messages, each of which may have a fate of its own.
     """
-    pulled = _pulled(network)
+    pulled = _pulled(network) if single is None else _pulled(network) & ~single
     if replicas > 1 and network.weight.shape[0] == 1:
         _check_shared(network, pulled)
     groups = [

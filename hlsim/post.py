@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim import wakeups
@@ -155,6 +156,11 @@ class Post:
         """Put messages on flat edges: delivered at once where the delay is 0, else in the calendar."""
         if len(edge) == 0:
             return
+        wires = self._c.wires
+        if wires is not None:
+            arrives, delay = wires.send(kind, edge, self.now)
+            self._report_lost(kind, edge[~arrives], value[~arrives])
+            edge, value, delay = edge[arrives], value[arrives], delay[arrives]
         at_once = delay == 0
         later = ~at_once
         if bool(later.any()):
@@ -162,14 +168,24 @@ class Post:
         if bool(at_once.any()):
             self._reached(ends[edge[at_once]])
             self._c.push.deliver(kind, edge[at_once], value[at_once])
+            if wires is not None:
+                wires.at_once(kind, edge[at_once], self.now)
         if self.observer is not None:
             self._report_pushed(kind, edge, value, delay)
 
     def _report_pushed(self, kind: int, edge: Tensor, value: Tensor, delay: Tensor) -> None:
+        self._hear(kind, self.now + delay, *self._canonical(edge, value))
+
+    def _report_lost(self, kind: int, edge: Tensor, value: Tensor) -> None:
+        if self.observer is not None and len(edge):
+            edges, values, replicas = (_array(x) for x in self._canonical(edge, value))
+            self.observer.lost(kind, edges, values, self.now, replicas)
+
+    def _canonical(self, edge: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return edges of the network, values and replicas of messages on flat edges."""
         count = len(self._c.push.edges)
         canonical = torch.as_tensor(self._c.push.edges, device=edge.device)[edge % count]
-        replica = torch.div(edge, count, rounding_mode="floor")
-        self._hear(kind, self.now + delay, canonical, value, replica)
+        return canonical, value, torch.div(edge, count, rounding_mode="floor")
 
     def _tell(self, kind: int, edges: Tensor, sent: Tensor, value: Tensor) -> None:
         """Report the messages (replica, edge) where ``sent``, on canonical ``edges``."""
@@ -182,10 +198,13 @@ class Post:
             self._hear(kind, arrival, edge, value.expand(sent.shape)[replica, place], replica)
 
     def _hear(self, kind: int, arrival: Tensor, edge: Tensor, value: Tensor, replica: Tensor) -> None:
-        arrays = (x.detach().cpu().numpy() for x in (arrival, edge, value, replica))
-        when, edges, values, replicas = arrays
+        when, edges, values, replicas = (_array(x) for x in (arrival, edge, value, replica))
         if self.observer is not None:
             self.observer.message(kind, when, edges, values, self.now, replicas)
+
+
+def _array(x: Tensor) -> NDArray:
+    return x.detach().cpu().numpy()
 
 
 def _reach(circuit: Circuit) -> Tensor:

@@ -61,6 +61,8 @@ class Process:
     def __init__(self, office: Office, record: Record) -> None:
         self._office, self._r = office, record
         self._inbox: tuple[dict[int, Value], dict[int, Value]] = ({}, {})
+        # When what arrived last on an edge was sent.
+        self._newest: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._busy = False
         self._alarm = office.event()
         self.wake_at = -1
@@ -83,9 +85,16 @@ class Process:
 
     # ---- what reaches a neuron from outside
 
-    def receive(self, kind: int, edge: int, value: Value) -> None:
-        """A message arrives: it waits in the inbox, and makes a neuron that updates on arrival due."""
-        box = self._inbox[kind]
+    def receive(self, kind: int, edge: int, value: Value, sent: int) -> None:
+        """A message arrives: it waits in the inbox, and makes a neuron that updates on arrival due.
+
+        One that was sent before what has arrived on its edge already is overtaken.
+        """
+        box, newest = self._inbox[kind], self._newest[kind]
+        if sent < newest.get(edge, sent):
+            self._replace()
+            return
+        newest[edge] = sent
         if edge in box:
             self._replace()
         box[edge] = value
@@ -93,7 +102,7 @@ class Process:
             self.ring()
 
     def _replace(self) -> None:
-        """Count a message that a later one replaces before it was taken in."""
+        """Count a message in whose place a later one counts."""
         now = self._office.now
         self._replaced_now = (now, self._replaced_now[1] + 1 if self._replaced_now[0] == now else 1)
         self.overtaken += 1

@@ -41,10 +41,11 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "experiment", "numba",
     ),
     KERNEL: (
-        "kernel", "controls", "clocks", "streams", "generated", "stimulus", "noise", "protocol", "traffic",
+        "kernel", "controls", "clocks", "streams", "generated", "stimulus", "noise", "faults", "links",
+        "protocol", "traffic",
         "simulation", "reference", "quiet", "effects", "simpy",
     ),
-    DELIVER: ("calendar", "post", "push"),
+    DELIVER: ("calendar", "post", "push", "wires"),
     UPDATE: (
         "engine", "lockstep", "circuit", "advance", "wakeups", "projections", "synapses",
         "process", "alarms",
@@ -58,7 +59,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
         "laws", "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings",
-        "estimate", "grid", "sweep", "charts", "drawing", "samples", "credit", "figures", "beside",
+        "axes", "estimate", "grid", "sweep", "charts", "drawing", "samples", "credit", "figures", "beside",
         "sweep_charts", "interactive", "printed", "page", "report", "terminal", "shown", "profiling",
         "analyze_command", "cli", "__main__",
     ),

@@ -247,6 +247,16 @@ def follow(
             controls.phi(value)
 
 
+def alone(env: simpy.Environment, controls: Controls, phi: Phi) -> Generator[simpy.Event, object, None]:
+    """Set phi from tick 0 on where no rows are shown."""
+    if isinstance(phi, Schedule):
+        yield from follow(env, controls, phi)
+        return
+    for tick, value in phi.changes() if isinstance(phi, Gate) else [(0, phi)]:
+        yield env.timeout(tick - env.now)
+        controls.phi(value)
+
+
 def _stacked(stage: Stage, rows: Sequence[Row], count: int) -> Presentation:
     """Stack one row a replica; those from ``count`` on are copies."""
     targets = [row.target for row in rows if row.target is not None]

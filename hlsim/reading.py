@@ -69,6 +69,20 @@ def attributes(path: Path) -> dict[str, Any]:
     return found
 
 
+def check_free(path: Path) -> None:
+    """Refuse to write where there is no folder, or over anything but a trace that nobody writes any more."""
+    if not path.parent.is_dir():
+        raise TraceError(f"{path}: cannot write: there is no folder {path.parent}")
+    if not path.exists():
+        return
+    try:
+        attributes(path)
+    except TraceError:
+        raise TraceError(f"{path}: cannot write: it exists and is no hlsim trace") from None
+    if superblock.is_marked(path) and recovery.is_written(path):
+        raise TraceError(f"{path}: cannot write: another run is writing it")
+
+
 def _patiently(path: Path, read: Callable[[bool], Result]) -> Result:
     """Read a file, given whether it is marked as open for writing.
 

@@ -1,10 +1,20 @@
-"""What a neuron of the reference engine owns: constants, state, edges; nothing of any other neuron."""
+"""What a neuron of the reference engine owns: constants, state, edges; nothing of any other neuron.
+
+And, as nobody owns it, what an edge that may fail does to messages.
+"""
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from hlsim.errors import LocalityError
-from hlsim.neurons import Activation, Neuron
+from hlsim.links import LOST, late, uniform
+from hlsim.network import Network
+from hlsim.neurons import ACTIVATIONS, MODELS, Activation, Neuron
 from hlsim.ops import Value
+from hlsim.rule import Rule
 from hlsim.state import NEVER
 
 
@@ -40,6 +50,24 @@ class Link:
     delay: int
     hears: bool
     r: Value = 0.0
+
+
+@dataclass
+class Wire:
+    """What the world does to messages of one kind on one edge; no neuron knows of it."""
+
+    down: float = 0.0
+    loss: float = 0.0
+    jitter: float = 0.0
+    # None: as the neuron at its start has it.
+    delay: float | None = None
+
+    def fate(self, key: Tensor, kind: int, tick: int, delay: int) -> tuple[bool, int]:
+        """Return whether a message sent at ``tick`` arrives, and after how many ticks."""
+        if self.down or uniform(key, tick, kind, LOST).item() < self.loss:
+            return False, 0
+        own = delay if self.delay is None else int(self.delay)
+        return True, own + int(late(key, tick, kind, torch.tensor([int(self.jitter)])))
 
 
 @dataclass
@@ -98,3 +126,48 @@ class Record:
     def own(self) -> Value:
         """What was sent last, or would be if it went anywhere."""
         return self.h_sent if self.links else self.m
+
+
+def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
+    """Return what node i of a network owns before tick 0, in one replica."""
+    outputs = np.flatnonzero(network.outputs == i)
+    model = MODELS[network.model[i]]
+    row = min(replica, network.weight.shape[0] - 1)
+    own = network.beta
+    synapses = [
+        Synapse(
+            edge=int(e),
+            w=float(network.weight[row, e]),
+            fields=Guarded(dict.fromkeys(rule.synapse_fields, 0.0)),
+            beta=rule.beta if np.isnan(own[e]) else float(own[e]),
+            plastic=bool(network.plastic[e]),
+            feedback=int(network.feedback[e]),
+            feedback_weight=float(network.feedback_weight[row, e]),
+            feedback_delay=int(network.feedback_delay[e]),
+            bias=bool(network.source[e] < 0),
+            s=1.0 if network.source[e] < 0 else 0.0,
+        )
+        for e in np.flatnonzero(network.target == i)
+    ]
+    links = [
+        Link(int(e), int(network.delay[e]), bool(network.feedback[e]))
+        for e in np.flatnonzero(network.source == i)
+    ]
+    return Record(
+        label=network.label[i],
+        model=model,
+        activation=ACTIVATIONS[network.activation[i]],
+        p={name: float(x[i]) for name, x in network.parameters.items()},
+        clock=bool(network.clock[i]) and not model.is_input,
+        period=int(network.period[i]),
+        phase=int(network.phase[i]),
+        send_threshold=float(network.send_threshold[i]),
+        costate_threshold=float(network.costate_threshold[i]),
+        send_interval=int(network.send_interval[i]),
+        refresh=int(network.refresh[i]),
+        rank=int(network.rank[i]),
+        back_rank=int(network.back_rank[i]),
+        output=int(outputs[0]) if len(outputs) else None,
+        synapses=synapses,
+        links=links,
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hlsim import layout, reading, recovery, superblock
-from hlsim.errors import TraceError, unknown
+from hlsim.errors import TraceError
 from hlsim.network import Network
 from hlsim.reading import Trace
 from hlsim.tables import Pending, Table
@@ -36,13 +36,15 @@ class _Tables:
 
     sampled: dict[int, Table]
     events: Table
+    faults: Table
     stimulus: Table
     rows: Table
     phases: Table
     log: Table
 
     def flush(self) -> None:
-        for table in (*self.sampled.values(), self.events, self.stimulus, self.rows, self.phases, self.log):
+        single = (self.events, self.faults, self.stimulus, self.rows, self.phases, self.log)
+        for table in (*self.sampled.values(), *single):
             table.flush()
 
 
@@ -90,7 +92,7 @@ class Recorder:
     ) -> None:
         self.path = None if path is None else Path(path)
         self.every, self._fields = layout.rates(every, sampled, fields), fields
-        self.events = _known_events(events)
+        self.events = layout.known_events(events)
         self.group_name = layout.group_names(network)
         self._network, self._attributes = network, layout.first_attributes() | dict(header)
         self._replicas = (replicas, len(network.weight))  # of neurons, of synapses
@@ -103,6 +105,7 @@ class Recorder:
         dtype = np.dtype(str(self._attributes.setdefault("dtype", "float32")).removeprefix("torch."))
         self._dtype, self._settle_at = dtype, chunk
         self._pending = Pending(layout.event_columns(dtype, replicas), layout.event_key)
+        self._faults = Pending(layout.fault_columns(dtype, replicas), layout.fault_key)
         self._lock: recovery.WriterLock | None = None
         if self.path is not None:
             self._create(self.path)
@@ -112,7 +115,7 @@ class Recorder:
     def _create(self, path: Path) -> None:
         """Lay the file out aside and put it in its place when it is whole, as it stays from there on."""
         with self._writing():
-            _check_free(path)
+            reading.check_free(path)
             aside = path.with_name(f".{path.name}.{os.getpid()}")
             try:
                 self._file = h5py.File(aside, "w", libver=VERSIONS, locking=False)
@@ -143,6 +146,7 @@ class Recorder:
         return _Tables(
             layout.sampled_tables(file, self.every, self._fields, dtype, self._replicas, chunk),
             layout.event_table(file, layout.event_columns(dtype, replicas), chunk),
+            layout.fault_table(file, layout.fault_columns(dtype, replicas), chunk),
             layout.stimulus_table(file, dtype, replicas, chunk),
             layout.row_table(file, dtype, replicas, chunk),
             layout.phase_table(file, chunk),
@@ -220,6 +224,24 @@ class Recorder:
         values = {"edge": edge, "node": receiver[np.asarray(edge)], "value": value, "sent": sent}
         self._add(np.size(edge), {"kind": kind, "tick": tick, "replica": replica} | values)
 
+    def link(self, tick: int, what: str, kind: int, cells: np.ndarray, value: float) -> None:
+        """Record that links, replica * edges + edge, are something else from a tick on; down: 1 or 0."""
+        replica, edge = np.divmod(cells, len(self._network.source))
+        what, value = (what, value) if what != "down" else ("down" if value else "up", np.nan)
+        self._fault(tick, what, kind, edge, value, replica)
+        self._reached(tick)
+
+    def lost(self, kind: int, edge: ArrayLike, value: ArrayLike, sent: int, replica: ArrayLike) -> None:
+        """Record messages that will not arrive, where messages are recorded; arrays (k,)."""
+        if "message" in self.events:
+            self._fault(sent, "lost", kind, edge, value, replica)
+
+    def _fault(
+        self, tick: int, what: str, kind: int, edge: ArrayLike, value: ArrayLike, replica: ArrayLike
+    ) -> None:
+        values = {"kind": kind, "edge": edge, "value": value, "replica": replica}
+        self._faults.add(np.size(edge), {"tick": tick, "what": layout.FAULTS.index(what)} | values)
+
     def update(self, tick: ArrayLike, node: ArrayLike, replica: ArrayLike = 0) -> None:
         """Record that neurons were updated: nodes (k,); tick and replica (k,) or one for all."""
         if "update" in self.events:
@@ -232,7 +254,7 @@ class Recorder:
     def now(self, tick: int) -> None:
         """Say that ticks up to this one are over: whatever happened in them has been recorded."""
         self._over = max(self._over, tick)
-        if len(self._pending) >= self._settle_at:
+        if len(self._pending) + len(self._faults) >= self._settle_at:
             self._settle(self._over)
         self._reached(tick)
 
@@ -245,7 +267,8 @@ class Recorder:
         """Write, in order, what arrived up to a tick; do it again when as much has come as is on its way."""
         with self._writing():
             self._tables.events.extend(*self._pending.take(tick))
-        self._settle_at = max(self._chunk, 2 * len(self._pending))
+            self._tables.faults.extend(*self._faults.take(tick))
+        self._settle_at = max(self._chunk, 2 * (len(self._pending) + len(self._faults)))
 
     def traffic(self, state: ArrayLike, costate: ArrayLike) -> None:
         """Keep how many messages went from group to group (g, g), in order of ``group_name``, for the end."""
@@ -301,7 +324,7 @@ class Recorder:
             return
         self._open = False
         self._ending = {"status": status, "end": layout.now(), "summary": layout.to_json(dict(summary or {}))}
-        if self.path is not None or "_tables" in vars(self) or len(self._pending):
+        if self.path is not None or "_tables" in vars(self) or len(self._pending) or len(self._faults):
             self._end()
 
     def _end(self) -> None:
@@ -319,7 +342,8 @@ class Recorder:
         """Return the last tick of which something is known; nobody says of a failed run that it is over."""
         rows = self._pending.rows()
         updates = rows["tick"][rows["kind"] == layout.UPDATE]
-        return max(self._seen, int(updates.max(initial=-1)), int(rows["sent"].max(initial=-1)))
+        ticks = updates, rows["sent"], self._faults.rows()["tick"]
+        return max(self._seen, *(int(each.max(initial=-1)) for each in ticks))
 
     def _conclude(self) -> None:
         """Write what is known at the end only: new values of what is there, so that the file stays whole."""
@@ -357,33 +381,12 @@ class Recorder:
         self.finish("complete" if error is None else "interrupted")
 
 
-def _known_events(names: Iterable[str]) -> frozenset[str]:
-    events = frozenset(names)
-    for name in sorted(events - set(layout.EVENTS)):
-        raise TraceError("record: " + unknown("event", name, layout.EVENTS))
-    return events
-
-
 def _squeezed(name: str, value: ArrayLike, replicas: int) -> np.ndarray:
     """Return values (replica, ...) as the file holds them: without the axis where there is one replica."""
     array = np.asarray(value)
     if array.shape[:1] != (replicas,):
         raise TraceError(f"{name}: must have replicas as its first axis, {replicas}, got shape {array.shape}")
     return array if replicas > 1 else array[0]
-
-
-def _check_free(path: Path) -> None:
-    """Refuse to write where there is no folder, or over anything but a trace that nobody writes any more."""
-    if not path.parent.is_dir():
-        raise TraceError(f"{path}: cannot write: there is no folder {path.parent}")
-    if not path.exists():
-        return
-    try:
-        reading.attributes(path)
-    except TraceError:
-        raise TraceError(f"{path}: cannot write: it exists and is no hlsim trace") from None
-    if superblock.is_marked(path) and recovery.is_written(path):
-        raise TraceError(f"{path}: cannot write: another run is writing it")
 
 
 def _reason(error: Exception) -> str:

@@ -15,12 +15,12 @@ from hlsim.calendar import COSTATE, STATE
 from hlsim.controls import Changes, Controls
 from hlsim.errors import ExperimentError
 from hlsim.kernel import Observer, call_at, coming_tick
+from hlsim.links import LinkChange
 from hlsim.losses import Loss
 from hlsim.network import Network
-from hlsim.neurons import ACTIVATIONS, MODELS
 from hlsim.ops import Value
 from hlsim.process import CONDUCT, CONTROL, COUPLE, FINISH, LOSS_COUPLE, MAIL, Process
-from hlsim.record import Guarded, Link, Record, Synapse
+from hlsim.record import Record, Wire, record
 from hlsim.rule import Rule
 
 
@@ -59,13 +59,15 @@ class Reference:
         self.observer: Observer | None = None
         self._epoch = 0
         self._phase = (-1, 0)
-        self._in_flight = 0
+        self._in_flight = self._lost = 0
+        # Those of which something was asked, by kind and cell.
+        self._wires: dict[tuple[int, int], Wire] = {}
         self._conducting = -1
         self._number = torch.complex128 if rule.complex_states else torch.float64
         self._checking, self._asked = -1, 0
         self._groups = [Group(len(network.outputs), self._number) for _ in range(replicas)]
         self._processes = [
-            [Process(_Desk(self, p), _record(network, rule, i, p)) for i in range(network.n)]
+            [Process(_Desk(self, p), record(network, rule, i, p)) for i in range(network.n)]
             for p in range(replicas)
         ]
         for p, group in enumerate(self._groups):
@@ -110,20 +112,38 @@ class Reference:
 
     def post(self, replica: int, kind: int, edge: int, value: Value, delay: int) -> None:
         """Schedule a message on an edge: one SimPy event."""
+        arrives, delay = self._fate(replica, kind, edge, delay)
+        if not arrives:
+            self._lose(replica, kind, edge, value)
+            return
         self._in_flight += 1
         ends = self.network.target if kind == STATE else self.network.source
         receiver = self._processes[replica][int(ends[edge])]
-        deliver = partial(self._deliver, self._epoch, receiver, kind, edge, value)
+        deliver = partial(self._deliver, self._epoch, receiver, kind, edge, value, self.now)
         call_at(self.env, self.now + delay, MAIL, deliver)
         if self.observer is not None:
             arrival, edges, values = (np.array([x]) for x in (self.now + delay, edge, value))
             self.observer.message(kind, arrival, edges, values, self.now, np.array([replica]))
 
-    def _deliver(self, epoch: int, receiver: Process, kind: int, edge: int, value: Value) -> None:
+    def _fate(self, replica: int, kind: int, edge: int, delay: int) -> tuple[bool, int]:
+        """Return whether a message that is sent now arrives, and after how many ticks."""
+        cell = replica * self.network.m + edge
+        wire = self._wires.get((kind, cell))
+        if wire is None or self._controls.wiring is None:
+            return True, delay
+        return wire.fate(self._controls.wiring.keys[cell : cell + 1], kind, self.now, delay)
+
+    def _lose(self, replica: int, kind: int, edge: int, value: Value) -> None:
+        self._lost += 1
+        if self.observer is not None:
+            edges, values, replicas = (np.array([x]) for x in (edge, value, replica))
+            self.observer.lost(kind, edges, values, self.now, replicas)
+
+    def _deliver(self, epoch: int, receiver: Process, kind: int, edge: int, value: Value, sent: int) -> None:
         # A reset began a new epoch: what was in flight is dropped.
         if epoch == self._epoch:
             self._in_flight -= 1
-            receiver.receive(kind, edge, value)
+            receiver.receive(kind, edge, value, sent)
 
     def wake(self, one: Process, tick: int) -> None:
         """Wake a process at ``tick``, unless it has changed its mind by then."""
@@ -177,6 +197,8 @@ class Reference:
     def _obey(self, changes: Changes) -> None:
         if changes.reset and self.observer is not None:
             self.observer.dropped(self.now)
+        for change in changes.links:
+            self._rewire(change)
         for p, replica in enumerate(self._processes):
             for i, one in enumerate(replica):
                 self._obey_one(changes, p, i, one)
@@ -200,6 +222,11 @@ class Reference:
         record.nudge = record.nudge if changes.nudge is None else changes.nudge
         if changes.noise is not None and not record.model.is_input:
             record.noise = float(changes.noise[p, i])
+
+    def _rewire(self, change: LinkChange) -> None:
+        for cell in change.cells.tolist():
+            wire = self._wires.setdefault((change.kind, cell), Wire())
+            setattr(wire, change.what, change.value)
 
     # ---- the coupled loss
 
@@ -271,7 +298,7 @@ class Reference:
         return self.loss.value(torch.as_tensor(h), together).numpy()
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, and messages overtaken and in flight."""
+        """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
         table = np.array([[one.counts for one in replica] for replica in self._processes])
         overtaken = sum(one.overtaken for replica in self._processes for one in replica)
         return {
@@ -279,6 +306,7 @@ class Reference:
             "costate": table[..., COSTATE],
             "updates": table[..., 2],
             "overtaken": np.array([overtaken]),
+            "lost": np.array([self._lost]),
             "in_flight": np.array([self._in_flight]),
         }
 
@@ -340,47 +368,3 @@ def _at(one: Process, tick: int, dt: float) -> Record:
     synapses = [replace(s) for s in r.synapses]
     h, z = one.hold(duration, list(zip(r.synapses, synapses, strict=True)))
     return replace(r, h=h, z=z, synapses=synapses)
-
-
-def _record(network: Network, rule: Rule, i: int, replica: int) -> Record:
-    outputs = np.flatnonzero(network.outputs == i)
-    model = MODELS[network.model[i]]
-    row = min(replica, network.weight.shape[0] - 1)
-    own = network.beta
-    synapses = [
-        Synapse(
-            edge=int(e),
-            w=float(network.weight[row, e]),
-            fields=Guarded(dict.fromkeys(rule.synapse_fields, 0.0)),
-            beta=rule.beta if np.isnan(own[e]) else float(own[e]),
-            plastic=bool(network.plastic[e]),
-            feedback=int(network.feedback[e]),
-            feedback_weight=float(network.feedback_weight[row, e]),
-            feedback_delay=int(network.feedback_delay[e]),
-            bias=bool(network.source[e] < 0),
-            s=1.0 if network.source[e] < 0 else 0.0,
-        )
-        for e in np.flatnonzero(network.target == i)
-    ]
-    links = [
-        Link(int(e), int(network.delay[e]), bool(network.feedback[e]))
-        for e in np.flatnonzero(network.source == i)
-    ]
-    return Record(
-        label=network.label[i],
-        model=model,
-        activation=ACTIVATIONS[network.activation[i]],
-        p={name: float(x[i]) for name, x in network.parameters.items()},
-        clock=bool(network.clock[i]) and not model.is_input,
-        period=int(network.period[i]),
-        phase=int(network.phase[i]),
-        send_threshold=float(network.send_threshold[i]),
-        costate_threshold=float(network.costate_threshold[i]),
-        send_interval=int(network.send_interval[i]),
-        refresh=int(network.refresh[i]),
-        rank=int(network.rank[i]),
-        back_rank=int(network.back_rank[i]),
-        output=int(outputs[0]) if len(outputs) else None,
-        synapses=synapses,
-        links=links,
-    )

@@ -24,14 +24,19 @@ from pydantic import (
     model_validator,
 )
 
+from hlsim.axes import check_axis
 from hlsim.errors import unknown
+from hlsim.faults import Change, Faults
 from hlsim.layout import EVENTS, quantities
+from hlsim.links import MESSAGES, Links
 from hlsim.losses import LOSSES
 from hlsim.rules import FIELDS, RULES, Gate, Schedule
 from hlsim.rules import Phi as RulePhi
 from hlsim.stimulus import SOURCES
 
 SAMPLED = tuple(quantities(FIELDS))
+# Keys that choose links.
+CHOOSING = ("source", "target", "across_groups", "messages")
 LOSS_KINDS = (*LOSSES, "none", "python")
 PHI_FORMS = "must be a number, { gate = ticks, value = x } or { schedule = [[tick, value], ...] }"
 
@@ -250,6 +255,57 @@ class NoiseTable(Table):
     every: Positive = 1
 
 
+def _probability(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"must be a probability in [0, 1], got {value!r}")
+    return value
+
+
+Probability = Annotated[float, AfterValidator(_probability)]
+Messages = Annotated[
+    list[Annotated[str, _one_of("name", MESSAGES)]], Field(min_length=1), AfterValidator(_distinct)
+]
+
+
+class ChangeTable(Table):
+    """Keys that choose links are all left out, or choose among all links."""
+
+    tick: Natural
+    down: bool | None = None
+    delay: Natural | None = None
+    loss: Probability | None = None
+    jitter: Natural | None = None
+    source: list[Text] | None = None
+    target: list[Text] | None = None
+    across_groups: bool | None = None
+    messages: Messages | None = None
+
+    def build(self) -> Change:
+        """Return the change that faults take."""
+        given = self.model_dump(exclude_none=True)
+        chosen = {name: given.pop(name) for name in CHOOSING if name in given}
+        return Change(links=Links(**chosen) if chosen else None, **given)
+
+
+class FaultsTable(Table):
+    loss: Probability = 0.0
+    jitter: Natural = 0
+    failing: Probability = 0.0
+    downtime: Annotated[float, Field(ge=1)] = 1.0
+    source: list[Text] = []
+    target: list[Text] = []
+    across_groups: bool = False
+    messages: Messages = list(MESSAGES)
+    manual: bool = False
+    change: list[ChangeTable] = []
+
+    def build(self) -> Faults:
+        """Return the faults a simulation takes."""
+        given = self.model_dump(exclude={"change"})
+        links = Links(**{name: given.pop(name) for name in CHOOSING})
+        return Faults(links=links, changes=[change.build() for change in self.change], **given)
+
+
 class StageTable(Table):
     name: Text = "train"
     split: Text = "train"
@@ -307,19 +363,6 @@ def _grid(grid: dict[str, Any]) -> dict[str, Any]:
     return grid
 
 
-def check_axis(key: str, values: object) -> None:
-    """Refuse a key that no sweep may have, and values that are no list of different ones: ValueError."""
-    if "." not in key or key.startswith("sweep.") or isinstance(values, Mapping):
-        raise ValueError(f'must have quoted keys as --set has them, "stimulus.hold" = [1, 2], got {key!r}')
-    if key == "simulation.seed":
-        raise ValueError("cannot hold simulation.seed: seeds = n runs n seeds of every combination")
-    if not (isinstance(values, list) and values):
-        raise ValueError(f"{key}: must be a list of one or more values, got {values!r}")
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise ValueError(f"{key}: values must differ, got {value!r} twice")
-
-
 class SweepTable(Table):
     grid: Annotated[dict[str, Any], AfterValidator(_grid)] = {}
     seeds: Positive = 1
@@ -340,6 +383,7 @@ class Settings(Table):
     learning: SerializeAsAny[LearningTable] = LearningTable()
     stimulus: StimulusTable = StimulusTable()
     noise: NoiseTable = NoiseTable()
+    faults: FaultsTable = FaultsTable()
     stage: Annotated[list[StageTable], AfterValidator(_names_differ)] = []
     loss: LossTable = LossTable()
     record: RecordTable = RecordTable()

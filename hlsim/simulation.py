@@ -1,27 +1,27 @@
 """A thin facade: network, rule, stimulus and engine put together, run and recorded."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import simpy
-import torch
 from numpy.typing import NDArray
 
 from hlsim import building
-from hlsim.controls import Changes, Controls
+from hlsim.controls import Changes
 from hlsim.errors import ExperimentError, unknown
+from hlsim.faults import FaultProcess, Faults
 from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.noise import Noise, NoiseProcess
-from hlsim.protocol import PhaseRun, Presentation, Protocol, follow
+from hlsim.protocol import PhaseRun, Presentation, Protocol, alone
 from hlsim.recording import Recorder
-from hlsim.rules import Gate, Hamiltonian, Rule, Schedule
+from hlsim.rules import Hamiltonian, Rule
 from hlsim.stimulus import Stage, Stream
+from hlsim.threads import threads as torch_threads
 from hlsim.trace import Trace
 from hlsim.traffic import Traffic
 from hlsim.watch import Progress, Scores, Storm, Watch
@@ -49,6 +49,8 @@ class Simulation:
         Whether every row begins with a reset: h, z and messages are forgotten, weights stay.
     noise : Noise, optional
         Added to the drive of every neuron.
+    faults : Faults, optional
+        Messages that are lost or late, links that fail.
     dt : float
         Length of a tick in model time.
     seed : int
@@ -75,7 +77,8 @@ class Simulation:
     env : simpy.Environment
         Time is in ticks; your own processes run beside the network and act through ``controls``.
     controls : Controls
-        Stimulus, targets, phi, the learning switch and resets; pull of the loss, ends of phases and noise.
+        Stimulus, targets, phi, the learning switch and resets; pull of the loss, ends of phases, noise and
+        links.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Simulation:
         hold: int = 1,
         reset: bool = False,
         noise: Noise | None = None,
+        faults: Faults | None = None,
         dt: float = 1.0,
         seed: int = 0,
         dtype: str = "float32",
@@ -109,8 +113,8 @@ class Simulation:
         building.check_rule(self.network, self.rule, self.loss, dt)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         self.env = simpy.Environment()
-        columns = len(self.network.inputs), len(self.network.outputs)
-        self.controls = Controls(self.replicas, *columns, self.network.n, phases=self.rule.nudges)
+        seeds = [seed + k for k in range(ensemble)]
+        self.controls = building.controls(self.network, self.rule, faults, seeds, batch)
         self.controls.listen(self._heard)
         self._engine, facts = building.engine(
             self.env,
@@ -130,11 +134,11 @@ class Simulation:
         self._watch: Watch | None = None
         self._input = np.zeros((self.replicas, len(self.network.inputs)))
         self._target: NDArray[np.float64] | None = None
-        self._wall = 0.0
+        self._wall, self._sent_before = 0.0, 0
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
-        self._storm, self._sent_before = Storm(self.network), 0
-        seeds = [seed + k for k in range(ensemble)]
+        self._storm = Storm(self.network)
         self._noise = self._start_noise(noise, seeds, batch)
+        self._start_faults(faults)
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
@@ -146,6 +150,11 @@ class Simulation:
         process = NoiseProcess(noise, self.controls, seeds, batch, self.network.n)
         self.env.process(process.run(self.env))
         return process
+
+    def _start_faults(self, faults: Faults | None) -> None:
+        wiring = self.controls.wiring
+        if faults is not None and wiring is not None:
+            self.env.process(FaultProcess(faults, self.controls, wiring, self.rule).run(self.env))
 
     def _start_protocol(
         self,
@@ -162,7 +171,7 @@ class Simulation:
         if stimulus is None:
             if stages:
                 raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
-            self.env.process(self._phi_alone())
+            self.env.process(alone(self.env, self.controls, self.rule.phi))
             return
         building.check_columns(stimulus, self.network)
         stages = [Stage()] if stages is None else stages
@@ -184,16 +193,6 @@ class Simulation:
         if self.rule.nudges:
             self._share = protocol.share
         self._process = self.env.process(protocol.run(self.env))
-
-    def _phi_alone(self) -> Generator[simpy.Event, object, None]:
-        """Without rows phi follows the rule from tick 0 on."""
-        phi = self.rule.phi
-        if isinstance(phi, Schedule):
-            yield from follow(self.env, self.controls, phi)
-            return
-        for tick, value in phi.changes() if isinstance(phi, Gate) else [(0, phi)]:
-            yield self.env.timeout(tick - self.env.now)
-            self.controls.phi(value)
 
     # ---- running
 
@@ -291,7 +290,7 @@ class Simulation:
         self._watch.start()
         complete = False
         try:
-            with _torch_threads(self.threads):
+            with torch_threads(self.threads):
                 self._run_stages(end)
             complete = True
         finally:
@@ -310,7 +309,10 @@ class Simulation:
     # ---- what is recorded beside samples
 
     def _heard(self, changes: Changes) -> None:
-        """The engine takes changes: keep what is fed as it was used."""
+        """The engine takes changes: keep what is fed as it was used, and what happened to links."""
+        if self._recorder is not None:
+            for change in changes.links:
+                self._recorder.link(self.tick, change.what, change.kind, change.cells, change.value)
         if changes.input is None and changes.target is None and not changes.no_target:
             return
         self._input = self._input if changes.input is None else changes.input
@@ -369,6 +371,7 @@ class Simulation:
             "costate_messages": int(costate.sum()),
             "numbers": self._traffic.numbers(counts),
             "overtaken": int(counts["overtaken"][0]),
+            "lost": int(counts["lost"][0]),
             "node_updates": int(counts["updates"].sum()),
             "loss": loss if np.isfinite(loss) else None,
             "accuracy": self._scores.accuracy(),
@@ -387,14 +390,3 @@ class Simulation:
 
     def _messages(self) -> int:
         return self._traffic.total(self.counts())
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Torch runs on so many threads, and afterwards on as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -144,6 +144,7 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "state messages", summary["state_messages"]
     yield "costate messages", summary["costate_messages"]
     yield "overtaken", summary["overtaken"]
+    yield "lost", summary["lost"]
     yield "node updates", summary["node_updates"]
     yield "loss", summary["loss"]
     for stage, share in summary["accuracy"].items():

@@ -1,4 +1,4 @@
-"""Matrix products whose bits do not depend on the number of threads.
+"""Threads of torch, and matrix products whose bits do not depend on their number.
 
 On a CPU some shapes of matrices have their sums shared out among threads, so there is one thread here.
 """
@@ -13,15 +13,22 @@ from torch import Tensor
 @contextmanager
 def one_thread(x: Tensor) -> Iterator[None]:
     """Torch computes on one thread, where ``x`` is on a CPU."""
-    threads = torch.get_num_threads()
-    if threads == 1 or x.is_cuda:
+    if torch.get_num_threads() == 1 or x.is_cuda:
         yield
         return
-    torch.set_num_threads(1)
+    with threads(1):
+        yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch runs on so many threads, and afterwards on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:

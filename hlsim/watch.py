@@ -198,6 +198,11 @@ class Watch:
         self._recorder.now(sent - 1)
         self._recorder.message(kind, arrival, edge, value, sent, replica)
 
+    def lost(self, kind: int, edge: NDArray, value: NDArray, sent: int, replica: NDArray) -> None:
+        """Take messages sent at one tick that will not arrive."""
+        self._recorder.now(sent - 1)
+        self._recorder.lost(kind, edge, value, sent, replica)
+
     def update(self, tick: int, node: NDArray, replica: NDArray) -> None:
         """Take who was due at a tick."""
         self._recorder.now(tick - 1)

@@ -21,8 +21,8 @@ from hlsim.rules import Hamiltonian
 KINDS = ("synchronous", "clock", "sequential", "arrival", "mixed")
 SAMPLED = ("h", "z", "a", "w", "omega", "loss")
 
-# (tick, method of Controls, arguments)
-Act = tuple[int, str, tuple[Any, ...]]
+# (tick, method of Controls, arguments: by place or by name)
+Act = tuple[int, str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,8 @@ def play(sim: Simulation, script: tuple[Act, ...]) -> Generator[simpy.Event, obj
     """Be the user's process that acts on a simulation at the ticks of a script."""
     for tick, name, arguments in script:
         yield sim.env.timeout(tick - sim.env.now)
-        getattr(sim.controls, name)(*arguments)
+        control = getattr(sim.controls, name)
+        control(**arguments) if isinstance(arguments, Mapping) else control(*arguments)
 
 
 # ---- strategies

@@ -15,7 +15,7 @@ from hlsim.experiment import Experiment
 from hlsim.losses import LOSSES, Custom
 from hlsim.parsing import parse
 from hlsim.rules import RULES, Gate, Hamiltonian, Schedule
-from hlsim.settings import LearningTable, Settings, StageTable, learning_table, source_table
+from hlsim.settings import ChangeTable, LearningTable, Settings, StageTable, learning_table, source_table
 from hlsim.stimulus import SOURCES, Arrays, Stage
 from tests import experiments
 
@@ -571,7 +571,7 @@ def models() -> dict[str, Any]:
     tables = {name: field.annotation for name, field in Settings.model_fields.items() if name != "stage"}
     sources = {name: source_table(name) for name in SOURCES}
     rules = {name: learning_table(name) for name in RULES}
-    return {**tables, "stage": StageTable, **sources, **rules}
+    return {**tables, "stage": StageTable, "faults.change": ChangeTable, **sources, **rules}
 
 
 @pytest.mark.parametrize("table", models())
