@@ -80,7 +80,7 @@ def staleness(trace: Trace, *, order: str | None = None) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class _Messages:
-    """All messages of a kind by arrival; of those that arrive together the later sent comes last."""
+    """All messages of a kind that counted, by arrival: not those that a later sent one overtook."""
 
     edge: Indices
     sent: Indices
@@ -89,6 +89,14 @@ class _Messages:
 
     @classmethod
     def of(cls, edge: Indices, sent: Indices, tick: Indices) -> "_Messages":
+        order = np.lexsort((tick, sent, edge))
+        edge, sent, tick = (x[order] for x in (edge, sent, tick))
+        # Overtaken is what arrives when something that was sent later is there already, or with it.
+        new = np.append(edge[1:] != edge[:-1], True)
+        end = int(tick.max(initial=0)) + 1
+        following = np.minimum.accumulate((edge * end + tick)[::-1])[::-1]
+        counts = new | (tick < np.append(following[1:], 0) - edge * end)
+        edge, sent, tick = (x[counts] for x in (edge, sent, tick))
         order = np.lexsort((sent, tick))
         edge, sent, tick = (x[order] for x in (edge, sent, tick))
         return cls(edge, sent, tick, np.argsort(sent, kind="stable"))
@@ -123,7 +131,7 @@ class _Events:
         if not (told[UPDATE].any() or (network.clock | kind.input).all()):
             raise TraceError("staleness: the trace has no updates; record.events must hold 'update'")
         columns = [[events[name][x] for name in ("edge", "sent", "tick")] for x in told[:UPDATE]]
-        renewed = _renewed(trace, network, kind, *columns[STATE][:2])
+        renewed = _renewed(trace, network, kind)
         states = [np.concatenate(pair) for pair in zip(columns[STATE], renewed, strict=True)]
         updates = (events["node"][told[UPDATE]], events["tick"][told[UPDATE]])
         return cls(_Messages.of(*states), _Messages.of(*columns[COSTATE]), *updates)
@@ -136,19 +144,17 @@ class _Events:
         return found
 
 
-def _renewed(
-    trace: Trace, network: Network, kind: Kinds, edge: Indices, sent: Indices
-) -> tuple[Indices, Indices, Indices]:
+def _renewed(trace: Trace, network: Network, kind: Kinds) -> tuple[Indices, Indices, Indices]:
     """Return edge, sending and arrival of what inputs would have sent in rows that left them alone."""
-    edges, starts = np.flatnonzero(kind.synapse & kind.input[network.source]), trace["stimulus/tick"]
-    place = np.full(network.m, -1)
-    place[edges] = np.arange(len(edges))
-    went = np.zeros((len(starts), len(edges)), bool)
-    row = np.searchsorted(starts, sent, "right") - 1
-    known = (place[edge] >= 0) & (row >= 0)
-    went[row[known], place[edge[known]]] = True
-    rows, missing = np.nonzero(~went)
-    return edges[missing], starts[rows], starts[rows] + network.delay[edges[missing]]
+    starts, x = trace["stimulus/tick"], trace["stimulus/input"]
+    x = x[:, 0] if x.ndim == 3 else x
+    kept = x == np.concatenate([np.zeros((1, x.shape[1])), x[:-1]])
+    column = np.full(network.n, -1)
+    column[network.inputs] = np.arange(len(network.inputs))
+    # Other nodes may have columns too; they send what they make of them.
+    edges = np.flatnonzero(kind.synapse & kind.input[network.source])
+    rows, which = np.nonzero(kept[:, column[network.source[edges]]])
+    return edges[which], starts[rows], starts[rows] + network.delay[edges[which]]
 
 
 # ---- going through them

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hlsim import Simulation, analysis, topology
 from hlsim.errors import TraceError
+from hlsim.faults import Faults
 from hlsim.network import flatten
 from hlsim.paths import ages, exact_from
 from hlsim.rules import Hamiltonian
@@ -116,15 +117,24 @@ def test_a_chain_by_hand() -> None:
     assert found["count"].sel(quantity="output", path="newest", age=5) == 15
 
 
-@pytest.mark.parametrize(("hold", "shares"), [(4, [0.0, 0.0, 0.25]), (8, [0.25, 0.5, 0.625]), (1, [0.0] * 3)])
-def test_updates_of_one_row(hold: int, shares: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("order", "hold", "shares"),
+    [
+        ("explicit", 4, [0.0, 0.0, 0.25]),
+        ("explicit", 8, [0.25, 0.5, 0.625]),
+        ("explicit", 1, [0.0, 0.0, 0.0]),
+        # In sequential order 4, 2 and 2: a step less forward, and the input is a tick older when it is used.
+        ("sequential", 8, [0.5, 0.75, 0.75]),
+    ],
+)
+def test_updates_of_one_row(order: str, hold: int, shares: list[float]) -> None:
     """Three leaky layers meet things 6, 4 and 3 ticks apart: so many updates of a hold mix rows.
 
     In layer 1 the input of now and an output of six ticks ago, in layer 3 a target of one tick ago and an
     output of four ticks ago.
     """
     graph = topology.layered([3, 4, 4, 2], seed=0)
-    found = analysis.staleness(recorded(graph, rows=30, hold=hold), order="explicit")
+    found = analysis.staleness(recorded(graph, order, rows=30, hold=hold), order=order)
     group = np.array([name.partition("[")[0] for name in found.target.values])
     for name, share in zip(("hidden1", "hidden2", "output"), shares, strict=True):
         matched = found.matched.values[(group == name) & (found.updates.values > 0)]
@@ -153,6 +163,48 @@ def test_what_is_not_sent_grows_older() -> None:
     one = found.isel(edge=np.flatnonzero(found.updates > 0)).sel(quantity=["state", "target", "output"])
     assert (one.measured.sel(path="oldest") >= one.predicted.sel(path="oldest")).all()
     assert float(one.measured.max() - one.predicted.max()) > 1.0
+
+
+def test_jitter_spreads_ages_as_it_was_drawn() -> None:
+    """u -> y, every message 2 to 6 ticks: the age is that of the newest one there, message by message.
+
+    It is more than 2 + k where none of the last k + 1 has come: the product of (4 - i)/5, i = 0 to k.
+    """
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input")
+    graph.add_node("y", role="output")
+    graph.add_edge("u", "y", delay=2, feedback="none")
+    rows, ticks = 3000, np.arange(3000)
+    trace = recorded(graph, rows=rows, faults=Faults(jitter=4))
+    found = analysis.staleness(trace, order="explicit")
+    edge = int(np.flatnonzero(found.source.values == "u")[0])
+    state = trace["events/kind"] == 0
+    sent, arrived = trace["events/sent"][state], trace["events/tick"][state]
+    there = np.where(arrived[:, None] <= ticks, sent[:, None], -1).max(0)
+    counted = ticks[-int(found.updates[edge]) :]
+    ages_by_hand = np.bincount((ticks - there)[counted])
+    count = found["count"].sel(quantity="state", path="oldest")
+    for age in range(2, 7):
+        assert count.sel(age=age) == ages_by_hand[age]
+        share = np.prod([(4.0 - i) / 5.0 for i in range(age - 2)]) * (1.0 - (6.0 - age) / 5.0)
+        # Ages follow one another, so the spread is that of fewer, independent ones.
+        assert count.sel(age=age) / len(counted) == pytest.approx(
+            share, abs=4.0 * np.sqrt(share / len(counted))
+        )
+    assert float(count.sum()) == len(counted)
+    # The paths know nothing of jitter.
+    assert found.predicted.sel(quantity="state", path="oldest")[edge] == 2
+
+
+@pytest.mark.parametrize("order", ["explicit", "sequential"])
+def test_jitter_leaves_nothing_younger_than_its_path(order: str) -> None:
+    graph = topology.layered([3, 6, 2], seed=0, delay=1)
+    found = analysis.staleness(
+        recorded(graph, order, rows=80, faults=Faults(jitter=3, loss=0.1)), order=order
+    )
+    one = found.isel(edge=np.flatnonzero(found.updates > 0)).sel(quantity=["state", "target", "output"])
+    assert (one.measured.sel(path="oldest") > one.predicted.sel(path="oldest")).any()
+    assert (one.measured >= one.predicted).all()
 
 
 def test_what_a_trace_must_hold_is_said() -> None:
