@@ -57,7 +57,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     OTHER: (
         "errors", "baseline", "oracle", "alignment", "rates", "curves", "analysis", "report",
-        "estimate", "grid", "sweep", "terminal", "profiling", "cli", "__main__",
+        "estimate", "grid", "outcomes", "workers", "ledger", "pace", "sweep",
+        "terminal", "sweep_command", "profiling", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

@@ -44,8 +44,9 @@ ARCHITECTURE = (
     ("superblock", "recovery", "chunks", "tables", "layout", "reading", "recording", "trace"),
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "alignment", "rates", "curves", "analysis", "report"),
-    ("settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
-    ("profiling", "terminal", "cli"),
+    ("settings", "parsing", "overrides", "experiment", "estimate"),
+    ("grid", "outcomes", "workers", "ledger", "pace", "sweep"),
+    ("profiling", "terminal", "sweep_command", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
