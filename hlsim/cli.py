@@ -15,6 +15,7 @@ from hlsim import analysis, experiment, sweep_command, terminal, topology
 from hlsim import grid as grids
 from hlsim import sweep as sweeps
 from hlsim import trace as traces
+from hlsim.cluster import DASHBOARD
 from hlsim.errors import ExperimentError, HlsimError
 from hlsim.estimate import estimate
 from hlsim.experiment import Experiment
@@ -204,6 +205,16 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time, each in a process of its own; 1.")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Run on a dask cluster: tcp://HOST:8786, or local for one here."
+        ),
+    ] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help=f"Of the dashboard of --scheduler local; {DASHBOARD}."),
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the results too, as .csv or .nc (netCDF).")
     ] = None,
@@ -215,7 +226,7 @@ def sweep(
     if table is not None:
         sweeps.check_file(table)
     try:
-        with sweep_command.workers(jobs) as workers:
+        with sweep_command.workers(jobs, scheduler, dashboard) as workers:
             found, failed = sweep_command.swept(path, axes, seeds, folder, overrides or [], workers)
     except KeyboardInterrupt:
         sys.stderr.write(f"hlsim: interrupted; what was complete is in {folder}\n")

@@ -57,7 +57,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     OTHER: (
         "errors", "baseline", "oracle", "alignment", "rates", "curves", "analysis", "report",
-        "estimate", "grid", "outcomes", "workers", "ledger", "pace", "sweep",
+        "estimate", "grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep",
         "terminal", "sweep_command", "profiling", "cli", "__main__",
     ),
     CALLER: (

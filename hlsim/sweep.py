@@ -52,7 +52,7 @@ def sweep(
     overrides : sequence of str
         Each ``table.key=value``, for all runs.
     workers : Workers, optional
-        Who does the runs: ``hlsim.workers.Processes(4)``, or, left out, this
+        Who does the runs: ``hlsim.workers.Processes(4)``, a ``hlsim.cluster.Cluster``, or, left out, this
         process, one after another. What comes of a run does not depend on it.
     on_run : callable, optional
         Called after every run with its number from 1, how many there are, and its ``Outcome``: those

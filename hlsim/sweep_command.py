@@ -9,14 +9,27 @@ import xarray as xr
 
 from hlsim import sweep as sweeps
 from hlsim import terminal
+from hlsim.cluster import LOCAL, Cluster
+from hlsim.errors import ExperimentError
 from hlsim.grid import Grid
 from hlsim.workers import Processes, Serial, Workers
 
 
 @contextmanager
-def workers(jobs: int | None) -> Iterator[Workers]:
+def workers(jobs: int | None, scheduler: str | None, dashboard: str | None) -> Iterator[Workers]:
     """Give whom the options name; this process, where they name none."""
-    yield Serial() if jobs in (None, 1) else Processes(jobs)
+    if dashboard is not None and scheduler != LOCAL:
+        raise ExperimentError("--dashboard goes with --scheduler local: another scheduler has its own")
+    if jobs is not None and scheduler not in (None, LOCAL):
+        raise ExperimentError(
+            "--jobs is for this machine: a cluster has the workers that were started for it"
+        )
+    if scheduler is None:
+        yield Serial() if jobs in (None, 1) else Processes(jobs)
+        return
+    with Cluster(scheduler, jobs or 1, dashboard) as cluster:
+        sys.stderr.write(f"hlsim: dashboard: {cluster.dashboard}\n")
+        yield cluster
 
 
 def swept(

@@ -158,6 +158,11 @@ def test_the_command_writes_a_table(folder: Path) -> None:
     [
         (("--table", "runs.txt"), r"runs\.txt: a table must be called \*\.csv or, for netCDF, \*\.nc"),
         (("--table", "none/runs.csv"), r"none/runs\.csv: cannot write: there is no folder none"),
+        (("--dashboard", ":8787"), r"--dashboard goes with --scheduler local: another scheduler has its own"),
+        (
+            ("--scheduler", "tcp://127.0.0.1:1", "--jobs", "2"),
+            r"--jobs is for this machine: a cluster has the workers that were started for it",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_run(
