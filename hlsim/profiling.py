@@ -58,6 +58,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     OTHER: (
         "errors", "baseline", "oracle", "alignment", "rates", "curves", "analysis", "report",
         "estimate", "grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep",
+        "sweep_figures",
         "terminal", "sweep_command", "profiling", "cli", "__main__",
     ),
     CALLER: (

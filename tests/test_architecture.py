@@ -45,7 +45,7 @@ ARCHITECTURE = (
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "alignment", "rates", "curves", "analysis", "report"),
     ("settings", "parsing", "overrides", "experiment", "estimate"),
-    ("grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep"),
+    ("grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep", "sweep_figures"),
     ("profiling", "terminal", "sweep_command", "cli"),
     ("__main__",),
 )
