@@ -15,9 +15,8 @@ from hlsim.errors import ExperimentError
 from hlsim.workers import Lost, News, Results, Work
 
 LOCAL = "local"
-DASHBOARD = (
-    "127.0.0.1:8787"  # for this machine alone; dask's own default lets everybody look who can reach it
-)
+# For this machine alone; dask's own default lets everybody look who can reach it.
+DASHBOARD = "127.0.0.1:8787"
 REACHED_WITHIN = 5.0  # seconds
 # How often a run may lose its worker before it counts as what kills it. Dask's own default of 3 is soon used
 # up: it counts for every run that a worker had, whichever of them took its memory.

@@ -180,6 +180,22 @@ def test_the_command_starts_a_cluster_and_tells_where_to_look(
     assert sorted(path.name for path in Path("out").iterdir()) == ["seed=0.h5", "seed=1.h5", "sweep.toml"]
 
 
+def test_others_cannot_look_at_a_local_cluster_unless_they_are_let(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a cluster that does not start is one line."""
+    asked: list[str] = []
+
+    def local(**options: Any) -> None:
+        asked.append(options["dashboard_address"])
+        raise OSError("no such luck")
+
+    monkeypatch.setattr(distributed, "LocalCluster", local)
+    assert command("--scheduler", "local") == command("--scheduler", "local", "--dashboard", ":1234") == 2
+    assert asked == ["127.0.0.1:8787", ":1234"]
+    assert capfd.readouterr().err == "hlsim: --scheduler local: cannot start: no such luck\n" * 2
+
+
 def test_a_scheduler_that_is_not_there_is_one_line(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -87,6 +89,33 @@ def announces_then_sleeps(path: Path, tell: Any) -> None:
     path.write_text(str(os.getpid()))
     tell("here")
     time.sleep(600)
+
+
+def sleeps(path: Path, tell: object) -> None:
+    (path / "part").write_text(str(os.getpid()))
+    (path / "part").rename(path / "whole")
+    time.sleep(600)
+
+
+def test_a_process_ends_with_its_parent_in_the_middle_of_its_work(tmp_path: Path) -> None:
+    """However that ends, and though nothing is told that would not arrive."""
+    code = (
+        "import pathlib, sys; from hlsim.workers import Processes; from tests.test_workers import sleeps\n"
+        "list(Processes(1).outcomes(sleeps, [pathlib.Path(sys.argv[1])], print))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=sweeps.ROOT)
+    whole, end = tmp_path / "whole", time.monotonic() + 60
+    while not whole.exists():
+        assert parent.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    child = Path(f"/proc/{whole.read_text()}")
+    assert child.exists()
+    parent.kill()
+    parent.wait()
+    while child.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # ---- sweeps
