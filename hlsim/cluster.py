@@ -60,8 +60,13 @@ class Cluster:
 
     @property
     def at_once(self) -> int:
+        """Return how many items are worked on at the same time, once there are workers."""
+        return max(1, self.workers)
+
+    @property
+    def workers(self) -> int:
         """Return how many workers there are now; they come and go."""
-        return max(1, len(self._client.nthreads()))
+        return len(self._client.nthreads())
 
     @property
     def dashboard(self) -> str:

@@ -29,6 +29,8 @@ def workers(jobs: int | None, scheduler: str | None, dashboard: str | None) -> I
         return
     with Cluster(scheduler, jobs or 1, dashboard) as cluster:
         sys.stderr.write(f"hlsim: dashboard: {cluster.dashboard}\n")
+        if not cluster.workers:
+            sys.stderr.write("hlsim: the scheduler has no workers yet: runs wait for them\n")
         yield cluster
 
 

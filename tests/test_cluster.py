@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hlsim import cli, cluster
+from hlsim import cli, cluster, sweep_command
 from hlsim.cluster import Cluster
 from hlsim.sweep import sweep
 from hlsim.workers import Lost
@@ -155,6 +155,18 @@ def test_a_guest_leaves_a_scheduler_with_more_patience_than_it_had(tmp_path: Pat
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 99))
         with Cluster(there.scheduler_address):
             assert client.run_on_scheduler(allowed) == 99
+
+
+def test_a_scheduler_without_workers_is_told_of(capfd: pytest.CaptureFixture[str]) -> None:
+    """Otherwise one would wait, and not know what for."""
+    told = "hlsim: the scheduler has no workers yet: runs wait for them\n"
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as there:
+        with sweep_command.workers(None, there.scheduler_address, None):
+            assert told in capfd.readouterr().err
+        there.scale(1)
+        there.wait_for_workers(1)
+        with sweep_command.workers(None, there.scheduler_address, None):
+            assert told not in capfd.readouterr().err
 
 
 def allowed(dask_scheduler: Any) -> int:
