@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from hlsim import analyze_command, experiment, terminal, topology
+from hlsim import analyze_command, experiment, sweep_command, terminal, topology
 from hlsim import grid as grids
 from hlsim import sweep as sweeps
 from hlsim import trace as traces
+from hlsim.cluster import DASHBOARD
 from hlsim.errors import ExperimentError, HlsimError
 from hlsim.estimate import estimate
 from hlsim.experiment import Experiment
@@ -199,38 +200,39 @@ def sweep(
         ),
     ] = None,
     overrides: Overrides = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time, each in a process of its own; 1.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Run on a dask cluster: tcp://HOST:8786, or local for one here."
+        ),
+    ] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help=f"Of the dashboard of --scheduler local; {DASHBOARD}."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the results too, as .csv or .nc (netCDF).")
+    ] = None,
 ) -> None:
     """Run an experiment over every combination of values and seeds; go on where an earlier call stopped."""
     name = experiment.load(path, overrides or []).name
     folder = output or _default_trace(f"{name}-sweep").with_suffix("")
     axes = grids.parse(grid or [])
-    told: list[sweeps.Outcome] = []
-
-    def tell(number: int, of: int, outcome: sweeps.Outcome) -> None:
-        told.append(outcome)
-        sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {sweeps.line(outcome)}\n")
-        sys.stderr.flush()
-
+    if table is not None:
+        sweeps.check_file(table)
     try:
-        with terminal.progress(sys.stderr) as progress:
-            found = sweeps.sweep(
-                path,
-                axes,
-                seeds=seeds,
-                folder=folder,
-                overrides=overrides or [],
-                on_run=tell,
-                progress=progress,
-            )
+        with sweep_command.workers(jobs, scheduler, dashboard) as workers:
+            found, failed = sweep_command.swept(path, axes, seeds, folder, overrides or [], workers)
     except KeyboardInterrupt:
         sys.stderr.write(f"hlsim: interrupted; what was complete is in {folder}\n")
         raise typer.Exit(INTERRUPTED) from None
-    several = f"; mean ± standard deviation over {found.sizes['seed']} seeds" * (found.sizes["seed"] > 1)
-    show_table(f"{name}, traces in {folder}{several}", *sweeps.table(found))
-    if failed := [sweeps.line(outcome) for outcome in told if outcome.error]:
-        sys.stderr.write(
-            f"hlsim: {len(failed)} of {len(told)} runs failed:\n" + "".join(f"{x}\n" for x in failed)
-        )
+    if table is not None:
+        sweeps.save(found, table)
+    sweep_command.show(name, folder, found, failed)
+    if failed:
         raise typer.Exit(1)
 
 

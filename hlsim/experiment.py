@@ -145,6 +145,14 @@ class Experiment:
     def _file(self, path: str) -> Path:
         return self.path.parent / path
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as text: the tables of rules and sources are classes made while a program runs, which pickle refuses
+        return _from_text, (self.toml(), self.path)
+
+
+def _from_text(text: str, path: Path) -> Experiment:
+    return Experiment(parse(tomllib.loads(text), path.name), path)
+
 
 def _stage(table: StageTable) -> Stage:
     phi = None if table.phi is None else build_phi(table.phi)

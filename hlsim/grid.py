@@ -22,12 +22,11 @@ Grid = Mapping[str, Sequence[Any] | np.ndarray]
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of a sweep: its values by key, its seed, and the experiment that has them."""
+class Point:
+    """Where in the grid a run is: its values by key and its seed."""
 
     values: Mapping[str, Any]
     seed: int
-    experiment: Experiment
 
     @property
     def title(self) -> str:
@@ -43,6 +42,34 @@ class Run:
         return [*self.values.items(), ("seed", self.seed)]
 
 
+@dataclass(frozen=True)
+class Run(Point):
+    """One run of a sweep, and the experiment that has its values."""
+
+    experiment: Experiment
+
+    @property
+    def point(self) -> Point:
+        """Return where it is, without the experiment."""
+        return Point(self.values, self.seed)
+
+    @property
+    def digest(self) -> str:
+        """Return what tells its experiment from others."""
+        return digest(self.experiment.toml())
+
+
+def digest(text: str) -> str:
+    """Return a short text that two texts share only if they are the same."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def points(axes: Mapping[str, Sequence[Any]]) -> list[Point]:
+    """Return the places of a grid, the last axis, the seed, varying fastest."""
+    combinations = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+    return [Point(values, values.pop("seed")) for values in combinations]
+
+
 def plan(
     path: str | Path, grid: Grid | None = None, *, seeds: int | None = None, overrides: Sequence[str] = ()
 ) -> tuple[list[Run], dict[str, list[Any]]]:
@@ -56,8 +83,7 @@ def plan(
         )
     first, step = base.simulation.seed, base.simulation.ensemble  # an ensemble has the seeds that follow
     axes["seed"] = list(range(first, first + base.sweep.seeds * step, step))
-    combinations = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
-    return [_run(path, overrides, values) for values in combinations], axes
+    return [_run(path, overrides, point) for point in points(axes)], axes
 
 
 def _checked(grid: Grid) -> dict[str, list[Any]]:
@@ -75,15 +101,14 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def _run(path: str | Path, overrides: Sequence[str], values: dict[str, Any]) -> Run:
-    seed = values.pop("seed")
-    own = [f"{key}={toml(value)}" for key, value in values.items()]
+def _run(path: str | Path, overrides: Sequence[str], point: Point) -> Run:
+    own = [f"{key}={toml(value)}" for key, value in point.values.items()]
     try:
-        wanted = experiment.load(path, [*overrides, *own, f"simulation.seed={seed}"])
+        wanted = experiment.load(path, [*overrides, *own, f"simulation.seed={point.seed}"])
     except ExperimentError as error:
         raise ExperimentError(_from_grid(str(error), own)) from None
     alone = wanted.settings.model_copy(update={"sweep": SweepTable()})
-    return Run(values, seed, replace(wanted, settings=alone))
+    return Run(point.values, point.seed, replace(wanted, settings=alone))
 
 
 def _from_grid(message: str, values: Sequence[str]) -> str:

@@ -59,9 +59,10 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     OTHER: (
         "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
         "laws", "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings",
-        "axes", "estimate", "grid", "sweep", "charts", "drawing", "samples", "credit", "figures", "beside",
-        "sweep_charts", "interactive", "printed", "page", "report", "terminal", "shown", "profiling",
-        "analyze_command", "cli", "__main__",
+        "axes", "estimate", "grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep",
+        "charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts",
+        "interactive", "printed", "page", "report", "terminal", "shown", "profiling", "analyze_command",
+        "sweep_command", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

@@ -1,9 +1,10 @@
 """Sweeps: an experiment over every combination of some values and seeds, a trace for each run."""
 
+import csv
 import itertools
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,57 +12,18 @@ import numpy as np
 import xarray as xr
 
 from hlsim import grid as grids
-from hlsim import trace as traces
-from hlsim.errors import ExperimentError, HlsimError
-from hlsim.experiment import Experiment
+from hlsim import ledger as ledgers
+from hlsim import outcomes
+from hlsim.errors import ExperimentError
 from hlsim.grid import Grid, Run
-from hlsim.stimulus import Stage
-from hlsim.trace import Trace
-from hlsim.watch import Progress
+from hlsim.ledger import Ledger
+from hlsim.outcomes import NUMBERS, OF_STAGE, Outcome
+from hlsim.pace import Pace
+from hlsim.workers import Lost, Serial, Workers
 
-LAST = 10  # a stage's last loss is that of its last tenth
-# What is known of every stage of a run, and of the run, with its unit.
-OF_STAGE = {
-    "accuracy": "share of labelled rows told right",
-    "loss": "mean loss of a row",
-    "last_loss": "mean loss of a row in the last tenth of a stage",
-}
-NUMBERS = {
-    "ticks": "ticks",
-    "state_messages": "messages",
-    "costate_messages": "messages",
-    "node_updates": "updates",
-    "wall_s": "s",
-}
+__all__ = ["Outcome", "check_file", "line", "load", "save", "sweep", "table"]
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a run.
-
-    Attributes
-    ----------
-    error : str
-        Why it failed, in one line; empty where it did not.
-    traceback : str
-        Where, if the failure is not one that a user can mend.
-    skipped, replaced : bool
-        Its trace was there already; a trace of this name was, but it was incomplete or of another experiment.
-    accuracy, loss, last_loss : dict
-        By stage: share of labelled rows told right; mean loss of its rows, and of their last tenth.
-    numbers : dict
-        As in ``NUMBERS``.
-    """
-
-    run: Run
-    error: str = ""
-    traceback: str = ""
-    skipped: bool = False
-    replaced: bool = False
-    accuracy: Mapping[str, float] = field(default_factory=dict)
-    loss: Mapping[str, float] = field(default_factory=dict)
-    last_loss: Mapping[str, float] = field(default_factory=dict)
-    numbers: Mapping[str, float] = field(default_factory=dict)
+MISSING = "no trace yet"
 
 
 def sweep(
@@ -71,10 +33,11 @@ def sweep(
     seeds: int | None = None,
     folder: str | Path | None = None,
     overrides: Sequence[str] = (),
+    workers: Workers | None = None,
     on_run: Callable[[int, int, Outcome], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Pace], None] | None = None,
 ) -> xr.Dataset:
-    """Run an experiment once for every combination of values and every seed, one after another.
+    """Run an experiment once for every combination of values and every seed.
 
     Parameters
     ----------
@@ -88,10 +51,14 @@ def sweep(
         Where the traces go; a run whose complete trace is there is not run again. Without one, none is kept.
     overrides : sequence of str
         Each ``table.key=value``, for all runs.
+    workers : Workers, optional
+        Who does the runs: ``hlsim.workers.Processes(4)``, a ``hlsim.cluster.Cluster``, or, left out, this
+        process, one after another. What comes of a run does not depend on it.
     on_run : callable, optional
-        Called after every run with its number from 1, how many there are, and its ``Outcome``.
+        Called after every run with its number from 1, how many there are, and its ``Outcome``: those
+        that were there first, then the others as they end.
     progress : callable, optional
-        Called during every run, as that of ``Simulation.run``.
+        Called during and after every run with the ``Pace`` of the sweep.
 
     Returns
     -------
@@ -104,105 +71,133 @@ def sweep(
     ExperimentError
         The experiment, the grid or one of its combinations is wrong; then nothing is run.
     """
+    workers = workers or Serial()
+    place = None if folder is None else Path(folder)
+    if workers.elsewhere:
+        path, place = Path(path).absolute(), place and place.absolute()
     runs, axes = grids.plan(path, grid, seeds=seeds, overrides=overrides)
-    place = None if folder is None else _made(Path(folder))
-    outcomes = []
-    for number, run in enumerate(runs, 1):
-        outcomes.append(_outcome(run, place, progress))
-        if on_run is not None:
-            on_run(number, len(runs), outcomes[-1])
-    return _dataset(outcomes, axes)
+    course = _Course(runs, Pace(len(runs), lambda: workers.at_once), on_run, progress)
+    if place is not None:
+        _make(place)
+        course.keep(ledgers.ledger(runs, axes), place)
+        course.skip(place)
+    course.do(partial(outcomes.done, folder=place), workers)
+    return _dataset([course.found[run.file] for run in runs], axes)
 
 
-def _made(folder: Path) -> Path:
+def load(folder: str | Path) -> xr.Dataset:
+    """Return what ``sweep`` returned, from the folder it was given alone.
+
+    A run that has no trace yet, or one that is not of this sweep, has the error "no trace yet".
+
+    Raises
+    ------
+    ExperimentError
+        There was no sweep into this folder.
+    """
+    folder = Path(folder)
+    ledger = ledgers.read(folder)
+    pairs = zip(ledger.points, ledger.digests, strict=True)
+    found = [
+        _stored(ledger, outcomes.stored(point, folder / point.file, digest), point) for point, digest in pairs
+    ]
+    return _dataset(found, ledger.axes)
+
+
+def _stored(ledger: Ledger, found: Outcome | None, point: grids.Point) -> Outcome:
+    if found is not None:
+        return found
+    error, trace = ledger.failures.get(point.file, (MISSING, ""))
+    return Outcome(point, error=error, traceback=trace)
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExperimentError(f"{folder}: cannot make this folder: {error.strerror}") from None
-    return folder
 
 
-# ---- one run
+class _Course:
+    """A sweep on its way: what is to be done, what came of the rest, and who is told of it."""
 
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        pace: Pace,
+        on_run: Callable[[int, int, Outcome], None] | None,
+        progress: Callable[[Pace], None] | None,
+    ) -> None:
+        self._left = list(runs)
+        self._pace, self._on_run, self._progress = pace, on_run, progress
+        self._ledger: Ledger | None = None
+        self._folder = Path()
+        self.found: dict[str, Outcome] = {}  # by the name of the trace
 
-def _outcome(run: Run, folder: Path | None, progress: Callable[[Progress], None] | None) -> Outcome:
-    wanted = replace(run.experiment)  # a copy: network and stream, once built, should not outlive the run
-    try:
-        if folder is None:
-            with wanted.run(progress=progress) as trace:
-                return _read(run, trace)
-        return _kept(run, wanted, folder / run.file, progress)
-    except HlsimError as error:
-        return Outcome(run, error=" ".join(str(error).split()))
-    except Exception as error:  # noqa: BLE001 - the other runs, a night of them maybe, should not be lost
-        return Outcome(run, error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+    def keep(self, ledger: Ledger, folder: Path) -> None:
+        """Write the plan into a folder, and every failure as it comes."""
+        self._ledger, self._folder = ledger, folder
+        ledger.write(folder)
 
+    def skip(self, folder: Path) -> None:
+        """Find the runs whose traces are there."""
+        for run in list(self._left):
+            outcome = outcomes.existing(run, folder)
+            if outcome is not None:
+                self._left.remove(run)
+                self._ended(-1, outcome)
 
-def _kept(run: Run, wanted: Experiment, file: Path, progress: Callable[[Progress], None] | None) -> Outcome:
-    """Return what the trace of a run tells; run it first, unless the trace is there."""
-    exists = file.is_file()
-    if exists and (found := _existing(run, wanted, file)):
-        return found
-    aside = file.with_name(f"{file.name}.tmp")
-    with wanted.run(aside, progress) as trace:
-        outcome = _read(run, trace)
-    aside.replace(file)
-    return replace(outcome, replaced=exists)
+    def do(self, work: Callable[..., Outcome], workers: Workers) -> None:
+        """Do the others."""
+        runs = self._left
+        # closed at once, so that an interrupt here ends the workers, not the garbage collector some day
+        with closing(workers.outcomes(work, runs, self._stands)) as results:
+            for index, result in results:
+                point = runs[index].point
+                self._ended(
+                    index, Outcome(point, error=result.reason) if isinstance(result, Lost) else result
+                )
 
+    def _stands(self, index: int, standing: Any) -> None:
+        self._pace.stands(index, standing)
+        self._tell()
 
-def _existing(run: Run, wanted: Experiment, file: Path) -> Outcome | None:
-    with traces.open(file) as trace:
-        same = trace.attrs["experiment"] == wanted.toml() and trace["network/graph"] == wanted.network.graph
-        return replace(_read(run, trace), skipped=True) if same and trace.status == "complete" else None
+    def _ended(self, index: int, outcome: Outcome) -> None:
+        self.found[outcome.point.file] = outcome
+        if outcome.error and self._ledger is not None:
+            self._ledger.failures[outcome.point.file] = (outcome.error, outcome.traceback)
+            self._ledger.write(self._folder)
+        self._pace.ended(index, outcome)
+        if self._on_run is not None:
+            self._on_run(self._pace.done, self._pace.runs, outcome)
+        self._tell()
 
-
-def _read(run: Run, trace: Trace) -> Outcome:
-    stage, loss = trace["rows/split"], trace["rows/loss"]
-    names = [str(name) for name in dict.fromkeys(stage.tolist())]
-    rows = {name: loss[stage == name] for name in names}
-    last = {name: part[-max(1, len(part) // LAST) :] for name, part in rows.items()}
-    summary = trace.summary
-    return Outcome(
-        run,
-        accuracy=summary["accuracy"],
-        loss={name: _mean(part) for name, part in rows.items()},
-        last_loss={name: _mean(part) for name, part in last.items()},
-        numbers={name: summary[name] for name in NUMBERS},
-    )
-
-
-def _mean(values: np.ndarray) -> float:
-    """Return the mean of what there is: copies that fill a batch have no loss."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._pace)
 
 
 # ---- all of them
 
 
-def _dataset(outcomes: Sequence[Outcome], axes: Mapping[str, list[Any]]) -> xr.Dataset:
+def _dataset(found: Sequence[Outcome], axes: Mapping[str, list[Any]]) -> xr.Dataset:
     names = _short(list(axes))
     shape = tuple(map(len, axes.values()))
-    stages = list(dict.fromkeys(stage for outcome in outcomes for stage in outcome.loss))
+    stages = list(dict.fromkeys(stage for outcome in found for stage in outcome.loss))
     data: dict[str, Any] = {}
     for name, meaning in OF_STAGE.items():
-        values = [[getattr(o, name).get(stage, np.nan) for stage in stages] for o in outcomes]
+        values = [[getattr(o, name).get(stage, np.nan) for stage in stages] for o in found]
         cube = np.array(values, float).reshape(*shape, len(stages))
         data[name] = ((*names, "stage"), cube, {"units": "1", "long_name": meaning})
     for name, unit in NUMBERS.items():
-        cube = np.array([o.numbers.get(name, np.nan) for o in outcomes], float).reshape(shape)
+        cube = np.array([o.numbers.get(name, np.nan) for o in found], float).reshape(shape)
         data[name] = (names, cube, {"units": unit})
-    data["error"] = (names, np.array([o.error for o in outcomes], str).reshape(shape))
+    data["error"] = (names, np.array([o.error for o in found], str).reshape(shape))
     coordinates: dict[str, Any] = {
         name: (name, _coordinate(values), {"key": key})
         for name, (key, values) in zip(names, axes.items(), strict=True)
     }
-    learning = {
-        stage.name
-        for outcome in outcomes
-        for stage in outcome.run.experiment.stages() or [Stage()]
-        if stage.learn
-    }
+    learning = {stage for outcome in found for stage in outcome.learning}
     coordinates["stage"] = np.array(stages, str)
     coordinates["learn"] = ("stage", np.array([stage in learning for stage in stages], bool))
     return xr.Dataset(data, coords=coordinates)
@@ -244,21 +239,34 @@ def _columns(found: xr.Dataset) -> dict[str, Callable[[xr.Dataset], str]]:
             columns[f"loss {stage}"] = _cell("loss", stage, _number)
             if found.learn.sel(stage=stage):
                 columns["its last tenth"] = _cell("last_loss", stage, _number)
-    if (found.error != "").any():
-        columns["failed"] = lambda part: str(int((part.error != "").sum()))
+    for name, which in (("failed", _failed), ("missing", _missing)):
+        if which(found).any():
+            columns[name] = _count(which)
     return columns | {"messages/tick": lambda part: _number((_messages(part) / part.ticks).values)}
+
+
+def _count(which: Callable[[xr.Dataset], xr.DataArray]) -> Callable[[xr.Dataset], str]:
+    return lambda part: str(int(which(part).sum()))
+
+
+def _failed(found: xr.Dataset) -> xr.DataArray:
+    return (found.error != "") & ~_missing(found)
+
+
+def _missing(found: xr.Dataset) -> xr.DataArray:
+    return found.error == MISSING
 
 
 def line(outcome: Outcome) -> str:
     """Return what came of a run, in a line."""
     if outcome.error:
-        return f"{outcome.run.title}: failed: {outcome.error}"
+        return f"{outcome.point.title}: failed: {outcome.error}"
     parts = [f"accuracy {stage} {_share(np.array([x]))}" for stage, x in outcome.accuracy.items()]
     parts += [f"loss {stage} {x:.4g}" for stage, x in outcome.loss.items() if stage not in outcome.accuracy]
     parts.append("skipped: it is there" if outcome.skipped else f"{outcome.numbers['wall_s']:.1f} s")
     if outcome.replaced:
         parts.append("in place of another")
-    return f"{outcome.run.title}: {', '.join(parts)}"
+    return f"{outcome.point.title}: {', '.join(parts)}"
 
 
 def _cell(name: str, stage: str, show: Callable[[np.ndarray], str]) -> Callable[[xr.Dataset], str]:
@@ -288,3 +296,40 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     mean = known.mean() if known.size else np.nan
     return float(mean), float(known.std(ddof=1) if known.size > 1 else np.nan)
+
+
+# ---- files for other programs
+
+
+def check_file(file: Path) -> None:
+    """Refuse, before anything is run, a file that ``save`` could not write: ExperimentError."""
+    if file.suffix not in (".csv", ".nc"):
+        raise ExperimentError(f"{file}: a table must be called *.csv or, for netCDF, *.nc")
+    if not file.parent.is_dir():
+        raise ExperimentError(f"{file}: cannot write: there is no folder {file.parent}")
+
+
+def save(found: xr.Dataset, file: str | Path) -> None:
+    """Write what ``sweep`` found into a file: CSV, with a row for every run, or netCDF."""
+    file = Path(file)
+    check_file(file)
+    try:
+        if file.suffix == ".nc":
+            found.to_netcdf(file, engine="h5netcdf")
+        else:
+            with file.open("w", encoding="utf-8", newline="") as stream:
+                csv.writer(stream).writerows(_lines(found))
+    except OSError as error:
+        raise ExperimentError(f"{file}: cannot write: {error.strerror or error}") from None
+
+
+def _lines(found: xr.Dataset) -> Iterator[list[Any]]:
+    """Yield the header and a line for every run; what a run does not have is left empty."""
+    keys = [str(name) for name in found.error.dims]
+    stages = [(name, str(stage)) for stage in found.stage.values for name in OF_STAGE]
+    yield [*keys, *(f"{name} {stage}" for name, stage in stages), *NUMBERS, "error"]
+    for place in itertools.product(*(range(found.sizes[key]) for key in keys)):
+        run = found.isel(dict(zip(keys, place, strict=True)))
+        values = [*(run[name].sel(stage=stage) for name, stage in stages), *(run[name] for name in NUMBERS)]
+        numbers = ["" if np.isnan(value) else value.item() for value in values]
+        yield [*(run[key].item() for key in keys), *numbers, run.error.item()]

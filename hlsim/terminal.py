@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hlsim import profiling
 from hlsim.estimate import Estimate
+from hlsim.pace import Pace
 from hlsim.watch import Progress as Standing
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
@@ -202,6 +203,40 @@ class _Steps:
             self._next = time.monotonic() + PLAIN_SECONDS
             self._stream.write(f"next: {text}\n")
             self._stream.flush()
+
+
+@contextmanager
+def sweep_progress(stream: IO[str]) -> Iterator[Callable[[Pace], None]]:
+    """Give a function that shows where a sweep stands: a bar on a terminal, now and then a line elsewhere."""
+    if not stream.isatty():
+        yield _SweepLines(stream)
+        return
+    columns = (BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console(stream), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda pace: bar.update(task, completed=pace.share, description=sweep_line(pace))
+
+
+class _SweepLines:
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._next = time.monotonic() + PLAIN_SECONDS
+
+    def __call__(self, pace: Pace) -> None:
+        if time.monotonic() < self._next or pace.done == pace.runs:
+            return
+        self._next = time.monotonic() + PLAIN_SECONDS
+        self._stream.write(sweep_line(pace) + "\n")
+        self._stream.flush()
+
+
+def sweep_line(pace: Pace) -> str:
+    """Return where a sweep stands: 3 of 12 runs, 1 failed, 4.20 s a run, 38.00 s left."""
+    parts = [f"{pace.done:,} of {pace.runs:,} runs"]
+    parts += [f"{pace.failed:,} failed"] * bool(pace.failed)
+    if pace.mean is not None and pace.left is not None:
+        parts += [f"{seconds(pace.mean)} a run", f"{seconds(pace.left)} left"]
+    return ", ".join(parts)
 
 
 class _Bar:

@@ -45,11 +45,12 @@ ARCHITECTURE = (
     ("building", "traffic", "watch", "simulation"),
     ("baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness", "laws"),
     ("descent", "stability", "hardware", "locality", "comparison", "analysis", "findings"),
-    ("axes", "settings", "parsing", "overrides", "experiment", "estimate", "grid", "sweep"),
+    ("axes", "settings", "parsing", "overrides", "experiment", "estimate"),
+    ("grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep"),
     ("profiling", "terminal", "shown"),
     ("charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts"),
     ("interactive", "printed", "page", "report"),
-    ("analyze_command", "cli"),
+    ("analyze_command", "sweep_command", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]

@@ -126,6 +126,28 @@ def test_the_table_of_the_page_on_reports_is_that_of_the_figures() -> None:
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(figures.FIGURES)
 
 
+def test_the_study_works_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands with two values of every key, two seeds and few rows; its figures from what they left."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "topologies").symlink_to(ROOT / "topologies")
+    (tmp_path / "traces").mkdir()
+    small = ["--set=stage.train.rows=6", "--set=stage.test.rows=4", "--set=stage.test.hold=2"]
+    page = list(blocks(ROOT / "docs" / "study.md"))
+    for language, text in page:
+        for words in commands(text) if language == "console" else []:
+            fewer = [re.sub(r"^(\w+\.[^,]*,[^,]*).*", r"\1", word) for word in words]
+            fewer[fewer.index("--seeds") + 1] = "2"
+            result = CliRunner().invoke(app, [*fewer, *small], catch_exceptions=False)
+            assert result.exit_code == 0, (fewer, result.output)
+    assert len(list(tmp_path.glob("traces/study-*/*.h5"))) == 2 * 2 * 2 * 2
+    for language, text in page:
+        if language == "python":
+            exec(compile(text, "study.md", "exec"), {})
+    assert {path.name for path in tmp_path.glob("*.png")} == {"study-digits.png", "study-groups.png"}
+    for name in ("digits", "groups"):
+        assert len((tmp_path / f"traces/study-{name}.csv").read_text().splitlines()) == 1 + 2 * 2 * 2
+
+
 def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     texts = [text for language, text in blocks(ROOT / "README.md") if language == "python"]

@@ -3,12 +3,14 @@
 import importlib.util
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hlsim import cli, experiment, trace
+from hlsim.network import Network
 from hlsim.trace import Trace
 
 TOPOLOGIES = Path(__file__).resolve().parents[1] / "topologies"
@@ -41,6 +43,7 @@ def has_omega(run: Trace) -> bool:
 IMAGES = ("stage.train.passes=1", "stage.train.rows=150", "stage.test.rows=100")
 # What makes a run short, and what it has learned all the same.
 SHORT = {
+    "cortical_groups/experiment.toml": (("stage.test.rows=60",), told_right(0.85)),
     "delayed_ring/experiment.toml": (("stage.train.rows=500", "stage.frozen.rows=100"), loss_falls_to(0.5)),
     "digits/experiment.toml": (IMAGES, told_right(0.6)),
     "digits/hold.toml": (IMAGES, told_right(0.6)),
@@ -119,6 +122,31 @@ def test_the_ring_sends_a_fraction_of_what_a_clock_would() -> None:
     clock = messages_a_synapse("network.node_defaults={ update = 'clock', tau = 2.0 }")
     assert clock > 0.95
     assert messages_a_synapse() < 0.2 * clock
+
+
+def groups(*overrides: str) -> Network:
+    return experiment.load(TOPOLOGIES / "cortical_groups", list(overrides)).network
+
+
+def test_cortical_groups_are_fast_inside_and_slow_between() -> None:
+    network = groups("network.parameters.delay=7", "network.parameters.inside=2")
+    edges = network.source >= 0
+    source, target = np.array(network.group)[[network.source[edges], network.target[edges]]]
+    np.testing.assert_array_equal(network.delay[edges], np.where(source == target, 2, 7))
+    crossing = {pair for pair in zip(source.tolist(), target.tolist(), strict=True) if pair[0] != pair[1]}
+    assert crossing == {("left", "association"), ("right", "association"), ("association", "motor")}
+
+
+def test_neither_pattern_alone_tells_the_answer() -> None:
+    """Nor do both through a plane: least squares on what one group sees, or both, is at chance."""
+    plan = experiment.load(TOPOLOGIES / "cortical_groups")
+    assert plan.stream is not None
+    rows = list(islice(plan.stream.rows("train"), 4000))
+    seen = np.array([row.input for row in rows])
+    sign = np.array([2.0 * row.label - 1.0 for row in rows])
+    for part in (seen[:, :8], seen[:, 8:], seen):
+        best, *_ = np.linalg.lstsq(part[:2000], sign[:2000], rcond=None)
+        assert abs(np.mean(np.sign(part[2000:] @ best) == sign[2000:]) - 0.5) < 0.04
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
