@@ -55,6 +55,7 @@ def killed_at_first(path: Path, tell: object) -> str:
     tries = len(list(path.iterdir()))
     if tries < KILLS:
         (path / str(tries)).touch()
+        time.sleep(0.5)  # the nanny of a worker that dies while it still starts may give up
         os.kill(os.getpid(), signal.SIGKILL)
     return "well in the end"
 
@@ -74,6 +75,7 @@ def test_a_run_survives_that_its_worker_is_killed_more_often_than_dask_allows(
 
 
 def always_killed(item: object, tell: object) -> None:
+    time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
