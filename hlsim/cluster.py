@@ -5,6 +5,7 @@ The package is imported where it is needed, as it comes with the extra ``cluster
 
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,6 +22,9 @@ REACHED_WITHIN = 5.0  # seconds
 # How often a run may lose its worker before it counts as what kills it. Dask's own default of 3 is soon used
 # up: it counts for every run that a worker had, whichever of them took its memory.
 LOSSES = 20
+# Nannies start workers anew, but give up on one that dies while it starts: seconds between two looks, and
+# for which a local cluster may be without any worker before it gets new ones.
+LOOK, BEREFT = 2.0, 20.0
 # Ctrl-C reaches all processes of a terminal; those that we start are ended by us.
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 _STOPPED: set[str] = set()  # on a worker: names of sweeps that were stopped
@@ -52,8 +56,11 @@ class Cluster:
         distributed = _distributed()
         with ExitStack() as open_:
             scheduler: Any = address
+            self._local: Any = None
             if address == LOCAL:
                 scheduler = open_.enter_context(_local(distributed, processes, dashboard or DASHBOARD))
+                self._local = scheduler
+            self._processes = processes
             self._client = open_.enter_context(_client(distributed, address, scheduler))
             _allow_losses(self._client)
             self._open = open_.pop_all()
@@ -82,15 +89,36 @@ class Cluster:
             self._client.submit(_do, work, item, name, version, key=f"{name}-{index}", pure=False): index
             for index, item in enumerate(items)
         }
-        over = False
+        pending, over = set(futures), False
         try:
-            for future in distributed.as_completed(list(futures), loop=self._client.loop):
-                yield futures[future], _result(distributed, future)
+            while pending:
+                done = self._done(distributed, pending)
+                pending -= done
+                for future in sorted(done, key=lambda future: futures[future]):
+                    yield futures[future], _result(distributed, future)
             over = True
         finally:
             if not over:  # what waits is not begun, and what is under way ends at its next look
                 self._client.cancel(list(futures))
                 self._client.run(_stop, name, on_error="ignore")
+
+    def _done(self, distributed: ModuleType, pending: set[Any]) -> set[Any]:
+        """Wait for some to be done and return these; a local cluster without workers gets new ones."""
+        bereft = time.monotonic()
+        while True:
+            try:
+                with self._client.as_current():
+                    done = distributed.wait(pending, timeout=LOOK, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                done = set()
+            if done:
+                return set(done)
+            if self._local is None or self.workers:
+                bereft = time.monotonic()
+            elif time.monotonic() - bereft > BEREFT:
+                self._local.scale(0)
+                self._local.scale(self._processes)
+                bereft = time.monotonic()
 
     def close(self) -> None:
         """Let go of the cluster; a local one ends."""

@@ -79,6 +79,24 @@ def always_killed(item: object, tell: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def test_a_local_cluster_that_has_lost_all_its_workers_gets_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a worker dies while it starts, and its nanny gives up: the sweep does not wait for ever."""
+    monkeypatch.setattr(cluster, "LOOK", 0.2)
+    monkeypatch.setattr(cluster, "BEREFT", 0.5)
+    with Cluster("local", 1, ANYWHERE) as alone:
+        alone._local.scale(0)
+        while alone.workers:
+            time.sleep(0.1)
+        results = dict(alone.outcomes(told, [tmp_path], print))
+    assert results == {0: "well"}
+
+
+def told(path: Path, tell: object) -> str:
+    return "well"
+
+
 def test_a_run_that_always_kills_its_worker_fails_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
