@@ -79,9 +79,10 @@ def alignment(
 def _compared(
     mine: Array, ideal: Array, ticks: NDArray[np.int64], network: Network, against: str, of: str
 ) -> xr.Dataset:
-    members = {name: (mine[:, edges], ideal[:, edges]) for name, edges in groups_of_edges(network).items()}
-    by_group = [np.stack([x(*pair) for pair in members.values()], 1) for x in (_cosine, _ratio)]
-    by_edge = [np.where(network.plastic, x(mine.T, ideal.T), np.nan) for x in (_cosine, _ratio)]
+    members = groups_of_edges(network)
+    parts = [likeness(mine[:, edges], ideal[:, edges]) for edges in members.values()]
+    by_group = [np.stack(values, 1) for values in zip(*parts, strict=True)]
+    by_edge = [np.where(network.plastic, values, np.nan) for values in likeness(mine.T, ideal.T)]
     names = {"cosine": "cosine of learned and ideal", "norm_ratio": "length of learned over that of ideal"}
     data: dict[str, Any] = {}
     for (name, about), group, edge in zip(names.items(), by_group, by_edge, strict=True):
@@ -94,16 +95,12 @@ def _compared(
     )
 
 
-def _cosine(a: Array, b: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Array = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return found
-
-
-def _ratio(a: Array, b: Array) -> Array:
+def likeness(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return the cosines of the rows of two matrices, and the ratios of their lengths; NaN where one is 0."""
     lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(lengths[0] > 0, lengths[0] / lengths[1], np.nan)
+        cosine: Array = (a * b).sum(1) / (lengths[0] * lengths[1])
+        return cosine, np.where(lengths[0] > 0, lengths[0] / lengths[1], np.nan)
 
 
 def groups_of_edges(network: Network) -> dict[str, NDArray[np.int64]]:
@@ -229,7 +226,7 @@ def best_lag(
     for j, edges in enumerate(members.values()):
         for lag in range(count):
             mine, ideal = entered[count - 1 :, edges], exact[count - 1 - lag : len(exact) - lag, edges]
-            cosine[j, lag] = _cosine(mine.reshape(1, -1), ideal.reshape(1, -1))[0]
+            cosine[j, lag] = likeness(mine.reshape(1, -1), ideal.reshape(1, -1))[0][0]
     found = xr.Dataset(
         {"cosine": (("group", "lag"), cosine, {"units": "1"})},
         coords={"group": list(members), "lag": ("lag", np.arange(count), {"units": "ticks"})},

@@ -8,6 +8,7 @@ from hlsim.alignment import alignment, best_lag, steps_to_exact
 from hlsim.comparison import comparison
 from hlsim.curves import accuracy, learning_curve, summary
 from hlsim.descent import controls
+from hlsim.estimates import estimates
 from hlsim.locality import cost, locality
 from hlsim.rates import groups, message_rates, ticks, traffic
 from hlsim.stability import stability
@@ -20,6 +21,7 @@ __all__ = [
     "comparison",
     "controls",
     "cost",
+    "estimates",
     "groups",
     "learning_curve",
     "locality",

@@ -70,7 +70,9 @@ def findings(
         asked["staleness"] = lambda: analysis.staleness(trace)
     if hardware is not None:
         asked["cost"] = lambda: analysis.cost(trace, hardware)
-    if oracle is not None:
+    if oracle is not None and "sampled/gradient" in trace:
+        asked["estimates"] = lambda: analysis.estimates(trace)
+    elif oracle is not None:
         asked["alignment"] = lambda: analysis.alignment(trace, against=oracle, of=of)
         if sampled_every_tick(trace):
             asked["steps_to_exact"] = lambda: analysis.steps_to_exact(trace, against=oracle)

@@ -74,7 +74,7 @@ def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss |
         known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order")}
         rule = replace(Hamiltonian(), phi=_phi(learning.get("phi", 1.0)), **known)
     phi = _phi_by_tick(trace, settings, rule.phi)
-    return Learned(rule, _loss(settings, loss), learning_ticks(trace, settings), phi)
+    return Learned(rule, loss_of(settings, loss), learning_ticks(trace, settings), phi)
 
 
 def _phi(form: Any) -> Phi:
@@ -86,7 +86,8 @@ def _phi(form: Any) -> Phi:
     return float(form)
 
 
-def _loss(settings: Mapping[str, Any], loss: str | Loss | None) -> Loss:
+def loss_of(settings: Mapping[str, Any], loss: str | Loss | None = None) -> Loss:
+    """Return the loss of an experiment, or the one that is given; TraceError for one that has no name."""
     if isinstance(loss, Loss):
         return loss
     kind = loss or settings.get("loss", {}).get("kind", "squared_error")

@@ -42,7 +42,8 @@ class Unrolled:
     Parameters
     ----------
     network : Network
-        Of leaky and instant neurons and inputs, clocks with period 1 or on arrival.
+        Of leaky and instant neurons, inputs, and read-outs while the loss does not pull; clocks with period 1
+        or on arrival.
     dt : float
         Length of a tick.
 
@@ -69,7 +70,10 @@ class Unrolled:
         self._leaky = torch.as_tensor([name == "leaky" for name in network.model])
         ranks = sorted(set(network.rank.tolist()) - {-1})
         self._levels = [torch.as_tensor(network.rank == rank) for rank in ranks]
-        names = np.array(network.activation)
+        reads_out = np.array([MODELS[name].reads_out for name in network.model])
+        names = np.where(reads_out, "identity", network.activation)
+        # What a read-out sends back is nothing while the loss does not pull.
+        self._sends = torch.as_tensor(~reads_out[network.source] | (network.source < 0))
         self._activations = {name: torch.as_tensor(names == name) for name in sorted(set(names.tolist()))}
 
     def rest(self) -> Tensor:
@@ -96,7 +100,7 @@ class Unrolled:
         known = torch.cat([h.unsqueeze(0), past])
         ones = torch.ones(len(known), 1, dtype=torch.float64)
         s = torch.cat([known, ones], 1)[self._delay, self._source]
-        return stimulus.index_add(0, self._target, w * s)
+        return stimulus.index_add(0, self._target, w * s * self._sends)
 
     def _sigma(self, a: Tensor) -> Tensor:
         y = a
@@ -225,7 +229,7 @@ class _Held(Unrolled):
     def drive(self, a: Tensor, w: Tensor) -> Tensor:
         """Return the drives (n,) that neurons with drives a give each other."""
         s = torch.cat([self.states(a), torch.ones(1, dtype=torch.float64)])[self._source]
-        return self._u.index_add(0, self._target, w * s)
+        return self._u.index_add(0, self._target, w * s * self._sends)
 
     def outputs(self, state: Tensor) -> Tensor:
         return super().outputs(self.states(state))
@@ -249,9 +253,9 @@ class _Held(Unrolled):
 def _check(network: Network) -> None:
     for i, label in enumerate(network.label):
         model = network.model[i]
-        if model not in ("leaky", "instant", "input"):
+        if model not in ("leaky", "instant", "input", "readout"):
             raise TopologyError(
-                f"node {label!r}: model: oracles know leaky and instant neurons, got {model!r}"
+                f"node {label!r}: model: oracles know leaky and instant neurons and read-outs, got {model!r}"
             )
         if network.clock[i] and network.period[i] != 1:
             raise TopologyError(f"node {label!r}: period: must be 1 for an oracle, got {network.period[i]}")

@@ -57,7 +57,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "chunks", "trace",
     ),
     OTHER: (
-        "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "staleness",
+        "errors", "baseline", "oracle", "rates", "curves", "ideal", "paths", "alignment", "estimates",
+        "staleness",
         "laws", "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings",
         "axes", "estimate", "grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep",
         "charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts",

@@ -149,6 +149,15 @@ def _show_alignment(found: xr.Dataset) -> None:
     show_table(title, ("group", "first cosine", "mean", "last", "last length ratio"), rows)
 
 
+def _show_estimates(found: xr.Dataset) -> None:
+    rows = []
+    for group in found.group.values:
+        one = found.sel(group=group).mean()
+        rows.append([str(group), one.cosine.item(), one.norm_ratio.item(), one.relative_error.item()])
+    title = f"Estimates of gradients beside the implicit ones, mean of {found.sizes['sample']} rows"
+    show_table(title, ("group", "cosine", "length ratio", "relative error"), rows)
+
+
 def _show_steps(found: xr.Dataset) -> None:
     measured = found.measured
     never = measured.isnull().mean("row")
@@ -227,6 +236,7 @@ SHOWN: Mapping[str, Callable[[Any], None]] = MappingProxyType(
         "cost": _show_cost,
         "staleness": _show_staleness,
         "alignment": _show_alignment,
+        "estimates": _show_estimates,
         "steps_to_exact": _show_steps,
         "best_lag": _show_lag,
         "controls": _show_controls,
