@@ -21,6 +21,7 @@ from hlsim.lockstep import Lockstep
 from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network, check_stability, flatten
 from hlsim.neurons import ACTIVATIONS, MODELS
+from hlsim.phi import form
 from hlsim.reference import Reference
 from hlsim.rule import Rule
 from hlsim.stimulus import Stage, Stream
@@ -169,6 +170,20 @@ def _check_nudged(network: Network, rule: Rule, loss: Loss | None) -> None:
     for label, name in zip(network.label, network.activation, strict=True):
         if not ACTIVATIONS[name].holomorphic:
             raise ExperimentError(f"node {label!r}: activation: {why}, got {name!r}")
+
+
+def learning(rule: Rule, loss: Loss | None, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Return what a run learns by, in the form of an experiment: an analysis has it from there."""
+    plain = {name: x for name, x in vars(rule).items() if isinstance(x, bool | int | float | str)}
+    of_stages = []
+    for stage in stages:
+        own = {} if stage.phi is None else {"phi": form(stage.phi)}
+        of_stages.append({"name": stage.name, "learn": stage.learn, **own})
+    return {
+        "learning": {"rule": rule.name, **plain, "phi": form(rule.phi)},
+        "loss": {"kind": "none" if loss is None else loss.name},
+        "stage": of_stages,
+    }
 
 
 def check_counts(**counts: object) -> None:

@@ -5,7 +5,6 @@ the loss at the free fixed point. The true one is that of the implicit function,
 coupling is one weight on two synapses: its gradient is that of both, and each synapse has all of it.
 """
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from hlsim import oracle
 from hlsim.alignment import groups_of_edges, likeness
 from hlsim.errors import TraceError
-from hlsim.ideal import Array, learning_ticks, loss_of, network_of
+from hlsim.ideal import Array, learning_ticks, loss_of, network_of, settings_of
 from hlsim.losses import Loss
 from hlsim.network import Network
 from hlsim.rates import ticks
@@ -54,7 +53,7 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
         raise TraceError("estimates: the trace has no samples of gradient")
     if trace[FIELD].ndim > 2:
         raise TraceError("estimates: needs one member of an ensemble")
-    settings = tomllib.loads(str(trace.attrs["experiment"]))
+    settings = settings_of(trace)
     network, chosen = network_of(trace), loss_of(settings, loss)
     samples, starts = _rows(trace, settings)
     mine = np.asarray(trace[FIELD], np.float64)[samples].reshape(-1, network.m)

@@ -6,6 +6,7 @@ oracle gives, and fades the same way:
 .. math:: \Omega(t) = (1 - \eta\, dt)\, \Omega(t - dt) + dt\, \phi\, \partial L/\partial w
 """
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,10 +20,10 @@ from hlsim import oracle
 from hlsim.errors import TraceError, unknown
 from hlsim.graphfiles import NodeLink
 from hlsim.layout import EDGE_FIELDS, NODE_FIELDS
-from hlsim.losses import LOSSES, Loss
+from hlsim.losses import LOSSES, Custom, Loss
 from hlsim.network import Network
 from hlsim.neurons import MODELS
-from hlsim.phi import Gate, Phi, Schedule
+from hlsim.phi import Gate, Phi, Schedule, of_form
 from hlsim.rates import ticks
 from hlsim.rules import Hamiltonian
 from hlsim.trace import Trace
@@ -66,24 +67,21 @@ def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss |
     TraceError
         The trace has no experiment with the rule "hamiltonian", and none is given.
     """
-    settings = tomllib.loads(str(trace.attrs["experiment"]))
+    settings = settings_of(trace)
     if rule is None:
         learning = dict(settings.get("learning", {}))
         if not settings or learning.pop("rule", "hamiltonian") != Hamiltonian.name:
-            raise TraceError("analysis: the trace does not name a rule 'hamiltonian'; say which with rule=")
+            raise TraceError("analysis: the run did not learn by rule 'hamiltonian'; say by which with rule=")
         known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order")}
-        rule = replace(Hamiltonian(), phi=_phi(learning.get("phi", 1.0)), **known)
+        rule = replace(Hamiltonian(), phi=of_form(learning.get("phi", 1.0)), **known)
     phi = _phi_by_tick(trace, settings, rule.phi)
     return Learned(rule, loss_of(settings, loss), learning_ticks(trace, settings), phi)
 
 
-def _phi(form: Any) -> Phi:
-    """Return phi as an experiment has it."""
-    if isinstance(form, Mapping):
-        if "gate" in form:
-            return Gate(form["gate"], form.get("value", 1.0))
-        return Schedule(tuple((tick, value) for tick, value in form["schedule"]))
-    return float(form)
+def settings_of(trace: Trace) -> dict[str, Any]:
+    """Return what a run was made with, by table of its experiment; of one without, what it learned by."""
+    text = str(trace.attrs["experiment"])
+    return tomllib.loads(text) if text else json.loads(trace.attrs.get("learning", "{}"))
 
 
 def loss_of(settings: Mapping[str, Any], loss: str | Loss | None = None) -> Loss:
@@ -91,6 +89,8 @@ def loss_of(settings: Mapping[str, Any], loss: str | Loss | None = None) -> Loss
     if isinstance(loss, Loss):
         return loss
     kind = loss or settings.get("loss", {}).get("kind", "squared_error")
+    if kind == Custom.name:
+        raise TraceError("analysis: the loss was a function of one's own: give it with loss=")
     if kind not in LOSSES:
         raise TraceError(f"analysis: {unknown('loss', kind, LOSSES)}")
     return LOSSES[kind]
@@ -109,7 +109,7 @@ def learning_ticks(trace: Trace, settings: Mapping[str, Any]) -> NDArray[np.bool
 
 def _phi_by_tick(trace: Trace, settings: Mapping[str, Any], phi: Phi) -> Array:
     own = {
-        stage.get("name", "train"): _phi(stage["phi"])
+        stage.get("name", "train"): of_form(stage["phi"])
         for stage in settings.get("stage", [])
         if "phi" in stage
     }

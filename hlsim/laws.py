@@ -3,13 +3,11 @@
 A law that does not apply says nothing: an empty result is no error. The derivations are in docs/theory.md.
 """
 
-import tomllib
-
 import networkx as nx
 import numpy as np
 
 from hlsim import paths
-from hlsim.ideal import learned_by, network_of
+from hlsim.ideal import learned_by, network_of, settings_of
 from hlsim.network import BIAS, SYMMETRIC, Network
 from hlsim.trace import Trace
 
@@ -29,7 +27,7 @@ def exact_from(trace: Trace) -> dict[str, int]:
     """
     learned = learned_by(trace)
     steady = bool(learned.learns.all() and (learned.phi == learned.phi[0]).all() and learned.phi[0] > 0)
-    apart = tomllib.loads(str(trace.attrs["experiment"])).get("loss", {}).get("kind") == "squared_error"
+    apart = settings_of(trace).get("loss", {}).get("kind") == "squared_error"
     if not (steady and apart and learned.rule.eta == 0 and is_still(trace) and _is_held(trace)):
         return {}
     network = network_of(trace)

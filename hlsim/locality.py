@@ -1,6 +1,5 @@
 """What a run needed from elsewhere: messages, barriers, weights of others, memory; and what that costs."""
 
-import tomllib
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from hlsim import hardware as profiles
 from hlsim.hardware import PARTS, Hardware
-from hlsim.ideal import learning_ticks, network_of
+from hlsim.ideal import learning_ticks, network_of, settings_of
 from hlsim.network import SYMMETRIC, Network
 from hlsim.paths import ages, kinds
 from hlsim.rates import KINDS, ticks, traffic
@@ -104,7 +103,7 @@ def _size(trace: Trace) -> int:
 
 
 def _barriers(trace: Trace, end: int) -> dict[str, int]:
-    settings = tomllib.loads(str(trace.attrs["experiment"]))
+    settings = settings_of(trace)
     mixes = settings.get("loss", {}).get("kind") == "cross_entropy"
     phases = trace["phases/tick"].size if "phases/tick" in trace else 0
     minibatch = "replica" in trace and trace["network/weight0"].ndim == 1
@@ -135,7 +134,7 @@ def _kept(network: Network) -> NDArray[np.float64]:
 def _synapse_updates(trace: Trace, network: Network) -> float:
     """Return how often plastic synapses were updated; NaN where updates on arrival were not recorded."""
     end, replicas = ticks(trace), trace["replica"].size if "replica" in trace else 1
-    learns = learning_ticks(trace, tomllib.loads(str(trace.attrs["experiment"])))
+    learns = learning_ticks(trace, settings_of(trace))
     per_neuron = np.bincount(network.target[network.plastic], minlength=network.n)
     clocked = network.clock | kinds(network, "explicit").input
     total, at = 0.0, np.flatnonzero(learns)

@@ -1,6 +1,8 @@
 """The scale of the loss gradient over time: constant, off at the start of every row, or on a schedule."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hlsim.errors import ExperimentError, check_number
 
@@ -39,3 +41,21 @@ class Schedule:
 
 
 Phi = float | Gate | Schedule
+
+
+def form(phi: Phi) -> float | dict[str, Any]:
+    """Return phi as an experiment has it."""
+    if isinstance(phi, Gate):
+        return {"gate": phi.off, "value": phi.value}
+    if isinstance(phi, Schedule):
+        return {"schedule": [[tick, value] for tick, value in phi.points]}
+    return float(phi)
+
+
+def of_form(told: float | Mapping[str, Any]) -> Phi:
+    """Return the phi that an experiment has in this form."""
+    if not isinstance(told, Mapping):
+        return float(told)
+    if "gate" in told:
+        return Gate(told["gate"], told.get("value", 1.0))
+    return Schedule(tuple((tick, value) for tick, value in told["schedule"]))

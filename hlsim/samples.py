@@ -59,7 +59,7 @@ def populations(trace: Trace) -> Chart:
         step = max(1, -(-trace.ticks(f"sampled/{name}").size // COLUMNS))
         steps.append(step)
         panels.append(_image(trace, name, nodes, step))
-    thin = f", every {max(steps)}th sample" if max(steps) > 1 else ""
+    thin = f", one of {max(steps)} samples" if max(steps) > 1 else ""
     rows = f"{ROWS} of {most:,} neurons, evenly chosen" if most > ROWS else "A row a neuron"
     caption = f"{rows}, sorted by group{thin}{_first(trace)}{_real(trace)}."
     return Chart(f"{caption} Blue is below zero, orange above; a scale a panel.", panels, linked=True)

@@ -166,6 +166,7 @@ class Simulation:
         batch: int,
     ) -> None:
         self._stages_end: int | None = None
+        self._header["learning"] = building.learning(self.rule, self.loss, stages or ())
         self._share: Callable[[], float | None] = lambda: None
         self._process: simpy.Process | None = None
         if stimulus is None:

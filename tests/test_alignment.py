@@ -9,12 +9,13 @@ import pytest
 
 from hlsim import Simulation, alignment, experiment, oracle, topology
 from hlsim.errors import TraceError
-from hlsim.ideal import network_of
+from hlsim.ideal import learned_by, network_of
 from hlsim.losses import LOSSES, Custom
 from hlsim.network import flatten
+from hlsim.phi import Gate, Schedule
 from hlsim.reading import Trace
-from hlsim.rules import Hamiltonian
-from hlsim.stimulus import Arrays
+from hlsim.rules import Equilibrium, Hamiltonian, Rule
+from hlsim.stimulus import Arrays, Stage
 from tests import experiments
 
 DIGITS = Path(__file__).resolve().parents[1] / "topologies" / "digits"
@@ -27,7 +28,7 @@ def layers(**attributes: Any) -> nx.DiGraph:
 
 
 def learned(
-    graph: nx.DiGraph, rule: Hamiltonian, rows: int = 12, hold: int = 1, every: int = 1, **options: Any
+    graph: nx.Graph, rule: Rule, rows: int = 12, hold: int = 1, every: int = 1, **options: Any
 ) -> Trace:
     generator = np.random.default_rng(2)
     stream = Arrays(generator.normal(size=(rows, 4)), generator.normal(size=(rows, 3)) / 2)
@@ -222,11 +223,30 @@ def test_rule_and_loss_are_those_of_the_experiment() -> None:
     assert np.isfinite(mine.cosine.values[-1]).all()
 
 
+@pytest.mark.parametrize("phi", [0.5, Gate(1, 2.0), Schedule(((3, 2.0), (9, 0.5)))])
+def test_a_run_without_an_experiment_tells_what_it_learned_by(phi: Any) -> None:
+    """Rule, loss, and the stages with their phi: as if they were given."""
+    stages = [Stage("train"), Stage("more", phi=phi), Stage("still", learn=False)]
+    rule = Hamiltonian(beta=0.02, eta=0.3, phi=phi, order="sequential")
+    trace = learned(layers(model="instant"), rule, rows=4, hold=3, stages=stages, loss="cross_entropy")
+    found = learned_by(trace)
+    assert (found.rule, found.loss.name) == (rule, "cross_entropy")
+    assert found.learns.tolist() == [True] * 24 + [False] * 12
+    # Instant neurons in sequential order have their ideal, with that phi.
+    compared = alignment.alignment(trace).isel(tick=slice(12, None)).sel(group="all")
+    np.testing.assert_allclose(compared.cosine, 1.0, rtol=1e-9)
+    np.testing.assert_allclose(compared.norm_ratio, 1.0, rtol=1e-9)
+
+
 def test_what_a_trace_does_not_tell_is_said() -> None:
     rule = Hamiltonian(beta=0.0)
     trace = learned(layers(), rule, rows=3)
-    with pytest.raises(TraceError, match="does not name a rule 'hamiltonian'; say which with rule="):
-        alignment.alignment(trace)
+    other = learned(nx.Graph(layers()), Equilibrium(beta=0.0), rows=3, hold=4)
+    with pytest.raises(TraceError, match="did not learn by rule 'hamiltonian'; say by which with rule="):
+        alignment.alignment(other)
+    custom = learned(layers(), rule, rows=3, loss=Custom(lambda y, target: (y * target).sum(-1)))
+    with pytest.raises(TraceError, match="the loss was a function of one's own: give it with loss="):
+        alignment.alignment(custom)
     with pytest.raises(
         TraceError, match="unknown oracle 'bptt'; known: backpropagation, implicit, recurrent, through_time"
     ):

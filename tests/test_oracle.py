@@ -176,12 +176,6 @@ def test_a_slow_clock_is_refused() -> None:
         oracle.Unrolled(network)
 
 
-def test_a_model_that_reads_out_is_refused() -> None:
-    graph = topology.layered([2, 2, 1], symmetric=True, output_model="readout")
-    with pytest.raises(TopologyError, match="oracles know leaky and instant neurons, got 'readout'"):
-        oracle.Unrolled(flatten(graph, node_defaults=CLOCK))
-
-
 def test_no_fixed_point_is_said() -> None:
     """h = softplus(2 h + 1) has none."""
     graph = nx.DiGraph()
