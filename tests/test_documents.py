@@ -136,14 +136,14 @@ def test_the_study_works_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for language, text in page:
         for words in commands(text) if language == "console" else []:
             fewer = [re.sub(r"^(\w+\.[^,]*,[^,]*).*", r"\1", word) for word in words]
-            fewer[fewer.index("--seeds") + 1] = "2"
-            result = CliRunner().invoke(app, [*fewer, *small], catch_exceptions=False)
+            if "--seeds" in fewer:
+                fewer[fewer.index("--seeds") + 1] = "2"
+                fewer += small
+            result = CliRunner().invoke(app, fewer, catch_exceptions=False)
             assert result.exit_code == 0, (fewer, result.output)
     assert len(list(tmp_path.glob("traces/study-*/*.h5"))) == 2 * 2 * 2 * 2
-    for language, text in page:
-        if language == "python":
-            exec(compile(text, "study.md", "exec"), {})
-    assert {path.name for path in tmp_path.glob("*.png")} == {"study-digits.png", "study-groups.png"}
+    assert (tmp_path / "traces" / "study-digits.html").exists()
+    assert len(list(tmp_path.glob("figures-groups/*.png"))) > 0
     for name in ("digits", "groups"):
         assert len((tmp_path / f"traces/study-{name}.csv").read_text().splitlines()) == 1 + 2 * 2 * 2
 
