@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hlsim import analysis, shown
+from hlsim import analysis, shown, stability_chart
 from hlsim import trace as traces
 from hlsim.errors import ExperimentError
 from hlsim.findings import check_findings, findings
@@ -59,10 +59,17 @@ def stability(
     delays: Annotated[str, typer.Option("--delays", metavar="D1,D2", help="Ticks.")] = "0,1,2,3,4,5",
     etas: Annotated[str, typer.Option("--etas", metavar="E1,E2", help="Dissipation a tick.")] = "1,0.5,0.2",
     way: Annotated[str, typer.Option(help="What is delayed: state or feedback.")] = "state",
+    png: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw stability.png there.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw stability.svg there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how large a rate of learning may be where gradients are late, beside its closed form."""
     found = analysis.stability(_listed("delays", delays, int), _listed("etas", etas, float), way=way)
+    for folder, suffix in ((png, "png"), (svg, "svg")):
+        if folder is not None:
+            from hlsim import printed
+
+            printed.save({"stability": stability_chart.chart(found)}, folder, suffix)
     if as_json:
         typer.echo(json.dumps(_plain(found.to_dict())))
     else:

@@ -294,7 +294,9 @@ def info(
 
 def _show_trace(path: Path, trace: Trace) -> None:
     shown = {
-        k: v for k, v in trace.attrs.items() if k not in ("experiment", "summary", "default", "NX_class")
+        k: v
+        for k, v in trace.attrs.items()
+        if k not in ("experiment", "learning", "summary", "default", "NX_class")
     }
     show(str(path), [("file", size(path.stat().st_size)), *((k, str(v)) for k, v in shown.items())])
     datasets = {name: trace.h5[name] for name in trace.names()}

@@ -61,7 +61,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "staleness",
         "laws", "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings",
         "axes", "estimate", "grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep",
-        "charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts",
+        "charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts", "stability_chart",
         "interactive", "printed", "page", "report", "terminal", "shown", "profiling", "analyze_command",
         "sweep_command", "cli", "__main__",
     ),

@@ -59,7 +59,7 @@ ARCHITECTURE = (
     ("axes", "settings", "parsing", "overrides", "experiment", "estimate"),
     ("grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep"),
     ("profiling", "terminal", "shown"),
-    ("charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts"),
+    ("charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts", "stability_chart"),
     ("interactive", "printed", "page", "report"),
     ("analyze_command", "sweep_command", "cli"),
     ("__main__",),

@@ -7,7 +7,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from hlsim import analysis
+from hlsim import analysis, stability_chart
+from hlsim.charts import Line, Points
 from hlsim.errors import ExperimentError
 from hlsim.losses import Custom
 from hlsim.rules import Hamiltonian
@@ -101,6 +102,19 @@ def test_measured_rates_are_those_of_the_closed_form(way: str, orders: list[str]
     """Delays 0 to 5 as those of states or of costates, both orders, several eta: to 1 %."""
     found = analysis.stability(range(6), etas, orders, way=way)
     np.testing.assert_allclose(found.measured, found.predicted, rtol=0.01)
+
+
+def test_the_map_is_drawn_with_its_closed_form() -> None:
+    """A line and discs for every eta in a panel for every order, as logarithms."""
+    found = analysis.stability(range(2), [1.0, 0.5], ["sequential", "explicit"])
+    drawn = stability_chart.chart(found)
+    assert [panel.title for panel in drawn.panels] == ["sequential order", "explicit order"]
+    line, discs, *_ = drawn.panels[1].marks
+    assert isinstance(line, Line)
+    assert isinstance(discs, Points)
+    np.testing.assert_allclose(10.0**line.y, [1.0, 0.6180339887])
+    np.testing.assert_allclose(10.0**discs.y, 10.0**line.y, rtol=0.01)
+    assert [key.label for key in drawn.legend] == ["eta dt = 1", "eta dt = 0.5"]
 
 
 def test_what_the_map_does_not_take_is_said() -> None:
