@@ -25,6 +25,7 @@ from hlsim.trace import Trace
 
 INTERRUPTED = 130  # as shells have it for a program that was stopped by Ctrl-C
 GRAPHS = (".py", ".json", ".graphml")
+UNSHOWN = ("experiment", "learning", "summary", "default", "NX_class")  # long, or for other programs
 
 app = typer.Typer(
     name="hlsim",
@@ -293,11 +294,7 @@ def info(
 
 
 def _show_trace(path: Path, trace: Trace) -> None:
-    shown = {
-        k: v
-        for k, v in trace.attrs.items()
-        if k not in ("experiment", "learning", "summary", "default", "NX_class")
-    }
+    shown = {k: v for k, v in trace.attrs.items() if k not in UNSHOWN}
     show(str(path), [("file", size(path.stat().st_size)), *((k, str(v)) for k, v in shown.items())])
     datasets = {name: trace.h5[name] for name in trace.names()}
     rows = [(name, " x ".join(map(str, d.shape)), str(d.dtype)) for name, d in datasets.items() if d.shape]
