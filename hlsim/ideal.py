@@ -193,6 +193,8 @@ def gradients(trace: Trace, network: Network, end: int, against: str, learned: L
     TraceError
         The oracle is not known, or the trace has no input or no target at some tick.
     """
+    if against == THROUGH_TIME:
+        raise TraceError("analysis: through_time has no gradient of a single tick: take recurrent")
     if against not in ORACLES:
         raise TraceError(f"analysis: {unknown('oracle', against, [*ORACLES, THROUGH_TIME])}")
     order, loss, dt = learned.rule.order, learned.loss, float(trace.attrs["dt"])

@@ -251,6 +251,8 @@ def test_what_a_trace_does_not_tell_is_said() -> None:
         TraceError, match="unknown oracle 'bptt'; known: backpropagation, implicit, recurrent, through_time"
     ):
         alignment.alignment(trace, against="bptt", rule=rule)
+    with pytest.raises(TraceError, match="through_time has no gradient of a single tick: take recurrent"):
+        alignment.best_lag(trace, against="through_time")
     with pytest.raises(TraceError, match="unknown loss 'hinge'"):
         alignment.alignment(trace, rule=rule, loss="hinge")
     with pytest.raises(TraceError, match="needs one replica, got 2"):
