@@ -9,9 +9,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -121,7 +122,8 @@ class _Process:
         self.index = -1
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        self._process.start()
+        with _ctrl_c_later():
+            self._process.start()
         theirs.close()
 
     def begin(self, index: int, item: Any) -> None:
@@ -146,6 +148,20 @@ class _Process:
         self.pipe.close()
 
 
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back from this process, and for good from those that begin in the meantime."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which it would do in between, and let Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _why(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
@@ -156,7 +172,8 @@ def _why(code: int | None) -> str:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """Work off what comes through a pipe, in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's; the parent ends us
+    # Ctrl-C reaches all processes of a terminal; it was held back while this one began. The parent ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
