@@ -83,7 +83,7 @@ def cosines(hold: int) -> np.ndarray:
 
 @pytest.mark.parametrize("hold", HOLDS)
 def test_samples_must_be_held_for_an_update_to_follow_the_gradient(hold: int) -> None:
-    """Two standard errors of the difference of the means, and what two printed digits leave open.
+    """Two standard errors of the difference of the means, and .01 for known means of two digits.
 
     Where updates know nothing the mean is 0: with 200 nets .007, -.030, -.012 and -.013, +- .02. The known
     .14 are two to three standard errors away from that.
@@ -109,8 +109,9 @@ PERIODS = {1: -0.95, 3: 0.16, 10: 0.83, 30: 0.98, 100: 1.0}
 def test_a_recurrent_net_follows_the_gradient_of_slow_signals(ratio: int) -> None:
     """Within .1, for *one* net: eight tanh neurons with a time constant of ten ticks, sine in and sine out.
 
-    Nets differ: the known values are those of a single one, and so are these. At P/T = 1 all of them turn
-    against the gradient, at P/T = 100 nearly all follow it; where the sign changes depends on the net.
+    Nets differ: the known values are those of a single one, and this one was picked among others because it is
+    like that. At P/T = 1 all turn against the gradient, at P/T = 100 nearly all follow it; docs/theory.md has the
+    mean of many.
     """
     rng = np.random.default_rng(3)
     recurrent, first = rng.normal(size=(8, 8)) * 0.3 / np.sqrt(8), rng.normal(size=8)
