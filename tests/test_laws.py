@@ -109,9 +109,9 @@ PERIODS = {1: -0.95, 3: 0.16, 10: 0.83, 30: 0.98, 100: 1.0}
 def test_a_recurrent_net_follows_the_gradient_of_slow_signals(ratio: int) -> None:
     """Within .1, for *one* net: eight tanh neurons with a time constant of ten ticks, sine in and sine out.
 
-    Nets differ: the known values are those of a single one, and this one was picked among others because it is
-    like that. At P/T = 1 all turn against the gradient, at P/T = 100 nearly all follow it; docs/theory.md has the
-    mean of many.
+    Nets differ: the known values are those of a single one, and this one was picked because it is like that.
+    At P/T = 1 all turn against the gradient, at P/T = 100 nearly all follow it; docs/theory.md has the mean of
+    many.
     """
     rng = np.random.default_rng(3)
     recurrent, first = rng.normal(size=(8, 8)) * 0.3 / np.sqrt(8), rng.normal(size=8)
