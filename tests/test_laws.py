@@ -110,7 +110,7 @@ def test_a_recurrent_net_follows_the_gradient_of_slow_signals(ratio: int) -> Non
     """Within .1, for *one* net: eight tanh neurons with a time constant of ten ticks, sine in and sine out.
 
     Nets differ: the known values are those of a single one, and this one was picked because it is like that.
-    At P/T = 1 all turn against the gradient, at P/T = 100 nearly all follow it; docs/theory.md has the mean of
+    At P/T = 1 all turn against the gradient, at P/T = 100 nearly all follow it; docs/theory.md has means of
     many.
     """
     rng = np.random.default_rng(3)
