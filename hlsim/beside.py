@@ -1,13 +1,12 @@
 """Traces in numbers, and several beside one another in figures and tables."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from hlsim import analysis
 from hlsim.charts import DOTTED, Chart, Line, Panel, color
+from hlsim.comparison import set_otherwise
 from hlsim.errors import TraceError
 from hlsim.figures import MEASURES, Drawn, Missing
 from hlsim.network import BIAS
@@ -114,19 +113,5 @@ def _ends(ticks: np.ndarray) -> tuple[int, int] | None:
 
 def differences(traces: Mapping[str, Trace]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the keys in which the experiments differ."""
-    flat = [dict(_flat(tomllib.loads(str(trace.attrs["experiment"])))) for trace in traces.values()]
-    keys = list(dict.fromkeys(key for one in flat for key in one))
-    told = [[key, *(str(one.get(key, "-")) for one in flat)] for key in keys]
-    return ["key", *traces], [row for row in told if len(set(row[1:])) > 1]
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of tables within tables, by dotted keys; of a stage by its name."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else name)
-    elif isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
-        for place, inner in enumerate(value):
-            yield from _flat(inner, f"{key}.{inner.get('name', place)}")
-    else:
-        yield key, value
+    found = set_otherwise(list(traces.values()))
+    return ["key", *traces], [[key, *values] for key, values in found.items()]

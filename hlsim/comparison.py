@@ -1,7 +1,6 @@
 """Two traces side by side: what was set otherwise, what came of it, and where they part."""
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hlsim.curves import accuracy, learning_curve, summary
+from hlsim.ideal import settings_of
 from hlsim.trace import Trace
 
 Array = NDArray[Any]
@@ -37,7 +37,7 @@ def comparison(trace: Trace, other: Trace) -> xr.Dataset:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = values[1] / values[0]
     parts = [_parting(trace, other, f"sampled/{name}") for name in SAMPLED]
-    settings = _settings(trace, other)
+    settings = set_otherwise([trace, other])
     return xr.Dataset(
         {
             "first": ("number", values[0]),
@@ -96,17 +96,21 @@ def _weight_cosine(trace: Trace, other: Trace) -> float:
         return float(changes[0] @ changes[1] / np.prod([np.linalg.norm(x) for x in changes]))
 
 
-def _settings(trace: Trace, other: Trace) -> dict[str, tuple[str, str]]:
-    """Return what two experiments have otherwise, by key: the two values."""
-    flat = [_flat(tomllib.loads(str(x.attrs["experiment"]))) for x in (trace, other)]
-    keys = dict.fromkeys([*flat[0], *flat[1]])
-    pairs = {key: tuple(str(side.get(key, "-")) for side in flat) for key in keys}
-    return {key: (a, b) for key, (a, b) in pairs.items() if a != b}
+def set_otherwise(traces: Sequence[Trace]) -> dict[str, list[str]]:
+    """Return the keys in which what traces were made with differs, and the value of each; "-" for none."""
+    flat = [dict(_flat(settings_of(trace))) for trace in traces]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    told = {key: [str(one.get(key, "-")) for one in flat] for key in keys}
+    return {key: values for key, values in told.items() if len(set(values)) > 1}
 
 
-def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{above}{key}"
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of tables within tables, by dotted keys; of a stage by its name."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        for place, inner in enumerate(value):
+            yield from _flat(inner, f"{key}.{inner.get('name', place)}")
+    else:
+        yield key, value
