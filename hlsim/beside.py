@@ -10,8 +10,8 @@ from hlsim.comparison import set_otherwise
 from hlsim.errors import TraceError
 from hlsim.figures import MEASURES, Drawn, Missing
 from hlsim.network import BIAS
-from hlsim.terminal import number, percent, seconds, size, spread
 from hlsim.trace import Trace
+from hlsim.words import number, percent, seconds, size, spread
 
 # What ``analysis.summary`` tells, as a page calls it.
 COUNTED = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hlsim import analyze_command, experiment, sweep_command, terminal, topology
+from hlsim import analyze_command, experiment, report_command, sweep_command, terminal, topology
 from hlsim import grid as grids
 from hlsim import sweep as sweeps
 from hlsim import trace as traces
@@ -20,8 +20,9 @@ from hlsim.estimate import estimate
 from hlsim.experiment import Experiment
 from hlsim.network import Network, describe, flatten
 from hlsim.profiling import Profile
-from hlsim.terminal import show, show_table, size
+from hlsim.terminal import show, show_table
 from hlsim.trace import Trace
+from hlsim.words import size
 
 INTERRUPTED = 130  # as shells have it for a program that was stopped by Ctrl-C
 GRAPHS = (".py", ".json", ".graphml")
@@ -305,38 +306,7 @@ def _show_trace(path: Path, trace: Trace) -> None:
 
 app.command()(analyze_command.analyze)
 app.command()(analyze_command.stability)
-
-
-@app.command()
-def report(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="TRACE... | FOLDER", help="Traces to be compared, or the folder of a sweep."),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="PAGE", help="The page; NAME.html beside the trace or the folder."
-        ),
-    ] = None,
-    png: Annotated[
-        Path | None, typer.Option("--png", metavar="FOLDER", help="Where the figures go as PNG files too.")
-    ] = None,
-    svg: Annotated[
-        Path | None, typer.Option("--svg", metavar="FOLDER", help="Where the figures go as SVG files too.")
-    ] = None,
-    oracle: Annotated[
-        str | None,
-        typer.Option(help="Draw alignment with backpropagation, recurrent, ..., however long it takes."),
-    ] = None,
-) -> None:
-    """Draw a page of a trace, of several beside one another, or of a sweep: one HTML file."""
-    from hlsim import report as reports
-
-    with terminal.steps(sys.stderr) as tell:
-        written = reports.write(paths, output, png=png, svg=svg, oracle=oracle, tell=tell)
-    for path in written:
-        typer.echo(path)
+app.command()(report_command.report)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from hlsim.charts import (
 )
 from hlsim.errors import TraceError
 from hlsim.network import BIAS
-from hlsim.terminal import spread
 from hlsim.trace import Trace
+from hlsim.words import spread
 
 NODES, EDGES = 150, 600  # drawn one by one; of more synapses the strongest
 GROUPS, JOINS = 40, 400  # drawn as boxes

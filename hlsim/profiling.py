@@ -62,8 +62,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "laws", "descent", "stability", "hardware", "locality", "comparison", "analysis", "findings",
         "axes", "estimate", "grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep",
         "charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts", "stability_chart",
-        "interactive", "printed", "page", "report", "terminal", "shown", "profiling", "analyze_command",
-        "sweep_command", "cli", "__main__",
+        "interactive", "printed", "page", "report", "words", "terminal", "shown", "profiling",
+        "analyze_command", "report_command", "sweep_command", "cli", "__main__",
     ),
     CALLER: (
         "ops", "neurons", "losses", "phi", "rule", "hamiltonian", "equilibrium", "continual", "holomorphic",

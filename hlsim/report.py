@@ -5,15 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlsim import analysis, beside, drawing, figures, page, printed, sweep_charts
+from hlsim import analysis, beside, drawing, figures, page, sweep_charts
 from hlsim import trace as traces
 from hlsim.charts import Chart
 from hlsim.errors import ExperimentError
 from hlsim.figures import FIGURES, Asked, Drawn, Missing
 from hlsim.page import Section
-from hlsim.sweep import table as sweep_table
-from hlsim.terminal import number
 from hlsim.trace import Trace
+from hlsim.words import number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,54 +40,9 @@ class Report:
 
     def save(self, folder: str | Path, suffix: str = "png") -> list[Path]:
         """Write all charts into a folder, as "png" or "svg" files, and return their paths."""
+        from hlsim import printed
+
         return printed.save(self.charts, folder, suffix)
-
-
-def write(
-    paths: Sequence[Path],
-    output: Path | None = None,
-    *,
-    png: Path | None = None,
-    svg: Path | None = None,
-    oracle: str | None = None,
-    tell: Callable[[str], None] = lambda _: None,
-) -> list[Path]:
-    """Write the page of traces, or of the sweep into a folder, and its figures; return all paths.
-
-    See ``of_traces``; without an ``output`` the page is written beside what it is of.
-    """
-    asked, file = Asked(oracle), output or default_page(paths)
-    page.check(file)
-    if len(paths) == 1 and paths[0].is_dir():
-        made = of_sweep(_swept(paths[0]), paths[0].resolve().name)
-    else:
-        made = of_traces(paths, asked, tell)
-    tell("page")
-    page.write(file, made.html())
-    written = [file]
-    for folder, suffix in ((png, "png"), (svg, "svg")):
-        if folder is not None:
-            tell(f"{suffix} files")
-            written += made.save(folder, suffix)
-    return written
-
-
-def _swept(folder: Path) -> "xr.Dataset":
-    """Return what the sweep into a folder found."""
-    if not any(folder.glob("*.h5")):
-        raise ExperimentError(f"{folder}: there are no traces in this folder")
-    from hlsim.sweep import load  # type: ignore[attr-defined]
-
-    return load(folder)
-
-
-def default_page(paths: Sequence[Path]) -> Path:
-    """Return where a page goes unless told otherwise: beside what it is of."""
-    first = paths[0]
-    if len(paths) > 1:
-        return first.with_name("comparison.html")
-    whole = first.resolve() if first.is_dir() else first
-    return whole.with_name(f"{whole.name if first.is_dir() else whole.stem}.html")
 
 
 def of_traces(
@@ -228,7 +182,7 @@ def of_sweep(found: "xr.Dataset", title: str) -> Report:
         Section(
             "combinations",
             "Combinations",
-            [page.note(f"A row a combination{several}."), page.table(*sweep_table(found))],
+            [page.note(f"A row a combination{several}."), page.table(*sweep_charts.table(found))],
         )
     )
     made.sections.append(Section("runs", "All runs", [page.table(*sweep_charts.runs(found))]))

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from hlsim.findings import Findings
-from hlsim.terminal import number, out, percent, show, show_matrix, show_table
+from hlsim.terminal import out, show, show_matrix, show_table
+from hlsim.words import number, percent
 
 AGES = 12  # rows of a histogram at most: ages beyond are taken together
 

@@ -21,7 +21,7 @@ from hlsim.outcomes import NUMBERS, OF_STAGE, Outcome
 from hlsim.pace import Pace
 from hlsim.workers import Lost, Serial, Workers
 
-__all__ = ["Outcome", "check_file", "line", "load", "save", "sweep", "table"]
+__all__ = ["Outcome", "check_file", "load", "save", "sweep"]
 
 MISSING = "no trace yet"
 
@@ -216,86 +216,6 @@ def _short(keys: Sequence[str]) -> list[str]:
 def _coordinate(values: Sequence[Any]) -> np.ndarray:
     plain = all(isinstance(value, int | float) for value in values)
     return np.array(values) if plain else np.array([grids.word(value) for value in values], str)
-
-
-def table(found: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of what ``sweep`` found: a row for every combination, over its seeds."""
-    keys = [str(name) for name in found.error.dims if name != "seed"]
-    columns = _columns(found)
-    rows = []
-    for place in itertools.product(*(range(found.sizes[key]) for key in keys)):
-        part = found.isel(dict(zip(keys, place, strict=True)))
-        values = [str(part[key].item()) for key in keys]
-        rows.append([*values, *(show(part) for show in columns.values())])
-    return [*keys, *columns], rows
-
-
-def _columns(found: xr.Dataset) -> dict[str, Callable[[xr.Dataset], str]]:
-    columns: dict[str, Callable[[xr.Dataset], str]] = {}
-    for stage in map(str, found.stage.values):
-        if found.accuracy.sel(stage=stage).notnull().any():
-            columns[f"accuracy {stage}"] = _cell("accuracy", stage, _share)
-        else:
-            columns[f"loss {stage}"] = _cell("loss", stage, _number)
-            if found.learn.sel(stage=stage):
-                columns["its last tenth"] = _cell("last_loss", stage, _number)
-    for name, which in (("failed", _failed), ("missing", _missing)):
-        if which(found).any():
-            columns[name] = _count(which)
-    return columns | {"messages/tick": lambda part: _number((_messages(part) / part.ticks).values)}
-
-
-def _count(which: Callable[[xr.Dataset], xr.DataArray]) -> Callable[[xr.Dataset], str]:
-    return lambda part: str(int(which(part).sum()))
-
-
-def _failed(found: xr.Dataset) -> xr.DataArray:
-    return (found.error != "") & ~_missing(found)
-
-
-def _missing(found: xr.Dataset) -> xr.DataArray:
-    return found.error == MISSING
-
-
-def line(outcome: Outcome) -> str:
-    """Return what came of a run, in a line."""
-    if outcome.error:
-        return f"{outcome.point.title}: failed: {outcome.error}"
-    parts = [f"accuracy {stage} {_share(np.array([x]))}" for stage, x in outcome.accuracy.items()]
-    parts += [f"loss {stage} {x:.4g}" for stage, x in outcome.loss.items() if stage not in outcome.accuracy]
-    parts.append("skipped: it is there" if outcome.skipped else f"{outcome.numbers['wall_s']:.1f} s")
-    if outcome.replaced:
-        parts.append("in place of another")
-    return f"{outcome.point.title}: {', '.join(parts)}"
-
-
-def _cell(name: str, stage: str, show: Callable[[np.ndarray], str]) -> Callable[[xr.Dataset], str]:
-    return lambda part: show(part[name].sel(stage=stage).values)
-
-
-def _messages(found: xr.Dataset) -> xr.DataArray:
-    return found.state_messages + found.costate_messages
-
-
-def _share(values: np.ndarray) -> str:
-    mean, spread = _moments(values)
-    return "-" if np.isnan(mean) else f"{100 * mean:.2f}{_give(100 * spread, '.2f')} %"
-
-
-def _number(values: np.ndarray) -> str:
-    mean, spread = _moments(values)
-    return "-" if np.isnan(mean) else f"{mean:.4g}{_give(spread, '.2g')}"
-
-
-def _give(spread: float, form: str) -> str:
-    return "" if np.isnan(spread) else f" ± {spread:{form}}"
-
-
-def _moments(values: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation over the seeds that came through; NaN where there are too few."""
-    known = values[np.isfinite(values)]
-    mean = known.mean() if known.size else np.nan
-    return float(mean), float(known.std(ddof=1) if known.size > 1 else np.nan)
 
 
 # ---- files for other programs

@@ -11,10 +11,11 @@ import xarray as xr
 from hlsim.charts import INK, Chart, Heat, Line, Mark, Panel, Scale, Texts, Whiskers, color
 from hlsim.errors import ExperimentError, HlsimError
 from hlsim.figures import Drawn, Missing
-from hlsim.terminal import number, percent
+from hlsim.words import mean_number, mean_percent, number, percent
 
 PANELS = 12  # combinations of further keys that are drawn
 DASHES = ("solid", "dashed", "dotted")
+MISSING = "no trace yet"  # the error that a sweep gives a run that is still to come, which has not failed
 
 
 def drawn(found: xr.Dataset) -> Iterator[tuple[str, Drawn]]:
@@ -195,6 +196,53 @@ def _shown(title: str, value: float) -> str:
     if not np.isfinite(value):
         return "failed"
     return f"{value:.3f}".lstrip("0") if title.startswith("accuracy") and value < 1 else f"{value:.3g}"
+
+
+def table(found: xr.Dataset) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of what ``sweep`` found: a row for every combination, over its seeds."""
+    keys = [str(name) for name in found.error.dims if name != "seed"]
+    columns = _columns(found)
+    rows = []
+    for place in itertools.product(*(range(found.sizes[key]) for key in keys)):
+        part = found.isel(dict(zip(keys, place, strict=True)))
+        values = [str(part[key].item()) for key in keys]
+        rows.append([*values, *(show(part) for show in columns.values())])
+    return [*keys, *columns], rows
+
+
+def _columns(found: xr.Dataset) -> dict[str, Callable[[xr.Dataset], str]]:
+    columns: dict[str, Callable[[xr.Dataset], str]] = {}
+    for stage in map(str, found.stage.values):
+        if found.accuracy.sel(stage=stage).notnull().any():
+            columns[f"accuracy {stage}"] = _cell("accuracy", stage, mean_percent)
+        else:
+            columns[f"loss {stage}"] = _cell("loss", stage, mean_number)
+            if found.learn.sel(stage=stage):
+                columns["its last tenth"] = _cell("last_loss", stage, mean_number)
+    for name, which in (("failed", _failed), ("missing", _missing)):
+        if which(found).any():
+            columns[name] = _count(which)
+    return columns | {"messages/tick": lambda part: mean_number((_messages(part) / part.ticks).values)}
+
+
+def _count(which: Callable[[xr.Dataset], xr.DataArray]) -> Callable[[xr.Dataset], str]:
+    return lambda part: str(int(which(part).sum()))
+
+
+def _failed(found: xr.Dataset) -> xr.DataArray:
+    return (found.error != "") & ~_missing(found)
+
+
+def _missing(found: xr.Dataset) -> xr.DataArray:
+    return found.error == MISSING
+
+
+def _cell(name: str, stage: str, show: Callable[[np.ndarray], str]) -> Callable[[xr.Dataset], str]:
+    return lambda part: show(part[name].sel(stage=stage).values)
+
+
+def _messages(found: xr.Dataset) -> xr.DataArray:
+    return found.state_messages + found.costate_messages
 
 
 def runs(found: xr.Dataset) -> tuple[list[str], list[list[str]]]:

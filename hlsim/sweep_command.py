@@ -8,10 +8,11 @@ from pathlib import Path
 import xarray as xr
 
 from hlsim import sweep as sweeps
-from hlsim import terminal
+from hlsim import sweep_charts, terminal
 from hlsim.cluster import LOCAL, Cluster
 from hlsim.errors import ExperimentError
 from hlsim.grid import Grid
+from hlsim.words import percent
 from hlsim.workers import Processes, Serial, Workers
 
 
@@ -49,8 +50,8 @@ def swept(
     failed: list[str] = []
 
     def tell(number: int, of: int, outcome: sweeps.Outcome) -> None:
-        failed.extend([sweeps.line(outcome)] * bool(outcome.error))
-        sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {sweeps.line(outcome)}\n")
+        failed.extend([line(outcome)] * bool(outcome.error))
+        sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {line(outcome)}\n")
         sys.stderr.flush()
 
     with terminal.sweep_progress(sys.stderr) as progress:
@@ -67,10 +68,22 @@ def swept(
     return found, failed
 
 
+def line(outcome: sweeps.Outcome) -> str:
+    """Return what came of a run, in a line."""
+    if outcome.error:
+        return f"{outcome.point.title}: failed: {outcome.error}"
+    parts = [f"accuracy {stage} {percent(x)}" for stage, x in outcome.accuracy.items()]
+    parts += [f"loss {stage} {x:.4g}" for stage, x in outcome.loss.items() if stage not in outcome.accuracy]
+    parts.append("skipped: it is there" if outcome.skipped else f"{outcome.numbers['wall_s']:.1f} s")
+    if outcome.replaced:
+        parts.append("in place of another")
+    return f"{outcome.point.title}: {', '.join(parts)}"
+
+
 def show(name: str, folder: Path, found: xr.Dataset, failed: Sequence[str]) -> None:
     """Print the table, and the runs that failed."""
     several = f"; mean ± standard deviation over {found.sizes['seed']} seeds" * (found.sizes["seed"] > 1)
-    terminal.show_table(f"{name}, traces in {folder}{several}", *sweeps.table(found))
+    terminal.show_table(f"{name}, traces in {folder}{several}", *sweep_charts.table(found))
     if failed:
         sys.stderr.write(f"hlsim: {len(failed)} of {found.error.size} runs failed:\n")
-        sys.stderr.writelines(f"{line}\n" for line in failed)
+        sys.stderr.writelines(f"{told}\n" for told in failed)

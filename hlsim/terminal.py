@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
-import numpy as np
 import xarray as xr
 from rich import box
 from rich.console import Console
@@ -17,6 +16,7 @@ from hlsim import profiling
 from hlsim.estimate import Estimate
 from hlsim.pace import Pace
 from hlsim.watch import Progress as Standing
+from hlsim.words import counted, number, percent, seconds, size, spread
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
 PLAIN_WIDTH = 200  # columns where there is no terminal: a reader that is a program has no margin
@@ -63,49 +63,6 @@ def show_matrix(title: str, matrix: xr.DataArray) -> None:
     names = [str(name) or "(no group)" for name in matrix.target.values]
     rows = ([name, *row] for name, row in zip(names, matrix.values, strict=True))
     show_table(title, [f"{matrix.dims[0]} \\ {matrix.dims[1]}", *names], rows)
-
-
-def number(value: Any) -> str:
-    """Return a number as one reads it: 12,345; 0.01235; 1.235e-05; - where there is none."""
-    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):
-        return "-"
-    whole = float(value).is_integer() and abs(value) < 1e15
-    return f"{int(value):,}" if whole else f"{value:,.4g}"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes with a unit: 512 B, 1.5 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
-
-
-def seconds(value: float) -> str:
-    """Return a duration: 0.53 s, 2 min 5 s."""
-    minutes, rest = divmod(round(value), 60)
-    return f"{value:.2f} s" if value < 60 else f"{minutes} min {rest} s"
-
-
-def percent(share: float, error: float | None = None) -> str:
-    """Return a share, with its standard error where there is one."""
-    if not np.isfinite(share):
-        return "-"
-    return f"{100 * share:.2f} %" if error is None else f"{100 * share:.2f} ± {100 * error:.2f} %"
-
-
-def spread(ticks: tuple[int, int] | None) -> str:
-    """Return a range of ticks."""
-    if ticks is None:
-        return "-"
-    low, high = ticks
-    return f"{low:,} to {high:,} ticks" if low < high else f"{low:,} tick{'s' * (low != 1)}"
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """Return counts by name."""
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
 
 
 def network_rows(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -58,10 +58,10 @@ ARCHITECTURE = (
     ("descent", "stability", "hardware", "locality", "comparison", "analysis", "findings"),
     ("axes", "settings", "parsing", "overrides", "experiment", "estimate"),
     ("grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep"),
-    ("profiling", "terminal", "shown"),
+    ("words", "profiling", "terminal", "shown"),
     ("charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts", "stability_chart"),
     ("interactive", "printed", "page", "report"),
-    ("analyze_command", "sweep_command", "cli"),
+    ("analyze_command", "report_command", "sweep_command", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]

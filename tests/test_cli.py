@@ -596,28 +596,6 @@ def test_elsewhere_a_line_now_and_then(
     assert capsys.readouterr().err == line
 
 
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (terminal.number(1234567), "1,234,567"),
-        (terminal.number(0.0123456), "0.01235"),
-        (terminal.number(1.2e-7), "1.2e-07"),
-        (terminal.number(None), "-"),
-        (terminal.number(float("nan")), "-"),
-        (terminal.size(512), "512 B"),
-        (terminal.size(1_480_000), "1.48 MB"),
-        (terminal.seconds(0.528), "0.53 s"),
-        (terminal.seconds(125.4), "2 min 5 s"),
-        (terminal.percent(0.936, 0.0141), "93.60 ± 1.41 %"),
-        (terminal.spread((0, 4)), "0 to 4 ticks"),
-        (terminal.spread((1, 1)), "1 tick"),
-        (terminal.spread(None), "-"),
-    ],
-)
-def test_numbers_are_shown_to_be_read(shown: str, expected: str) -> None:
-    assert shown == expected
-
-
 @pytest.mark.filterwarnings("default")
 def test_an_event_storm_is_told_in_one_line(hlsim_: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "STORM", 0)

@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from hlsim import Simulation, analysis, experiment, page, report, terminal, topology
+from hlsim import Simulation, analysis, experiment, page, report, topology, words
 from hlsim import trace as traces
 from hlsim.charts import Chart, Line, Panel
 from hlsim.errors import ExperimentError, TraceError
@@ -95,11 +95,11 @@ def test_the_page_says_what_the_analysis_says(path: Path, seen: Read) -> None:
         summary, share = analysis.summary(trace), analysis.accuracy(trace)
         settings = str(trace.attrs["experiment"])
     for name in ("ticks", "state_messages", "costate_messages", "messages_per_tick", "nodes", "synapses"):
-        assert terminal.number(summary[name].item()) in seen.text
+        assert words.number(summary[name].item()) in seen.text
     for stage in ("train", "test"):
         part = share.sel(stage=stage, replica=0)
         assert (
-            f"accuracy, {stage} {terminal.percent(part.accuracy.item(), part.standard_error.item())}"
+            f"accuracy, {stage} {words.percent(part.accuracy.item(), part.standard_error.item())}"
             in seen.text
         )
     assert "status complete" in seen.text

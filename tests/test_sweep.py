@@ -16,7 +16,8 @@ from hlsim import cli, experiment, grid, trace
 from hlsim.errors import ExperimentError
 from hlsim.experiment import Experiment
 from hlsim.pace import Pace
-from hlsim.sweep import Outcome, sweep, table
+from hlsim.sweep import Outcome, sweep
+from hlsim.sweep_charts import table
 from tests import experiments
 
 SHORT = ["stage.train.passes=1", "stage.train.rows=4", "record.events=[]"]

@@ -12,7 +12,8 @@ import xarray as xr
 
 from hlsim import cli
 from hlsim.errors import ExperimentError
-from hlsim.sweep import load, save, sweep, table
+from hlsim.sweep import load, save, sweep
+from hlsim.sweep_charts import table
 from tests import experiments
 from tests.test_sweep import SHORT, WILD
 
