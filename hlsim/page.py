@@ -1,31 +1,39 @@
-"""A page of figures, tables and text in one HTML file that asks the network for nothing."""
+"""A page of figures, tables and text in one HTML file that asks the network for nothing.
 
-import html
+What it looks like is in ``templates``; jinja escapes whatever is put into them.
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, replace
 from pathlib import Path
-from string import Template
+from typing import Any
 
-from bokeh.embed import components
-from bokeh.plotting import figure
-from bokeh.resources import Resources
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from hlsim import interactive
-from hlsim.charts import Chart, Key, Panel, Scale
+from hlsim.charts import Chart
 from hlsim.errors import TraceError
 
 GENERATOR = "hlsim report"
 HEAD = 1000  # bytes of a page that say what made it
 LONG = 40  # letters of a cell that may be broken
 GRADIENT = 9  # colours of a scale that are given to the browser, which mixes the others
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of HTML; what users wrote in it is escaped."""
+    """A piece of a page: a macro of ``templates/blocks.html``, and what it writes."""
 
-    code: str
+    macro: str
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,40 +54,53 @@ class Section:
     is_run: bool = False
 
 
+@dataclass(frozen=True)
+class _Bokeh:
+    """What bokeh draws: the places of the panels of every chart, a script that fills them, its library."""
+
+    places: Sequence[Sequence[Markup]]
+    script: Markup
+    library: Markup
+
+
 def render(title: str, kind: str, sections: Sequence[Section]) -> str:
     """Return the page."""
-    drawn = {
-        id(block): interactive.draw(block.chart)
-        for section in sections
-        for block in section.blocks
-        if isinstance(block, Figure)
-    }
-    roots: list[figure] = [root for several in drawn.values() for root in several]
-    script, places = components(roots) if roots else ("", ())
-    place = iter(places)
-    body = "\n".join(
-        _section(section, {key: [next(place) for _ in several] for key, several in _of(section, drawn)})
-        for section in sections
-    )
-    links = "".join(f'<a href="#{escaped(part.name)}">{escaped(part.title)}</a>' for part in sections)
-    return Template(_packaged("page.html")).substitute(
-        title=escaped(title),
-        kind=escaped(kind),
-        generator=GENERATOR,
-        style=_packaged("page.css"),
-        library="\n".join(Resources(mode="inline", components=["bokeh"]).js_raw) if roots else "",
-        navigation=links,
-        body=body,
-        figures=script,
-    )
+    charts = [block.chart for part in sections for block in part.blocks if isinstance(block, Figure)]
+    bokeh = _drawn(charts)
+    places = iter(bokeh.places)
+    shown = [
+        replace(
+            part,
+            blocks=[
+                _figure(block, next(places), part.title) if isinstance(block, Figure) else block
+                for block in part.blocks
+            ],
+        )
+        for part in sections
+    ]
+    page = TEMPLATES.get_template("page.html")
+    return page.render(title=title, kind=kind, generator=GENERATOR, sections=shown, bokeh=bokeh)
 
 
-def _of(section: Section, drawn: Mapping[int, list[figure]]) -> Iterable[tuple[int, list[figure]]]:
-    return ((id(block), drawn[id(block)]) for block in section.blocks if isinstance(block, Figure))
+def _drawn(charts: Sequence[Chart]) -> _Bokeh:
+    if not charts:
+        return _Bokeh([], Markup(), Markup())
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+
+    from hlsim import interactive
+
+    drawn = [interactive.draw(chart) for chart in charts]
+    script, divs = components([root for roots in drawn for root in roots])
+    library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
+    # the only code that is not escaped: bokeh wrote it, and escaped in it the names and labels it was given
+    places = map(Markup, divs)
+    return _Bokeh([[next(places) for _ in roots] for roots in drawn], Markup(script), Markup(library))
 
 
-def _packaged(name: str) -> str:
-    return resources.files("hlsim").joinpath(name).read_text(encoding="utf-8")
+def _figure(block: Figure, places: Sequence[Markup], heading: str) -> Text:
+    told = {"title": block.title, "chart": block.chart, "places": places, "heading": heading}
+    return Text("figure", {**told, "gradient": GRADIENT})
 
 
 def write(path: Path, text: str) -> None:
@@ -121,95 +142,26 @@ def check(path: Path) -> None:
 # ---- pieces
 
 
-def escaped(text: object) -> str:
-    """Return text as HTML shows it."""
-    return html.escape(str(text))
-
-
 def numbers(rows: Iterable[tuple[str, str]]) -> Text:
     """Return names and values in a grid."""
-    cells = "".join(f"<div><dt>{escaped(k)}</dt><dd>{escaped(v)}</dd></div>" for k, v in rows)
-    return Text(f'<dl class="numbers">{cells}</dl>')
+    return Text("numbers", {"rows": list(rows)})
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], fold: str = "") -> Text:
     """Return a table that scrolls within itself if it is wide; ``fold``: closed, under this title."""
-    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
-    body = "".join(f"<tr>{''.join(map(_cell, header, row))}</tr>" for row in rows)
-    code = f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return Text(f"<details><summary>{escaped(fold)}</summary>{code}</details>" if fold else code)
-
-
-def _cell(column: str, text: str) -> str:
-    kinds = ["long"] * (len(text) > LONG) + ["error"] * (column == "error" and text != "-")
-    style = f' class="{" ".join(kinds)}"' if kinds else ""
-    return f"<td{style}>{escaped(text)}</td>"
+    return Text("table", {"header": header, "rows": list(rows), "fold": fold, "long": LONG})
 
 
 def note(text: str, kind: str = "note") -> Text:
     """Return a paragraph."""
-    return Text(f'<p class="{kind}">{escaped(text)}</p>')
+    return Text("note", {"text": text, "kind": kind})
 
 
 def missing(reasons: Mapping[str, str]) -> Text:
     """Return why figures are not there, by their titles."""
-    items = "".join(f"<li>{escaped(title)}: {escaped(reason)}.</li>" for title, reason in reasons.items())
-    return Text(f'<ul class="missing">{items}</ul>')
+    return Text("missing", {"reasons": reasons})
 
 
 def listing(title: str, text: str) -> Text:
     """Return text as it is, closed, under a title."""
-    return Text(f"<details><summary>{escaped(title)}</summary><pre>{escaped(text)}</pre></details>")
-
-
-# ---- sections
-
-
-def _section(section: Section, places: Mapping[int, list[str]]) -> str:
-    blocks = "\n".join(
-        block.code if isinstance(block, Text) else _figure(block, places[id(block)], section.title)
-        for block in section.blocks
-    )
-    style = ' class="run"' if section.is_run else ""
-    heading = f"<h2{style}>{escaped(section.title)}</h2>"
-    return f'<section id="{escaped(section.name)}">\n{heading}\n{blocks}\n</section>'
-
-
-def _figure(block: Figure, places: Sequence[str], heading: str) -> str:
-    chart = block.chart
-    title = f"<h3>{escaped(block.title)}</h3>" if block.title != heading else ""
-    columns = " two" if chart.columns > 1 and len(places) > 1 else ""
-    panels = "".join(map(_panel, chart.panels, places))
-    return (
-        f'<figure aria-label="{escaped(block.title)}">{title}'
-        f"<figcaption>{escaped(chart.caption)}</figcaption>{_legend(chart)}"
-        f'<div class="panels{columns}">{panels}</div></figure>'
-    )
-
-
-def _panel(panel: Panel, place: str) -> str:
-    title = f"<h4>{escaped(panel.title)}</h4>" if panel.title else ""
-    return f"<div>{title}{place}</div>"
-
-
-def _legend(chart: Chart) -> str:
-    fixed = {key.label for key in chart.keys}
-    keys = "".join(_key(key, key.label not in fixed) for key in chart.legend)
-    scale = "" if chart.scale is None else _scale(chart.scale)
-    return f'<div class="legend">{keys}{scale}</div>' if keys or scale else ""
-
-
-def _key(key: Key, can_hide: bool) -> str:
-    sign = f'<i class="{key.dash}" style="color:{key.color}"></i>{escaped(key.label)}'
-    if not can_hide:
-        return f'<span class="key">{sign}</span>'
-    told = f'class="key" aria-pressed="true" data-label="{escaped(key.label)}"'
-    return f'<button type="button" {told}>{sign}</button>'
-
-
-def _scale(scale: Scale) -> str:
-    colors = ",".join(scale.palette(GRADIENT))
-    return (
-        f'<span class="key scale">{scale.low:g}<b style="background:linear-gradient(90deg,{colors})"></b>'
-        f"{scale.high:g} {escaped(scale.label)}</span>"
-    )
+    return Text("listing", {"title": title, "text": text})

@@ -1,21 +1,33 @@
 """The page of a report as a reader's program sees it: what it says, what it loads, how large it is."""
 
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from jinja2 import UndefinedError
 
 from hlsim import Simulation, analysis, experiment, page, report, topology, words
 from hlsim import trace as traces
 from hlsim.charts import Chart, Line, Panel
 from hlsim.errors import ExperimentError, TraceError
+from hlsim.stimulus import Arrays, Stage
 from tests import experiments
 from tests.test_sweep_charts import dataset
 
 EVIL = "<script>alert(1)</script>"
+PIECES = (
+    *("<script>", "</script>", "<img src=x onerror=alert(1)>", "<svg/onload=alert(1)>", "<iframe>"),
+    *("</title>", "</style>", "</pre>", "</table>", "<!--", "-->", "' onclick='x", '" onclick="x'),
+    *("&lt;", "&", "'", '"', "\\", "]]>", "{{ title }}", "{% if", "${title}", " ", "\n", "é", "a"),
+)
+NASTY = st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join)
 
 
 class Read(HTMLParser):
@@ -162,6 +174,73 @@ def test_what_users_wrote_is_text(evil: str) -> None:
     assert sum(tag == "script" for tag, _ in read.tags) == 3
 
 
+def every_piece(text: str) -> str:
+    """A page with text in all places that take one; it has no figures, which take a second to draw."""
+    blocks = [
+        page.note(text),
+        page.numbers([(text, text)]),
+        page.table([text, "error"], [[text, text]], fold=f"fold {text}"),
+        page.missing({text: text}),
+        page.listing(text, text),
+    ]
+    return page.render(text, text, [page.Section(text, text, blocks)])
+
+
+@given(NASTY)
+def test_what_users_wrote_changes_no_element_and_is_read_as_it_was_written(text: str) -> None:
+    read, harmless = Read(every_piece(text)), Read(every_piece("x" * len(text)))
+    assert [(tag, *names) for tag, names in read.tags] == [(tag, *names) for tag, names in harmless.tags]
+    assert read.rows == [[text, "error"], [text, text]]
+    assert f"#{text}" in read.addresses
+
+
+def elements(read: Read) -> set[str]:
+    assert sum(tag == "script" for tag, _ in read.tags) == 3
+    names = {name for _, attributes in read.tags for name in attributes}
+    assert not [name for name in names if name.startswith("on")]
+    return {tag for tag, _ in read.tags}
+
+
+@settings(max_examples=3, phases=[Phase.generate])
+@given(st.lists(NASTY, min_size=6, max_size=6))
+def test_no_name_in_a_run_becomes_an_element(
+    seen: Read, tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    node, other, group, stage, title, file = names
+    graph = nx.DiGraph()
+    graph.add_node(f"1{node}", model="input", role="input", group=group)
+    graph.add_node(f"2{other}", role="output", group=f"2{group}")
+    graph.add_edge(*graph, weight=0.5, delay=1)
+    shown = Arrays(input=np.ones((3, 1)), target=np.ones((3, 1)))
+    stages = [Stage(f"1{stage}"), Stage(f"2{stage}")]
+    path = tmp_path_factory.mktemp("nasty") / f"{file.replace('/', '|')}.h5"
+    sim = Simulation(graph, stimulus=shown, stages=stages, experiment=f"title = '{title}'")
+    sim.run(record=path, every=1).close()
+    read = Read(report.of_traces([path]).html())
+    assert elements(read) <= elements(seen)
+    assert " ".join(f"title = '{title}'".split()) in read.text
+
+
+@settings(max_examples=3, phases=[Phase.generate])
+@given(st.lists(NASTY, min_size=5, max_size=5))
+def test_no_name_in_a_sweep_becomes_an_element(seen: Read, names: list[str]) -> None:
+    key, whole, stage, error, title = names
+    found = dataset(failed=(1,)).rename(delay=f"1{key}").assign_coords(stage=[f"1{stage}", f"2{stage}"])
+    found = found.expand_dims({f"2{key}": [whole], f"3{key}": [whole]})
+    found[f"1{key}"].attrs["key"] = whole
+    found["error"] = found.error.where(found.error == "", error)
+    read = Read(report.of_sweep(found, title).html())
+    assert elements(read) <= elements(seen)
+    assert [f"2{key}", f"3{key}", f"1{key}", "seed", f"accuracy, 1{stage}"] in [row[:5] for row in read.rows]
+    assert " ".join(f"3{key} {whole}".split()) in read.text
+    assert error in {cell for row in read.rows for cell in row}
+
+
+def test_a_template_that_asks_for_what_is_not_there_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        page.render("x", "k", [page.Section("s", "S", [page.Text("note", {"text": "one"})])])
+
+
 def test_a_large_population_makes_no_large_page(tmp_path: Path) -> None:
     """2,000 neurons, 20,000 synapses, 1,000 samples of each: 24 million numbers."""
     graph = nx.DiGraph()
@@ -177,6 +256,46 @@ def test_a_large_population_makes_no_large_page(tmp_path: Path) -> None:
     made = report.of_traces([tmp_path / "large.h5"])
     assert len(made.html()) < 2_500_000
     assert "1,900" in Read(made.html()).text or "1.9k" in made.html()
+
+
+# ---- what comes with it
+
+IMPORTED = """
+import sys
+from pathlib import Path
+from hlsim import report
+print(*sys.modules)
+made = report.of_traces([Path(sys.argv[1])])
+made.html(), made.save(sys.argv[2])
+print(*sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[set[str]]:
+    """What is imported when the report is, and when it has drawn a page and files."""
+    folder = tmp_path_factory.mktemp("figures")
+    command = [sys.executable, "-c", IMPORTED, str(path), str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [set(line.split()) for line in done.stdout.splitlines()]
+
+
+def test_a_report_that_draws_nothing_loads_nothing_that_draws(imported: list[set[str]]) -> None:
+    at_first, at_last = imported
+    assert not at_first & {"bokeh", "matplotlib", "dask", "distributed"}
+    assert {"bokeh", "matplotlib"} <= at_last
+
+
+def test_a_report_knows_neither_the_terminal_nor_the_sweep(imported: list[set[str]]) -> None:
+    """Whoever draws from Python, or on a server, has no command line."""
+    assert not imported[-1] & {
+        "rich",
+        "typer",
+        "hlsim.terminal",
+        "hlsim.cli",
+        "hlsim.sweep",
+        "hlsim.experiment",
+    }
 
 
 # ---- several traces, and sweeps
