@@ -214,9 +214,10 @@ def joints(trace: Trace) -> list[Joint]:
     sort = np.argsort(pair, kind="stable")
     edges, pair = edges[sort], pair[sort]
     starts = np.flatnonzero(np.append(True, pair[1:] != pair[:-1])[: pair.size])
+    stops = np.append(starts[1:], pair.size)[: starts.size]
     weight = np.atleast_2d(arrays["weight0"])[0]
     found = []
-    for start, stop in zip(starts, np.append(starts[1:], pair.size), strict=True):
+    for start, stop in zip(starts, stops, strict=True):
         part = edges[start:stop]
         back = part[arrays["feedback"][part] != 0]
         found.append(
@@ -235,6 +236,8 @@ def joints(trace: Trace) -> list[Joint]:
 
 def _groups(trace: Trace) -> Chart:
     order, found = analysis.groups(trace), joints(trace)
+    if not found:
+        raise TraceError("no synapse joins the groups")
     if len(order) > GROUPS or len(found) > JOINS:
         raise TraceError(
             f"{len(order):,} groups with {len(found):,} kinds of synapses are too many to be drawn"

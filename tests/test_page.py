@@ -129,6 +129,18 @@ def test_why_a_figure_is_missing_is_said_in_a_sentence(seen: Read) -> None:
     assert "Alignment with exact gradients: weights move and are known every 25 ticks" in seen.text
 
 
+@pytest.mark.parametrize(("size", "drawn"), [(1, True), (200, False)])
+def test_a_network_without_synapses_has_a_page(tmp_path: Path, size: int, drawn: bool) -> None:
+    graph = nx.DiGraph()
+    graph.add_node("driven", role="input", size=size)
+    graph.add_node("driven too", role="input")
+    Simulation(graph, loss=None).run(until=5, record=tmp_path / "driven.h5").close()
+    made = report.of_traces([tmp_path / "driven.h5"])
+    made.save(tmp_path)
+    assert ("network" in made.charts) == drawn
+    assert ("Network: no synapse joins the groups." in Read(made.html()).text) != drawn
+
+
 def test_every_link_within_the_page_leads_somewhere(seen: Read) -> None:
     names = {attributes.get("id") for _, attributes in seen.tags}
     links = [address for address in seen.addresses if address.startswith("#")]
