@@ -16,7 +16,7 @@ from torch import Tensor
 from hlsim.errors import TopologyError
 from hlsim.losses import Loss
 from hlsim.network import Network, longest_paths
-from hlsim.neurons import ACTIVATIONS, MODELS
+from hlsim.neurons import ACTIVATIONS
 from hlsim.stimulus import Stage, Stream
 
 
@@ -120,16 +120,14 @@ def _layers(network: Network) -> list[_Layer]:
     if cycle:
         path = " -> ".join(network.label[i] for i in cycle)
         raise TopologyError(f"a baseline needs a network without cycles, got {path}")
-    inputs = np.array([model == "input" for model in network.model])
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for i in np.flatnonzero(~inputs):
+    for i in np.flatnonzero(~network.is_input):
         groups[int(rank[i]), network.activation[i]].append(int(i))
     return [_layer(network, np.array(nodes), name) for (_, name), nodes in sorted(groups.items())]
 
 
 def _from_readouts(network: Network) -> np.ndarray:
-    reads_out = np.array([MODELS[name].reads_out for name in network.model])
-    found: np.ndarray = (network.source >= 0) & reads_out[network.source]
+    found: np.ndarray = (network.source >= 0) & network.reads_out[network.source]
     return found
 
 

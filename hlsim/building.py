@@ -20,7 +20,7 @@ from hlsim.kernel import Engine
 from hlsim.lockstep import Lockstep
 from hlsim.losses import LOSSES, Loss
 from hlsim.network import Network, check_stability, flatten
-from hlsim.neurons import ACTIVATIONS, MODELS
+from hlsim.neurons import ACTIVATIONS
 from hlsim.phi import form
 from hlsim.reference import Reference
 from hlsim.rule import Rule
@@ -57,7 +57,7 @@ def engine(
     if kind == "reference":
         facts = {"engine": kind, "dtype": _number("float64", rule), "device": "cpu"}
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
-    clocked = network.clock & ~np.array([MODELS[name].is_input for name in network.model])
+    clocked = network.clock & ~network.is_input
     loops = wanted(compiled, network.m * replicas, chosen.type, on_arrival=not clocked.any())
     circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, controls.wiring)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
@@ -126,8 +126,7 @@ def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float) -> No
         _check_nudged(network, rule, loss)
         return
     _check_directed(network, rule)
-    inputs = np.array([MODELS[name].is_input for name in network.model])
-    arrival = np.flatnonzero(~network.clock & ~inputs)
+    arrival = np.flatnonzero(~network.clock & ~network.is_input)
     if not len(arrival):
         return
     label = network.label[int(arrival[0])]
@@ -151,11 +150,11 @@ def _check_directed(network: Network, rule: Rule) -> None:
             "graph: edges must have a direction for rule {!r}, got a symmetric one between {!r} and {!r}; "
             "use .to_directed(), without edges into inputs".format(rule.name, *ends)
         )
-    for label, model in zip(network.label, network.model, strict=True):
-        if MODELS[model].reads_out:
-            raise ExperimentError(
-                f"node {label!r}: model {model!r} needs a rule that nudges, got {rule.name!r}"
-            )
+    for i in np.flatnonzero(network.reads_out)[:1]:
+        raise ExperimentError(
+            f"node {network.label[i]!r}: model {network.model[i]!r} needs a rule that nudges, "
+            f"got {rule.name!r}"
+        )
 
 
 def _check_nudged(network: Network, rule: Rule, loss: Loss | None) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import networkx as nx
 import numpy as np
+from numpy.typing import NDArray
 
 from hlsim import neurons
 from hlsim.attributes import Attribute, edge_attributes, node_attributes, parsed, shown
@@ -49,6 +51,11 @@ class Checked:
     edges: dict[str, Column]
     given: Edges
     mirror: list[int | None] = field(default_factory=list)
+
+    @cached_property
+    def is_input(self) -> NDArray[np.bool_]:
+        """Which nodes (nodes,) are inputs."""
+        return neurons.flags(self.nodes["model"], "is_input")
 
     def size(self, node: int) -> int:
         """Return how many neurons (or inputs) a node stands for."""
@@ -200,8 +207,7 @@ def _check_keys(checked: Checked, keys: list[Any]) -> None:
 def _suspects(checked: Checked, elements: Sequence[Written]) -> list[int]:
     """Return, in their order, the edges that might break a rule of more than one attribute."""
     edges = checked.edges
-    is_input = np.array([neurons.MODELS[model].is_input for model in checked.nodes["model"]], bool)
-    suspect = is_input[checked.target]
+    suspect = checked.is_input[checked.target]
     suspect[edges["connect"].where(lambda kind: kind != "dense")] = True
     for name in ("in_degree", "probability"):
         if edges[name].types() != {type(None)}:
@@ -214,8 +220,8 @@ def _suspects(checked: Checked, elements: Sequence[Written]) -> list[int]:
 
 def _check_edge(checked: Checked, written: Written, i: int) -> None:
     edges, target = checked.edges, checked.target[i]
-    model = checked.nodes["model"][target]
-    if neurons.MODELS[model].is_input:
+    if checked.is_input[target]:
+        model = checked.nodes["model"][target]
         raise TopologyError(f"{checked.edge(i)}: the target must be a neuron, got model {model!r}")
     if edges["connect"][i] == "random":
         _check_random(checked, written, i)

@@ -69,26 +69,22 @@ class Circuit:
             return torch.as_tensor(x, dtype=self.dtype, device=self.device)
 
         def whole(x: np.ndarray) -> Tensor:
-            return torch.as_tensor(x, device=self.device)
+            return torch.tensor(x, device=self.device)
 
         # Input nodes follow the stimulus, whatever their update says.
-        inputs = np.array([MODELS[name].is_input for name in network.model])
         self.parameters = {name: real(x) for name, x in network.parameters.items()}
         # Less one part in 1e9, so that what moves by exactly the threshold counts as having moved.
         self.send_threshold = real(network.send_threshold) * (1 - 1e-9)
         self.costate_threshold = real(network.costate_threshold) * (1 - 1e-9)
         self.send_interval, self.refresh = whole(network.send_interval), whole(network.refresh)
         self.period, self.phase, self.clock = (
-            whole(x) for x in (network.period, network.phase, network.clock & ~inputs)
+            whole(x) for x in (network.period, network.phase, network.clock & ~network.is_input)
         )
         self.inputs, self.outputs = whole(network.inputs), whole(network.outputs)
         self.output_set = Whole(self.outputs)
         self.fed = Whole(self.inputs)
-        models = [MODELS[name] for name in network.model]
-        self.is_input = whole(np.array([m.is_input for m in models]))
-        self.instant = whole(np.array([m.instant for m in models]))
-        self.stateful = ~(self.is_input | self.instant)
-        self.reads_out = whole(np.array([m.reads_out for m in models]))
+        self.is_input, self.instant = whole(network.is_input), whole(network.instant)
+        self.stateful, self.reads_out = whole(network.stateful), whole(network.reads_out)
         self.arrival = ~self.clock
         self.sync = whole(plan.synchronous(network))
         self.is_output = torch.zeros(network.n, dtype=torch.bool, device=self.device)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 
-from hlsim import neurons
 from hlsim.checking import Checked
 from hlsim.columns import Column
 from hlsim.errors import TopologyError
@@ -64,7 +63,7 @@ def _check(checked: Checked, i: int, present: set[tuple[int, int, str]]) -> None
         raise TopologyError(
             f"{where}: symmetric needs two different nodes, got {checked.names[source]!r} twice"
         )
-    if neurons.MODELS[checked.nodes["model"][source]].is_input:
+    if checked.is_input[source]:
         raise TopologyError(f"{where}: symmetric needs two neurons, got an input at the source")
     if (target, source, key) in present:
         raise TopologyError(f"{where}: symmetric makes the edge back as well, got that one too")

@@ -124,9 +124,8 @@ def stage_lengths(experiment: Experiment) -> list[tuple[int, int]] | None:
 
 def most_messages(network: Network, rule: Rule, ticks: int, hold: int) -> int:
     """Return the most messages that one replica can send."""
-    is_input = np.array([model == "input" for model in network.model])
     interval = np.maximum(network.send_interval, np.where(network.clock, network.period, 1))
-    sends = -(-ticks // np.where(is_input, np.maximum(interval, hold), interval))
+    sends = -(-ticks // np.where(network.is_input, np.maximum(interval, hold), interval))
     forward, backward = network.source != BIAS, (network.feedback != NONE) & rule.sends_costates
     return int(sends[network.source[forward]].sum() + sends[network.target[backward]].sum())
 

@@ -270,9 +270,8 @@ def _synapse_fields(
 
 def _feedback(checked: Checked) -> np.ndarray:
     """Return the code of every edge; nothing is sent back to input nodes."""
-    to_input = np.array([neurons.MODELS[model].is_input for model in checked.nodes["model"]], bool)
     codes = checked.edges["feedback"].map(FEEDBACK.__getitem__).array(np.int8)
-    return np.where(to_input[checked.source], np.int8(NONE), codes)
+    return np.where(checked.is_input[checked.source], np.int8(NONE), codes)
 
 
 def _random_feedback(weight: Column, feedback: np.ndarray) -> Column:

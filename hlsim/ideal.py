@@ -22,7 +22,6 @@ from hlsim.graphfiles import NodeLink
 from hlsim.layout import EDGE_FIELDS, NODE_FIELDS
 from hlsim.losses import LOSSES, Custom, Loss
 from hlsim.network import Network
-from hlsim.neurons import MODELS
 from hlsim.phi import Gate, Phi, Schedule, of_form
 from hlsim.rates import ticks
 from hlsim.rules import Hamiltonian
@@ -201,7 +200,7 @@ def gradients(trace: Trace, network: Network, end: int, against: str, learned: L
     x, y, held = stimulus(trace, end)
     w, now, before = _weights(trace, network, end)
     # In the sequential order instant neurons learn at the end of a tick.
-    late = np.array([MODELS[network.model[i]].instant for i in network.target]) & (order == "sequential")
+    late = network.instant[network.target] & (order == "sequential")
     if against == "recurrent":
         weights = np.where(late, w[before], w[now])
         table = oracle.recurrent(network, weights, x[held], y[held], loss, dt=dt)

@@ -38,9 +38,8 @@ def locality(trace: Trace) -> xr.Dataset:
     """
     network, end = network_of(trace), ticks(trace)
     sent, replicas = traffic(trace), trace["replica"].size if "replica" in trace else 1
-    inputs = kinds(network, "explicit").input
     synapses = int((network.source >= 0).sum()) * end * replicas
-    neurons = int((~inputs).sum()) * end * replicas
+    neurons = int((~network.is_input).sum()) * end * replicas
     total = np.array([sent[kind].sum(skipna=False).item() for kind in MESSAGES])
     inside = np.array([np.diag(sent[kind].values).sum() for kind in MESSAGES])
     data: dict[str, Any]
@@ -136,7 +135,7 @@ def _synapse_updates(trace: Trace, network: Network) -> float:
     end, replicas = ticks(trace), trace["replica"].size if "replica" in trace else 1
     learns = learning_ticks(trace, settings_of(trace))
     per_neuron = np.bincount(network.target[network.plastic], minlength=network.n)
-    clocked = network.clock | kinds(network, "explicit").input
+    clocked = network.clock | network.is_input
     total, at = 0.0, np.flatnonzero(learns)
     for period, phase in {
         *zip(network.period[clocked].tolist(), network.phase[clocked].tolist(), strict=True)

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hlsim import neurons
 from hlsim.attributes import is_real, shown
@@ -100,6 +102,26 @@ class Network:
     def m(self) -> int:
         """Number of edges, biases included."""
         return len(self.source)
+
+    @cached_property
+    def is_input(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) emit the stimulus and nothing else; read-only, as all flags of models."""
+        return neurons.flags(self.model, "is_input")
+
+    @cached_property
+    def instant(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) are a function of their drive at the same tick."""
+        return neurons.flags(self.model, "instant")
+
+    @cached_property
+    def stateful(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) carry their state from one tick to the next: the others."""
+        return neurons.flags(self.model, "stateful")
+
+    @cached_property
+    def reads_out(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) send the pull of the loss instead of their state."""
+        return neurons.flags(self.model, "reads_out")
 
     @property
     def graph(self) -> str:
@@ -194,7 +216,7 @@ def check_stability(network: Network, dt: float, eta: float) -> None:
 def _both_ranks(
     label: Sequence[str], model: Sequence[str], edges: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    instant = np.array([neurons.MODELS[name].instant for name in model], bool)
+    instant = neurons.flags(model, "instant")
     source, target = edges["source"], edges["target"]
     inner = (source != BIAS) & instant[source] & instant[target]
     forward = inner & (edges["delay"] == 0)
@@ -306,9 +328,7 @@ def contraction(network: Network) -> tuple[float, str] | None:
     Algebra Appl. 2:199, 1969). Inputs and read-outs j are left out: they do not move with the states. None
     where no neuron hears another.
     """
-    still = np.array(
-        [neurons.MODELS[name].is_input or neurons.MODELS[name].reads_out for name in network.model]
-    )
+    still = network.is_input | network.reads_out
     chosen = (network.source != BIAS) & ~still[network.source] & ~still[network.target]
     if not chosen.any():
         return None

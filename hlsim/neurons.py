@@ -4,12 +4,14 @@ Formulas take numbers or tensors (see ``hlsim.ops``): ``h`` state, ``a`` drive, 
 Shapes, where they are tensors: ``(replica, node)``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hlsim import ops
 from hlsim.ops import Value
@@ -240,6 +242,14 @@ class Leaky(Neuron):
 MODELS: Mapping[str, Neuron] = MappingProxyType(
     {model.name: model for model in (Input(), Instant(), Leaky(), Readout())}
 )
+
+
+def flags(models: Iterable[str], name: str) -> NDArray[np.bool_]:
+    """Return what the models of these names have under a flag, as ``is_input``; nobody can write to it."""
+    known = {model.name: getattr(model, name) for model in MODELS.values()}
+    found = np.array([known[model] for model in models], bool)
+    found.flags.writeable = False
+    return found
 
 
 def describe() -> dict[str, Any]:

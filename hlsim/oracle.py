@@ -27,7 +27,7 @@ from hlsim.baseline import FeedForward
 from hlsim.errors import TopologyError
 from hlsim.losses import Loss
 from hlsim.network import Network
-from hlsim.neurons import ACTIVATIONS, MODELS
+from hlsim.neurons import ACTIVATIONS
 
 Gradient = NDArray[np.float64]
 
@@ -67,13 +67,12 @@ class Unrolled:
         self._source = torch.as_tensor(np.where(network.source < 0, network.n, network.source))
         self._target, self._delay = torch.as_tensor(network.target), torch.as_tensor(network.delay)
         self._rate = torch.as_tensor(self._rates())
-        self._leaky = torch.as_tensor([name == "leaky" for name in network.model])
+        self._leaky = torch.tensor(network.stateful)
         ranks = sorted(set(network.rank.tolist()) - {-1})
         self._levels = [torch.as_tensor(network.rank == rank) for rank in ranks]
-        reads_out = np.array([MODELS[name].reads_out for name in network.model])
-        names = np.where(reads_out, "identity", network.activation)
+        names = np.where(network.reads_out, "identity", network.activation)
         # What a read-out sends back is nothing while the loss does not pull.
-        self._sends = torch.as_tensor(~reads_out[network.source] | (network.source < 0))
+        self._sends = torch.as_tensor(~network.reads_out[network.source] | (network.source < 0))
         self._activations = {name: torch.as_tensor(names == name) for name in sorted(set(names.tolist()))}
 
     def rest(self) -> Tensor:
@@ -218,7 +217,7 @@ class _Held(Unrolled):
 
     def __init__(self, network: Network, x: Tensor) -> None:
         super().__init__(network)
-        self._is_input = torch.as_tensor([MODELS[name].is_input for name in network.model])
+        self._is_input = torch.tensor(network.is_input)
         u = torch.zeros(network.n, dtype=torch.float64)
         self._u = u.index_put((torch.as_tensor(network.inputs),), x)
 

@@ -23,7 +23,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hlsim.network import BIAS, NONE, Network
-from hlsim.neurons import MODELS
 
 Ages = NDArray[np.float64]
 
@@ -37,8 +36,8 @@ class Kinds:
 
     Attributes
     ----------
-    instant, leaky, input, output : bool (n,)
-        Whether a node is evaluated at once, keeps a state, follows the stimulus, has a target.
+    output : bool (n,)
+        Whether a node has a target.
     late : bool (n,)
         Leaky neurons whose new costate takes in the loss at their new state: clock and sequential order.
     bent : bool (n,)
@@ -47,9 +46,6 @@ class Kinds:
         Edges between nodes; those of them that carry costates.
     """
 
-    instant: NDArray[np.bool_]
-    leaky: NDArray[np.bool_]
-    input: NDArray[np.bool_]
     output: NDArray[np.bool_]
     late: NDArray[np.bool_]
     bent: NDArray[np.bool_]
@@ -59,21 +55,15 @@ class Kinds:
 
 def kinds(network: Network, order: str) -> Kinds:
     """Return what the elements of a network are, under a rule of this order."""
-    models = [MODELS[name] for name in network.model]
-    instant, inputs = np.array([x.instant for x in models]), np.array([x.is_input for x in models])
-    leaky = ~(instant | inputs)
     output = np.zeros(network.n, bool)
     output[network.outputs] = True
     synapse = network.source != BIAS
     return Kinds(
-        instant=instant,
-        leaky=leaky,
-        input=inputs,
         output=output,
-        late=leaky & network.clock & (order == "sequential"),
+        late=network.stateful & network.clock & (order == "sequential"),
         bent=np.array([name != "identity" for name in network.activation]),
         synapse=synapse,
-        backward=synapse & (network.feedback != NONE) & ~inputs[network.source],
+        backward=synapse & (network.feedback != NONE) & ~network.is_input[network.source],
     )
 
 
@@ -109,7 +99,7 @@ def exact_from(network: Network, order: str = "explicit") -> Ages:
     """
     kind, oldest = kinds(network, order), ages(network, order)["any"].sel(path="oldest").values
     # What meets at a tick is learned at the next one; in the sequential order at once.
-    known: Ages = oldest + (~(kind.late | (kind.instant & (order == "sequential"))))[network.target]
+    known: Ages = oldest + (~(kind.late | (network.instant & (order == "sequential"))))[network.target]
     return known
 
 
@@ -118,16 +108,17 @@ def _ages(network: Network, kind: Kinds, path: str) -> dict[str, Ages]:
     # The newest path is the longest one where all lengths are negative.
     sign = 1.0 if path == "oldest" else -1.0
     source, target, back = network.source, network.target, sign * network.feedback_delay
-    hop, nothing = (sign * kind.leaky).astype(np.float64), np.full(network.n, -np.inf)
+    hop, nothing = (sign * network.stateful).astype(np.float64), np.full(network.n, -np.inf)
     to_target, to_source = latest_at(target, network.n), latest_at(source, network.n)
 
     def reach(h: Ages) -> Ages:
         return np.where(kind.synapse, sign * network.delay + h[source], -np.inf)
 
     def state(h: Ages) -> Ages:
-        return np.where(kind.input, 0.0, hop + to_target(reach(h)))
+        return np.where(network.is_input, 0.0, hop + to_target(reach(h)))
 
-    h = _settled(state, np.where(kind.input, 0.0, -np.inf), _loops(network, kind, sign, forward=True))
+    first = np.where(network.is_input, 0.0, -np.inf)
+    h = _settled(state, first, _loops(network, kind, sign, forward=True))
     s = reach(h)
     slope = np.where(kind.bent, to_target(s), -np.inf)
     turned = _loops(network, kind, sign, forward=False)
@@ -190,7 +181,7 @@ def _loops(network: Network, kind: Kinds, sign: float, *, forward: bool) -> NDAr
         return np.zeros(network.n, bool)
     carries = kind.synapse if forward else kind.backward
     before, after = (network.source, network.target) if forward else (network.target, network.source)
-    found = reached(kind.input if forward else kind.output, before, after, carries)
+    found = reached(network.is_input if forward else kind.output, before, after, carries)
     inside = carries & found[before]
     before, after = before[inside], after[inside]
     # What is left when nodes without predecessors are taken away, again and again.

@@ -11,7 +11,6 @@ from torch import Tensor
 from hlsim.errors import ExperimentError
 from hlsim.fused import Fused, arrange
 from hlsim.network import Network
-from hlsim.neurons import MODELS
 from hlsim.projections import Dense, Sparse, in_order
 from hlsim.push import Push
 from hlsim.rule import Rule
@@ -49,9 +48,8 @@ class Plan:
 
 def synchronous(network: Network) -> NDArray[np.bool_]:
     """Return which neurons (n,) update at every tick and send whatever changes."""
-    is_input = np.array([MODELS[name].is_input for name in network.model])
     return (
-        ~is_input
+        ~network.is_input
         & network.clock
         & (network.period == 1)
         & (network.phase == 0)
@@ -126,14 +124,13 @@ def _fuse(network: Network, rule: Rule, groups: list[Group], replicas: int) -> t
 
 def _pulled(network: Network) -> NDArray[np.bool_]:
     sync = synchronous(network)
-    is_input = np.array([MODELS[name].is_input for name in network.model])
-    readable = sync | (is_input & (network.send_threshold == 0) & (network.send_interval == 1))
+    readable = sync | (network.is_input & (network.send_threshold == 0) & (network.send_interval == 1))
     return sync[network.target] & ((network.source < 0) | readable[np.maximum(network.source, 0)])
 
 
 def _check_shared(network: Network, pulled: NDArray[np.bool_]) -> None:
     sync = synchronous(network)
-    late = [i for i in range(network.n) if not (sync[i] or MODELS[network.model[i]].is_input)]
+    late = np.flatnonzero(~(sync | network.is_input))[:1].tolist()
     late += [] if pulled.all() else [int(network.source[~pulled][0])]
     if late:
         raise ExperimentError(
@@ -144,7 +141,7 @@ def _check_shared(network: Network, pulled: NDArray[np.bool_]) -> None:
 
 def _facts(network: Network, edges: Ints) -> tuple[NDArray, ...]:
     """Return the fields of every edge's signature."""
-    instant = np.array([MODELS[name].instant for name in network.model])
+    instant = network.instant
     source, target = np.maximum(network.source[edges], 0), network.target[edges]
     from_instant = instant[source] & (network.source[edges] >= 0)
     to_instant = instant[target]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hlsim.alignment import edge_names
 from hlsim.errors import TraceError
 from hlsim.ideal import learned_by, network_of
-from hlsim.network import Network
+from hlsim.network import BIAS, Network
 from hlsim.paths import PATHS, Ages, Kinds, ages, kinds, latest_at, reached
 from hlsim.rates import ticks
 from hlsim.trace import Trace
@@ -127,11 +127,10 @@ class _Events:
         told = [events["kind"] == kind for kind in (STATE, COSTATE, UPDATE)]
         if not told[STATE].any():
             raise TraceError("staleness: the trace has no messages; record.events must hold 'message'")
-        kind = kinds(network, "explicit")
-        if not (told[UPDATE].any() or (network.clock | kind.input).all()):
+        if not (told[UPDATE].any() or (network.clock | network.is_input).all()):
             raise TraceError("staleness: the trace has no updates; record.events must hold 'update'")
         columns = [[events[name][x] for name in ("edge", "sent", "tick")] for x in told[:UPDATE]]
-        renewed = _renewed(trace, network, kind)
+        renewed = _renewed(trace, network)
         states = [np.concatenate(pair) for pair in zip(columns[STATE], renewed, strict=True)]
         updates = (events["node"][told[UPDATE]], events["tick"][told[UPDATE]])
         return cls(_Messages.of(*states), _Messages.of(*columns[COSTATE]), *updates)
@@ -144,7 +143,7 @@ class _Events:
         return found
 
 
-def _renewed(trace: Trace, network: Network, kind: Kinds) -> tuple[Indices, Indices, Indices]:
+def _renewed(trace: Trace, network: Network) -> tuple[Indices, Indices, Indices]:
     """Return edge, sending and arrival of what inputs would have sent in rows that left them alone."""
     starts, x = trace["stimulus/tick"], trace["stimulus/input"]
     x = x[:, 0] if x.ndim == 3 else x
@@ -152,7 +151,7 @@ def _renewed(trace: Trace, network: Network, kind: Kinds) -> tuple[Indices, Indi
     column = np.full(network.n, -1)
     column[network.inputs] = np.arange(len(network.inputs))
     # Other nodes may have columns too; they send what they make of them.
-    edges = np.flatnonzero(kind.synapse & kind.input[network.source])
+    edges = np.flatnonzero((network.source != BIAS) & network.is_input[network.source])
     rows, which = np.nonzero(kept[:, column[network.source[edges]]])
     return edges[which], starts[rows], starts[rows] + network.delay[edges[which]]
 
@@ -177,7 +176,7 @@ class _Walk:
         self._to_source = latest_at(network.source, network.n)
         # Only what a path leads to waits for something.
         source, target = network.source, network.target
-        forward = reached(kind.input, source, target, kind.synapse)
+        forward = reached(network.is_input, source, target, kind.synapse)
         backward = reached(kind.output, target, source, kind.backward)
         self._h = self._a = _waiting(forward)
         self._heard = self._inbox = self.met = _waiting(kind.synapse & forward[source])
@@ -189,23 +188,22 @@ class _Walk:
 
     def step(self, tick: int, due: NDArray[np.bool_], row: float) -> None:
         """Take the network through a tick: the neurons that are due, and since when its row is on."""
-        kind, target = self._kind, self._network.target
+        network, kind = self._network, self._kind
         heard, a = self._heard, self._a
-        self._advance(tick, kind.leaky & due)
+        self._advance(tick, network.stateful & due)
         self._row = row
         self._take_states(tick, due)
         self._take_costates(tick, due)
         # A late neuron's new costate meets what it has held since the tick before.
-        self.met = np.where(kind.late[target][:, None], heard, self._heard)
+        self.met = np.where(kind.late[network.target][:, None], heard, self._heard)
         self.q = self._bent(self._z, np.where(kind.late[:, None], a, self._a))
 
     def _advance(self, tick: int, moves: NDArray[np.bool_]) -> None:
         """Let leaky neurons have the states and costates that they have been going to."""
-        kind = self._kind
         self._h = np.where(moves[:, None], self._a, self._h)
-        self._h[kind.input] = tick, -tick
+        self._h[self._network.is_input] = tick, -tick
         new = np.maximum(self._loss(), self._to_source(self._r))
-        formed = np.where(kind.late[:, None, None], new, self._held)
+        formed = np.where(self._kind.late[:, None, None], new, self._held)
         self._z = np.where(moves[:, None, None], formed, self._z)
 
     def _take_states(self, tick: int, due: NDArray[np.bool_]) -> None:
@@ -223,7 +221,7 @@ class _Walk:
             new = arriving[_comes(states, arriving, tick, rank, level)]
             self._inbox[states.edge[new]] = self._carried[new]
             self._heard = np.where(due[network.target][:, None], self._inbox, self._heard)
-        moves = (self._kind.leaky & due)[:, None]
+        moves = (network.stateful & due)[:, None]
         self._a = np.where(moves, self._to_target(self._heard), self._a)
 
     def _take_costates(self, tick: int, due: NDArray[np.bool_]) -> None:
@@ -239,9 +237,9 @@ class _Walk:
             self._carried_back[sent] = self._bent(self._z, self._a)[network.target[costates.edge[sent]]]
             new = arriving[_comes(costates, arriving, tick, rank, level)]
             self._box[costates.edge[new]] = self._carried_back[new]
-            own = (due & ~self._kind.input)[network.source]
+            own = (due & ~network.is_input)[network.source]
             self._r = np.where(own[:, None, None], self._box, self._r)
-        moves = (self._kind.leaky & due)[:, None, None]
+        moves = (network.stateful & due)[:, None, None]
         self._held = np.where(moves, np.maximum(loss, self._to_source(self._r)), self._held)
 
     def _loss(self) -> Ages:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from hlsim.network import Network
-from hlsim.neurons import MODELS
 from hlsim.threads import add_product, product
 
 _VALUES = ("h", "z", "a", "q", "f", "df_dh", "df_da", "u", "heard", "dl", "g", "pull", "h_sent", "q_sent")
@@ -178,8 +177,7 @@ class State:
         """
         shape, device = (replicas, network.n), weight.device
         made: dict[str, Any] = {name: torch.zeros(shape, dtype=dtype, device=device) for name in _VALUES}
-        reads_out = any(MODELS[name].reads_out for name in network.model)
-        made["m"] = made["h"].clone() if reads_out else made["h"]
+        made["m"] = made["h"].clone() if network.reads_out.any() else made["h"]
         for name in ("h_sent_at", "q_sent_at"):
             made[name] = torch.full(shape, NEVER, dtype=torch.int64, device=device)
         return cls(

@@ -263,6 +263,49 @@ def drawn(**attributes: Any) -> Network:
     return flatten(graph, seeds=(0, 1))
 
 
+@st.composite
+def kinds_of_node(draw: st.DrawFn) -> nx.DiGraph:
+    """Nodes of all models, some of them populations, with biases and edges between any of them."""
+    models = draw(st.lists(st.sampled_from(["input", "leaky", "instant", "readout"]), max_size=6))
+    graph = nx.DiGraph()
+    for i, model in enumerate(["leaky", *models]):
+        optional = {"size": st.integers(1, 3), **({} if model == "input" else {"bias": st.just(0.5)})}
+        written = draw(st.fixed_dictionaries({}, optional=optional))
+        role = {"role": "output"} if model == "readout" else {}
+        graph.add_node(f"n{i}", model=model, **role, **written)
+    hearing = [node for node, model in graph.nodes(data="model") if model != "input"]
+    ends = st.tuples(st.sampled_from(list(graph)), st.sampled_from(hearing))
+    for u, v in draw(st.lists(ends, max_size=12, unique=True)):
+        attributes = {
+            "beta": st.sampled_from([0.0, 0.5]),
+            "feedback": st.sampled_from(["symmetric", "random", "none"]),
+            "plastic": st.booleans(),
+        }
+        graph.add_edge(u, v, delay=1, **draw(st.fixed_dictionaries({}, optional=attributes)))
+    return graph
+
+
+def population(label: str) -> str:
+    return label.partition("[")[0]
+
+
+@given(kinds_of_node())
+def test_flags_of_nodes_are_those_of_their_models(graph: nx.DiGraph) -> None:
+    holding = {
+        "is_input": {"input"},
+        "instant": {"instant", "readout"},
+        "stateful": {"leaky"},
+        "reads_out": {"readout"},
+    }
+    network = flatten(graph)
+    for name, models in holding.items():
+        found = getattr(network, name)
+        assert found.dtype == bool
+        assert found.tolist() == [graph.nodes[population(x)]["model"] in models for x in network.label], name
+        with pytest.raises(ValueError, match="read-only"):
+            found[0] = True
+
+
 def test_weights_have_the_moments_that_were_asked_for() -> None:
     """40 000 draws each; four standard errors."""
     normal = drawn(weight={"normal": 0.5}).weight
