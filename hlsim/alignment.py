@@ -71,7 +71,7 @@ def alignment(
     if of == "change":
         mine, ideal = (np.diff(x, axis=0, prepend=np.zeros((1, network.m))) for x in (mine, ideal))
     if of == "step":
-        beta = np.where(np.isnan(network.beta), learned.rule.beta, network.beta)
+        beta = network.weight_rate(learned.rule)
         mine, ideal = np.diff(mine, axis=0, prepend=network.weight), -dt * beta * steps
     return _compared(mine, ideal, ticks, network, against, of)
 

@@ -97,7 +97,7 @@ class _Descent:
     def __init__(self, network: Network, learned: Learned, dt: float, late: NDArray[np.int64]) -> None:
         self._net, self._learned, self._dt, self._late = FeedForward(network), learned, dt, late
         self._plastic = network.plastic
-        self._rate = np.where(np.isnan(network.beta), learned.rule.beta, network.beta) * dt
+        self._rate = network.weight_rate(learned.rule) * dt
         self._recent = np.zeros((int(late.max(initial=0)) + 1, network.m))
         self._edges = np.arange(network.m)
         self._omega = np.zeros(network.m)

@@ -32,9 +32,7 @@ def arrange(network: Network, rule: Rule, edges: Ints, replicas: int, private: b
     """Return the edges of a sparse projection split by kind, in the loops' order; None: not for them."""
     if type(rule) is not Hamiltonian or (replicas > 1 and not private) or (network.source[edges] < 0).any():
         return None
-    own = network.beta[edges]
-    beta = np.where(np.isnan(own), rule.beta, own)
-    facts = np.stack([beta, network.plastic[edges], network.feedback[edges]])
+    facts = np.stack([network.weight_rate(rule, edges), network.plastic[edges], network.feedback[edges]])
     _, kind = np.unique(facts, axis=1, return_inverse=True)
     if kind.max() >= _KINDS:
         return None

@@ -19,6 +19,7 @@ from hlsim.draws import Draws
 from hlsim.errors import ExperimentError, TopologyError
 from hlsim.expansion import BIAS, NONE, RANDOM, SYMMETRIC, edge_columns, node_columns, place
 from hlsim.graphfiles import NodeLink
+from hlsim.rule import Rule
 
 __all__ = ["BIAS", "NONE", "RANDOM", "SYMMETRIC", "Network", "check_stability", "describe", "flatten"]
 
@@ -122,6 +123,11 @@ class Network:
     def reads_out(self) -> NDArray[np.bool_]:
         """Which nodes (n,) send the pull of the loss instead of their state."""
         return neurons.flags(self.model, "reads_out")
+
+    def weight_rate(self, rule: Rule, edges: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
+        """Return the beta of edges, of all (m,) by default: their own, else the rule's; plastic or not."""
+        own = self.beta[edges]
+        return np.where(np.isnan(own), rule.beta, own)
 
     @property
     def graph(self) -> str:

@@ -84,8 +84,7 @@ class Push:
 
         self.target, self.source = tiled(target, network.n), tiled(source, network.n)
         self.delay, self.feedback_delay = tiled(network.delay[edges]), tiled(network.feedback_delay[edges])
-        own = network.beta[edges]
-        self.beta = tiled(np.where(np.isnan(own), rule.beta, own) * network.plastic[edges]).to(dtype)
+        self.beta = tiled(network.weight_rate(rule, edges) * network.plastic[edges]).to(dtype)
         self.plastic = tiled(network.plastic[edges].astype(float)).to(dtype)
         self.random = tiled(network.feedback[edges] == _RANDOM)
         self.feedback = torch.as_tensor(

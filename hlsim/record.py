@@ -133,13 +133,13 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
     outputs = np.flatnonzero(network.outputs == i)
     model = MODELS[network.model[i]]
     row = min(replica, network.weight.shape[0] - 1)
-    own = network.beta
+    incoming = np.flatnonzero(network.target == i)
     synapses = [
         Synapse(
             edge=int(e),
             w=float(network.weight[row, e]),
             fields=Guarded(dict.fromkeys(rule.synapse_fields, 0.0)),
-            beta=rule.beta if np.isnan(own[e]) else float(own[e]),
+            beta=float(beta),
             plastic=bool(network.plastic[e]),
             feedback=int(network.feedback[e]),
             feedback_weight=float(network.feedback_weight[row, e]),
@@ -147,7 +147,7 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
             bias=bool(network.source[e] < 0),
             s=1.0 if network.source[e] < 0 else 0.0,
         )
-        for e in np.flatnonzero(network.target == i)
+        for e, beta in zip(incoming, network.weight_rate(rule, incoming), strict=True)
     ]
     links = [
         Link(int(e), int(network.delay[e]), bool(network.feedback[e]))

@@ -45,8 +45,7 @@ class Synapses:
         def fixed(values: NDArray) -> Tensor:
             return torch.as_tensor(values, dtype=weight.dtype, device=weight.device).reshape(shape)
 
-        own = network.beta[edges]
-        rates = np.where(np.isnan(own), rule.beta, own)
+        rates = network.weight_rate(rule, edges)
         # One number where all synapses have the same, so that it takes no memory.
         self._beta = float(rates[0]) if (rates == rates[0]).all() else fixed(rates)
         plastic = network.plastic[edges]

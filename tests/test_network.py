@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hlsim import topology
 from hlsim.errors import TopologyError
 from hlsim.network import BIAS, NONE, RANDOM, SYMMETRIC, Network, check_stability, describe, flatten
+from hlsim.rules import Equilibrium, Hamiltonian, Rule
 from tests.networks import assert_same
 
 Node = tuple[str, dict[str, Any]]
@@ -304,6 +305,27 @@ def test_flags_of_nodes_are_those_of_their_models(graph: nx.DiGraph) -> None:
         assert found.tolist() == [graph.nodes[population(x)]["model"] in models for x in network.label], name
         with pytest.raises(ValueError, match="read-only"):
             found[0] = True
+
+
+def attributes_of_edges(graph: nx.DiGraph, network: Network) -> list[dict[str, Any] | None]:
+    """What the graph says of every edge of a network without parallel ones; None: a bias."""
+    names = [population(label) for label in network.label]
+    ends = zip(network.source.tolist(), network.target.tolist(), strict=True)
+    return [None if j == BIAS else graph.edges[names[j], names[i]] for j, i in ends]
+
+
+RULES = (Hamiltonian(beta=0.3), Equilibrium(beta=0.2))
+
+
+@given(kinds_of_node(), st.sampled_from(RULES), st.randoms(use_true_random=False))
+def test_a_synapse_learns_at_its_own_rate_or_else_at_the_rules(
+    graph: nx.DiGraph, rule: Rule, random: Any
+) -> None:
+    network = flatten(graph)
+    expected = [(data or {}).get("beta", rule.beta) for data in attributes_of_edges(graph, network)]
+    assert network.weight_rate(rule).tolist() == expected
+    some = random.sample(range(network.m), network.m // 2)
+    assert network.weight_rate(rule, np.array(some, np.int64)).tolist() == [expected[e] for e in some]
 
 
 def test_weights_have_the_moments_that_were_asked_for() -> None:
