@@ -91,7 +91,7 @@ class Circuit:
         self.is_output[self.outputs] = True
         real_edge = network.source >= 0
         self.sends_state = whole(np.bincount(network.source[real_edge], minlength=network.n) > 0)
-        back = (network.feedback > 0) & self.rule.sends_costates
+        back = network.carries_costates(self.rule)
         self.sends_costate = whole(np.bincount(network.target[back], minlength=network.n) > 0)
         # Whose state matters although it may send nothing: the loss listens to it, or a phase waits for it.
         self.listened = self.is_output | (~self.sends_state & self.nudges)

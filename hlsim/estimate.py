@@ -7,7 +7,7 @@ import numpy as np
 from hlsim.errors import ExperimentError
 from hlsim.experiment import Experiment
 from hlsim.layout import quantities, rates
-from hlsim.network import BIAS, NONE, Network, memory_bytes
+from hlsim.network import BIAS, Network, memory_bytes
 from hlsim.protocol import last_tick, presented, row_ticks
 from hlsim.rule import Rule
 from hlsim.stimulus import Stage
@@ -126,7 +126,7 @@ def most_messages(network: Network, rule: Rule, ticks: int, hold: int) -> int:
     """Return the most messages that one replica can send."""
     interval = np.maximum(network.send_interval, np.where(network.clock, network.period, 1))
     sends = -(-ticks // np.where(network.is_input, np.maximum(interval, hold), interval))
-    forward, backward = network.source != BIAS, (network.feedback != NONE) & rule.sends_costates
+    forward, backward = network.source != BIAS, network.carries_costates(rule)
     return int(sends[network.source[forward]].sum() + sends[network.target[backward]].sum())
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.hamiltonian import Hamiltonian
-from hlsim.network import Network
+from hlsim.network import RANDOM, Network
 from hlsim.rule import Rule
 from hlsim.state import State
-from hlsim.synapses import NONE, RANDOM, Ints, Signature, Synapses
+from hlsim.synapses import Ints, Signature, Synapses
 
 # More kinds of synapse than this (weight rate, plastic or not, feedback) are left to torch.
 _KINDS = 8
@@ -77,7 +77,7 @@ class Fused(Synapses):
         self._loops: Any = synapse_loops
         kind = int(network.feedback[edges[0]])
         self.signature = replace(signature, feedback=kind)
-        self.backwards = kind != NONE
+        self.backwards = bool(network.carries_costates(rule, edges).any())
         self._back = None
         if kind == RANDOM:
             self._back = network.feedback_weight[:, edges].astype(_format(weight))

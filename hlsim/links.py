@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.errors import ExperimentError, check_count, unknown
-from hlsim.network import BIAS, NONE, Network
+from hlsim.network import BIAS, Network
 from hlsim.rule import Rule
 
 # Kinds of message, by number.
@@ -72,7 +72,7 @@ class Links:
         if self.across_groups:
             _, group = np.unique(np.array(network.group), return_inverse=True)
             edges &= group[network.source] != group[network.target]
-        sent = np.ones_like(edges), (network.feedback != NONE) & rule.sends_costates
+        sent = np.ones_like(edges), network.carries_costates(rule)
         chosen = np.array([edges & sent[k] & (MESSAGES[k] in self.messages) for k in range(len(MESSAGES))])
         if not chosen.any():
             given = ", ".join(f"{name} = {value!r}" for name, value in vars(self).items() if value)

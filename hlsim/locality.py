@@ -10,7 +10,7 @@ from hlsim import hardware as profiles
 from hlsim.hardware import PARTS, Hardware
 from hlsim.ideal import learning_ticks, network_of, settings_of
 from hlsim.network import SYMMETRIC, Network
-from hlsim.paths import ages, kinds
+from hlsim.paths import ages
 from hlsim.rates import KINDS, ticks, traffic
 from hlsim.trace import Trace
 
@@ -111,7 +111,7 @@ def _barriers(trace: Trace, end: int) -> dict[str, int]:
 
 
 def _weight_reads(trace: Trace, network: Network, costates: float) -> float:
-    carries = kinds(network, "explicit").backward
+    carries = network.has_feedback
     through = carries & (network.feedback == SYMMETRIC)
     if costates == 0.0 or not through.any():
         return 0.0 * costates

@@ -124,8 +124,21 @@ class Network:
         """Which nodes (n,) send the pull of the loss instead of their state."""
         return neurons.flags(self.model, "reads_out")
 
+    @cached_property
+    def has_feedback(self) -> NDArray[np.bool_]:
+        """Which edges (m,) costates go back on, if the rule sends any; read-only."""
+        found = self.feedback != NONE
+        found.flags.writeable = False
+        return found
+
+    def carries_costates(
+        self, rule: Rule, edges: NDArray[np.int64] | slice = slice(None)
+    ) -> NDArray[np.bool_]:
+        """Return on which of some edges, of all (m,) by default, costates go back under a rule."""
+        return self.has_feedback[edges] & rule.sends_costates
+
     def weight_rate(self, rule: Rule, edges: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
-        """Return the beta of edges, of all (m,) by default: their own, else the rule's; plastic or not."""
+        """Return the beta of some edges, of all (m,) by default: their own, else the rule's."""
         own = self.beta[edges]
         return np.where(np.isnan(own), rule.beta, own)
 
@@ -306,8 +319,7 @@ def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
     its arrays of edges.
     """
     synapse = network.source != BIAS
-    back = network.feedback != NONE
-    delays, feedback_delays = network.delay[synapse], network.feedback_delay[back]
+    delays, feedback_delays = network.delay[synapse], network.feedback_delay[network.has_feedback]
     messages = np.concatenate((delays, feedback_delays))
     return {
         "neurons": dict(sorted(Counter(network.model).items())),

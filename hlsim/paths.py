@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hlsim.network import BIAS, NONE, Network
+from hlsim.network import BIAS, Network
 
 Ages = NDArray[np.float64]
 
@@ -42,28 +42,25 @@ class Kinds:
         Leaky neurons whose new costate takes in the loss at their new state: clock and sequential order.
     bent : bool (n,)
         Whether the slope of the activation depends on the drive.
-    synapse, backward : bool (m,)
-        Edges between nodes; those of them that carry costates.
+    synapse : bool (m,)
+        Edges between nodes.
     """
 
     output: NDArray[np.bool_]
     late: NDArray[np.bool_]
     bent: NDArray[np.bool_]
     synapse: NDArray[np.bool_]
-    backward: NDArray[np.bool_]
 
 
 def kinds(network: Network, order: str) -> Kinds:
     """Return what the elements of a network are, under a rule of this order."""
     output = np.zeros(network.n, bool)
     output[network.outputs] = True
-    synapse = network.source != BIAS
     return Kinds(
         output=output,
         late=network.stateful & network.clock & (order == "sequential"),
         bent=np.array([name != "identity" for name in network.activation]),
-        synapse=synapse,
-        backward=synapse & (network.feedback != NONE) & ~network.is_input[network.source],
+        synapse=network.source != BIAS,
     )
 
 
@@ -128,7 +125,7 @@ def _ages(network: Network, kind: Kinds, path: str) -> dict[str, Ages]:
         first = np.where(kind.output, own, -np.inf)
 
         def costate(z: Ages) -> Ages:
-            r = np.where(kind.backward, back + np.maximum(z, slope)[target], -np.inf)
+            r = np.where(network.has_feedback, back + np.maximum(z, slope)[target], -np.inf)
             return np.maximum(first, hop + to_source(r))
 
         return _settled(costate, first, turned)
@@ -179,7 +176,7 @@ def _loops(network: Network, kind: Kinds, sign: float, *, forward: bool) -> NDAr
     """Return the nodes to which cycles lead that inputs (backward: outputs) reach; none for newest paths."""
     if sign < 0.0:
         return np.zeros(network.n, bool)
-    carries = kind.synapse if forward else kind.backward
+    carries = kind.synapse if forward else network.has_feedback
     before, after = (network.source, network.target) if forward else (network.target, network.source)
     found = reached(network.is_input if forward else kind.output, before, after, carries)
     inside = carries & found[before]

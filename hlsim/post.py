@@ -12,7 +12,6 @@ from hlsim.calendar import COSTATE, STATE, Calendar
 from hlsim.circuit import Circuit
 from hlsim.kernel import Observer
 from hlsim.state import Some, Whole
-from hlsim.synapses import NONE
 
 
 class Post:
@@ -115,7 +114,7 @@ class Post:
             source, target = (torch.as_tensor(x, device=c.device)[edges] for x in self._ends())
             sent = self._sent[STATE][:, source.clamp(min=0)] & (source >= 0)
             self._tell(STATE, edges, sent, state.m[:, source.clamp(min=0)])
-            back = torch.as_tensor(c.network.feedback, device=c.device)[edges] != NONE
+            back = torch.as_tensor(c.network.carries_costates(c.rule), device=c.device)[edges]
             r = pull.transport(state).reshape(-1, len(edges)) * state.q[:, target]
             self._tell(COSTATE, edges, self._sent[COSTATE][:, target] & back, r)
         for sent in self._sent:

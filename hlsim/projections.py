@@ -20,7 +20,7 @@ from hlsim.hamiltonian import Hamiltonian
 from hlsim.network import Network
 from hlsim.rule import Rule
 from hlsim.state import State, Whole
-from hlsim.synapses import NONE, Ints, Signature, Synapses
+from hlsim.synapses import Ints, Signature, Synapses
 from hlsim.threads import one_thread, product
 
 
@@ -60,7 +60,7 @@ class Dense(Synapses):
             self._s.fill_(1.0)
         self._forward: deque[Tensor] = deque()
         self._backward: deque[Tensor] = deque()
-        self.backwards = signature.feedback != NONE and rule.sends_costates
+        self.backwards = bool(network.carries_costates(rule, edges).any())
 
     def drive(self, state: State, into: Tensor) -> None:
         """Add sum w s to the targets' drive, with what the sources were ``delay`` ticks ago."""
@@ -283,7 +283,7 @@ SILENT, AT_ONCE, LATER = 0, 1, 2
 
 def feedback_kind(network: Network, rule: Rule, edges: Ints) -> Ints:
     """Return by edge whether costates go back on it: not, at once or later."""
-    sends = (network.feedback[edges] != NONE) & rule.sends_costates
+    sends = network.carries_costates(rule, edges)
     return np.where(sends, np.where(network.feedback_delay[edges] == 0, AT_ONCE, LATER), SILENT)
 
 

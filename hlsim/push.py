@@ -7,11 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlsim.network import Network
+from hlsim.network import RANDOM, Network
 from hlsim.rule import Phase, Rule
 from hlsim.state import Some, State
-
-_RANDOM = 2
 
 
 class Fan:
@@ -72,7 +70,7 @@ class Push:
         device, dtype = weight.device, weight.dtype
         source, target = network.source[edges], network.target[edges]
         everything = np.arange(len(edges))
-        back = network.feedback[edges] != 0 if rule.sends_costates else np.zeros(len(edges), bool)
+        back = network.carries_costates(rule, edges)
         self.incoming = Fan(target, everything, network.n).to(device)
         self.outgoing = Fan(source, np.flatnonzero(source >= 0), network.n).to(device)
         self.backward = Fan(target, np.flatnonzero(back), network.n).to(device)
@@ -86,7 +84,7 @@ class Push:
         self.delay, self.feedback_delay = tiled(network.delay[edges]), tiled(network.feedback_delay[edges])
         self.beta = tiled(network.weight_rate(rule, edges) * network.plastic[edges]).to(dtype)
         self.plastic = tiled(network.plastic[edges].astype(float)).to(dtype)
-        self.random = tiled(network.feedback[edges] == _RANDOM)
+        self.random = tiled(network.feedback[edges] == RANDOM)
         self.feedback = torch.as_tensor(
             network.feedback_weight[:, edges], dtype=dtype, device=device
         ).reshape(-1)

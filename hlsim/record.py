@@ -150,7 +150,7 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
         for e, beta in zip(incoming, network.weight_rate(rule, incoming), strict=True)
     ]
     links = [
-        Link(int(e), int(network.delay[e]), bool(network.feedback[e]))
+        Link(int(e), int(network.delay[e]), bool(network.has_feedback[e]))
         for e in np.flatnonzero(network.source == i)
     ]
     return Record(

@@ -177,11 +177,11 @@ class _Walk:
         # Only what a path leads to waits for something.
         source, target = network.source, network.target
         forward = reached(network.is_input, source, target, kind.synapse)
-        backward = reached(kind.output, target, source, kind.backward)
+        backward = reached(kind.output, target, source, network.has_feedback)
         self._h = self._a = _waiting(forward)
         self._heard = self._inbox = self.met = _waiting(kind.synapse & forward[source])
         self._z = self._held = self.q = _thrice(_waiting(backward))
-        self._r = self._box = _thrice(_waiting(kind.backward & backward[target]))
+        self._r = self._box = _thrice(_waiting(network.has_feedback & backward[target]))
         self._carried = np.empty((len(events.states.edge), 2))
         self._carried_back = np.empty((len(events.costates.edge), 3, 2))
         self._row = 0.0

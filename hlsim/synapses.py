@@ -7,14 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlsim.network import Network
+from hlsim.network import NONE, RANDOM, Network
 from hlsim.rule import Fields, Phase, Rule
 from hlsim.state import State
 
 # After every instant neuron: where leaky neurons are evaluated.
 LAST = 2**30
-
-NONE, SYMMETRIC, RANDOM = 0, 1, 2
 
 Ints = NDArray[np.int64]
 

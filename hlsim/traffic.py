@@ -16,7 +16,7 @@ class Traffic:
     """The edges on which a rule's messages travel; ``counts`` are sends by kind, (replica, node) each."""
 
     def __init__(self, network: Network, rule: Rule) -> None:
-        real, back = network.source >= 0, (network.feedback > 0) & rule.sends_costates
+        real, back = network.source >= 0, network.carries_costates(rule)
         self._ends = {
             STATE: (network.source[real], network.target[real]),
             COSTATE: (network.target[back], network.source[back]),

@@ -328,6 +328,22 @@ def test_a_synapse_learns_at_its_own_rate_or_else_at_the_rules(
     assert network.weight_rate(rule, np.array(some, np.int64)).tolist() == [expected[e] for e in some]
 
 
+@given(kinds_of_node(), st.sampled_from(RULES), st.randoms(use_true_random=False))
+def test_costates_go_back_to_neurons_that_ask_for_them_under_a_rule_that_sends_any(
+    graph: nx.DiGraph, rule: Rule, random: Any
+) -> None:
+    network = flatten(graph)
+    expected = []
+    for source, data in zip(network.source, attributes_of_edges(graph, network), strict=True):
+        silent = data is None or data.get("feedback") == "none" or network.model[source] == "input"
+        expected.append(not silent)
+    assert network.has_feedback.tolist() == expected
+    carries = [rule.name == "hamiltonian" and one for one in expected]
+    assert network.carries_costates(rule).tolist() == carries
+    some = random.sample(range(network.m), network.m // 2)
+    assert network.carries_costates(rule, np.array(some, np.int64)).tolist() == [carries[e] for e in some]
+
+
 def test_weights_have_the_moments_that_were_asked_for() -> None:
     """40 000 draws each; four standard errors."""
     normal = drawn(weight={"normal": 0.5}).weight
