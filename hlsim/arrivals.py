@@ -6,6 +6,7 @@ that a message costs the same whether ten are due or ten thousand.
 """
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from types import ModuleType
 
@@ -86,9 +87,9 @@ class Arrivals:
         """Ask SimPy for tick 0."""
         self._ticks.request(0)
 
-    def read(self, name: str, tick: int) -> NDArray[np.float64]:
-        """Return a field at ``tick``; see ``hlsim.view``."""
-        return view.read(self.circuit, name, tick)
+    def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
+        """Return fields at ``tick``; see ``hlsim.view``."""
+        return view.read(self.circuit, names, tick)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return sends and updates by neuron, messages overtaken and lost (none can be) and in flight."""

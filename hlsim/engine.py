@@ -1,6 +1,6 @@
 """The batched engine: every phase of a tick as a few torch calls over all neurons that are due."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import simpy
@@ -60,9 +60,9 @@ class Batched:
         """Ask SimPy for tick 0."""
         self._ticks.request(0)
 
-    def read(self, name: str, tick: int) -> NDArray[np.float64]:
-        """Return a field at ``tick``; see ``hlsim.view``."""
-        return view.read(self.circuit, name, tick)
+    def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
+        """Return fields at ``tick``; see ``hlsim.view``."""
+        return view.read(self.circuit, names, tick)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return sends and updates by neuron, and messages overtaken, lost and in flight."""

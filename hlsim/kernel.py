@@ -1,7 +1,7 @@
 """Ticks on SimPy's clock: time is a whole number of ticks, phases of a tick are priorities within it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -54,11 +54,12 @@ class Engine(Protocol):
     def start(self) -> None:
         """Ask SimPy for tick 0."""
 
-    def read(self, name: str, tick: int) -> NDArray[np.float64]:
-        """Return a field at a tick: h, z, a (replica, node), w, omega (1 or replica, edge), loss (replica,).
+    def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
+        """Return fields at a tick: h, z, a (replica, node), w, omega (1 or replica, edge), loss (replica,).
 
         Also y (replica, output), h of the outputs. All are as after all phases of that tick; a neuron not
-        due is read in closed form (arrival) or as last updated. Nothing is written back.
+        due is read in closed form (arrival), evaluated once for all fields, or as last updated. Nothing is
+        written back.
         """
 
     def counts(self) -> dict[str, NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 Slow and meant to be obviously right: it is what "equal" means for every faster path.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -273,13 +274,16 @@ class Reference:
 
     # ---- what others may look at
 
-    def read(self, name: str, tick: int) -> NDArray[np.float64]:
-        """Return a field at ``tick`` in closed form (arrival) or as last updated (clock)."""
-        if name == "loss":
-            return self._loss_value(tick)
-        if name == "y":
-            return self.read("h", tick)[:, self.network.outputs]
+    def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
+        """Return fields at ``tick`` in closed form (arrival) or as last updated (clock)."""
         records = [[_at(one, tick, self.dt) for one in replica] for replica in self._processes]
+        return {name: self._field(records, name) for name in names}
+
+    def _field(self, records: list[list[Record]], name: str) -> NDArray[np.float64]:
+        if name == "loss":
+            return self._loss_value(self._field(records, "y").real)
+        if name == "y":
+            return self._field(records, "h")[:, self.network.outputs]
         if name in ("h", "z", "a"):
             number = np.complex128 if self.rule.complex_states else np.float64
             return np.array([[getattr(r, name) for r in replica] for replica in records], dtype=number)
@@ -289,13 +293,12 @@ class Reference:
                 values[p, synapse.edge] = synapse.w if name == "w" else synapse.fields[name]
         return values
 
-    def _loss_value(self, tick: int) -> NDArray[np.float64]:
-        h = self.read("y", tick).real
+    def _loss_value(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         targets = [group.target for group in self._groups]
         if self.loss is None or not targets or targets[0] is None:
             return np.full(len(targets), np.nan)
         together = torch.cat([t for t in targets if t is not None])
-        return self.loss.value(torch.as_tensor(h), together).numpy()
+        return self.loss.value(torch.as_tensor(y), together).numpy()
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return sends and updates by neuron, and messages overtaken, lost and in flight."""

@@ -324,9 +324,9 @@ class Simulation:
 
     def _row(self, tick: int, shown: Presentation) -> None:
         if shown.readable:
-            y = self._engine.read("y", tick).real
-            loss = np.where(shown.real, self._engine.read("loss", tick), np.nan)
-            prediction = self._scores.add(shown, y, loss)
+            outcome = self._engine.read(("y", "loss"), tick)
+            loss = np.where(shown.real, outcome["loss"], np.nan)
+            prediction = self._scores.add(shown, outcome["y"].real, loss)
         else:
             loss, prediction = np.full(self.replicas, np.nan), np.full(self.replicas, -1)
         if self._watch is not None:
@@ -350,7 +350,10 @@ class Simulation:
         known = dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields))
         if name not in known:
             raise ExperimentError(f"read: {unknown('field', name, known)}")
-        return self._engine.read(name, self.tick - 1)
+        return self._read(name)
+
+    def _read(self, name: str) -> NDArray[np.float64]:
+        return self._engine.read((name,), self.tick - 1)[name]
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return how often each neuron (replica, node) sent a state or a costate and was updated."""
@@ -383,7 +386,7 @@ class Simulation:
         rows = self._scores.last_loss()
         if rows is not None:
             return rows
-        return float(self._engine.read("loss", self.tick - 1).mean()) if self.tick else float("nan")
+        return float(self._read("loss").mean()) if self.tick else float("nan")
 
     def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many state and costate messages went from group to group (from, to), sorted by name."""

@@ -1,5 +1,6 @@
 """What a running circuit looks like at a tick, read without touching it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,49 +9,42 @@ from numpy.typing import NDArray
 
 from hlsim.advance import hold
 from hlsim.circuit import Circuit
-from hlsim.state import Some
+from hlsim.state import Some, State
 
-_NEURON = ("h", "z")
+_OUTPUTS = frozenset({"y", "loss"})
+# What a neuron's hold moves; the rest are drives, which stand still, and fields of synapses.
+_NEURONS = _OUTPUTS | {"h", "z"}
 
 
-def read(circuit: Circuit, name: str, tick: int) -> NDArray[np.float64]:
+def read(circuit: Circuit, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
     """Return h, z, a (replica, node), h of the outputs as y, w or a synapse field (1 or replica, edge), loss.
 
     Neurons that update on arrival are read at ``tick`` in closed form, clocked ones as last updated.
     """
-    if name == "loss":
-        return _loss(circuit, tick)
-    if name == "a":
-        return _array(circuit.state.a)
-    if name == "y":
-        return _array(_outputs(circuit, tick))
-    if name in _NEURON:
-        return _array(_neurons(circuit, name, tick))
-    synapses = _synapses(circuit, tick)
-    return _array(synapses[name])[:, circuit.plan.place]
+    state = _held(circuit, names, tick)
+    return {name: _field(circuit, state, name) for name in names}
 
 
-def _neurons(circuit: Circuit, name: str, tick: int, among: torch.Tensor | None = None) -> torch.Tensor:
-    """Return a field that is right for the nodes ``among`` (node,), for all by default."""
-    state, late = circuit.state, _late(circuit, tick, among)
-    if len(late):
-        state = replace(state, h=state.h.clone(), z=state.z.clone(), learning=False)
-        hold(circuit, state, tick, late)
-    values: torch.Tensor = getattr(state, name)
-    return values
+def _held(circuit: Circuit, names: Sequence[str], tick: int) -> State:
+    """Return a state in which the fields of these names are right, by one hold of whom they ask for."""
+    state = circuit.state
+    moved = set(names) - {"a"}
+    moved = moved if state.learning else moved & _NEURONS
+    if not moved:
+        return state
+    late = _late(circuit, tick, circuit.is_output if moved <= _OUTPUTS else None)
+    if len(late) == 0:
+        return state
+    scratch = replace(state, h=state.h.clone(), z=state.z.clone(), learning=not moved <= _NEURONS)
+    if scratch.learning:
+        scratch.moved, scratch.w = state.moved.clone(), state.w.clone()
+        scratch.fields = {key: x.clone() for key, x in state.fields.items()}
+    hold(circuit, scratch, tick, late)
+    return scratch
 
 
-def _synapses(circuit: Circuit, tick: int) -> dict[str, torch.Tensor]:
-    state, late = circuit.state, _late(circuit, tick)
-    if len(late) and state.learning:
-        fields = {key: x.clone() for key, x in state.fields.items()}
-        scratch = {key: getattr(state, key).clone() for key in ("h", "z", "moved", "w")}
-        state = replace(state, **scratch, fields=fields)
-        hold(circuit, state, tick, late)
-    return {"w": state.w, **state.fields}
-
-
-def _late(circuit: Circuit, tick: int, among: torch.Tensor | None = None) -> Some:
+def _late(circuit: Circuit, tick: int, among: torch.Tensor | None) -> Some:
+    """Return who was last updated before a tick, of the nodes ``among`` (node,), of all by default."""
     if not circuit.has_arrival:
         return circuit.nobody
     waiting = circuit.arrival & ~circuit.is_input & (circuit.state.updated < tick)
@@ -58,14 +52,19 @@ def _late(circuit: Circuit, tick: int, among: torch.Tensor | None = None) -> Som
     return circuit.some(torch.nonzero(waiting.view(-1)).squeeze(1))
 
 
-def _loss(circuit: Circuit, tick: int) -> NDArray[np.float64]:
+def _field(circuit: Circuit, state: State, name: str) -> NDArray[np.float64]:
+    if name in ("h", "z", "a"):
+        return _array(getattr(state, name))
+    if name in _OUTPUTS:
+        y = circuit.output_set.take(state.h)
+        return _array(y) if name == "y" else _loss(circuit, y)
+    return _array(state.w if name == "w" else state.fields[name])[:, circuit.plan.place]
+
+
+def _loss(circuit: Circuit, y: torch.Tensor) -> NDArray[np.float64]:
     if circuit.loss is None or circuit.target is None:
         return np.full(circuit.replicas, np.nan)
-    return _array(circuit.loss.value(_outputs(circuit, tick).real, circuit.target))
-
-
-def _outputs(circuit: Circuit, tick: int) -> torch.Tensor:
-    return circuit.output_set.take(_neurons(circuit, "h", tick, circuit.is_output))
+    return _array(circuit.loss.value(y.real, circuit.target))
 
 
 def _array(x: torch.Tensor) -> NDArray[np.float64]:

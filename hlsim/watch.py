@@ -153,7 +153,7 @@ class Watch:
 
     def _sample(self, tick: int) -> None:
         names = self._recorder.due(tick)
-        self._recorder.sample(tick, {name: self._engine.read(name, tick) for name in names})
+        self._recorder.sample(tick, self._engine.read(names, tick))
         self._pulse(tick)
         self._plan(self._recorder.next(tick))
 

@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, reject, seed, settings
+from hypothesis import strategies as st
 
 from hlsim import Simulation, plan, topology
 from hlsim.errors import LocalityError, NumericalError
 from hlsim.ops import Value
 from hlsim.rules import Fields, Hamiltonian
-from tests.agreement import ENGINES, TOLERANCE, assert_agree
+from tests.agreement import BATCHED, COMPILED, ENGINES, REFERENCE, TOLERANCE, assert_agree
 from tests.graphs import KINDS, Case, cases, run
 
 VERIFY = os.environ.get("HLSIM_VERIFY") == "1"
@@ -72,6 +73,18 @@ def test_the_engines_agree_on_layers_of_many_neurons(update: str) -> None:
     )
     options = {"rule": Hamiltonian(beta=0.05, eta=0.3), "loss": "cross_entropy"}
     assert assert_agree(Case(graph, options, script), 40) == 40
+
+
+@pytest.mark.parametrize("engine", [BATCHED, COMPILED, REFERENCE], ids=["batched", "compiled", "reference"])
+@given(case=st.sampled_from(("arrival", "mixed")).flatmap(lambda kind: cases(kind, until=12)))
+def test_fields_read_together_are_those_read_one_by_one(engine: Mapping[str, Any], case: Case) -> None:
+    """Bit for bit, of what the last sample of a run holds."""
+    try:
+        sim, trace = run(case, 12, **engine)
+    except NumericalError:
+        reject()
+    for name in case.options["rule"].sampled:
+        assert np.squeeze(sim.read(name)).tobytes() == trace[f"sampled/{name}"][-1].tobytes(), name
 
 
 @pytest.mark.verify

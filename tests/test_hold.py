@@ -1,7 +1,7 @@
 """The exact hold: h, z, omega and w over any time for which the drive, the states heard and g stand still."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from typing import Any
@@ -13,12 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlsim import ops
+from hlsim import Simulation, ops, view
 from hlsim.losses import Custom
 from hlsim.neurons import ACTIVATIONS, MODELS
+from hlsim.process import Process
 from hlsim.rules import Hamiltonian
 from hlsim.stimulus import Arrays
 from hlsim.trace import Trace
+from tests.agreement import BATCHED, COMPILED, REFERENCE
 from tests.plain import by_rows, exact
 from tests.theory import (
     ENGINES,
@@ -286,6 +288,47 @@ def test_a_neuron_that_nothing_reaches_is_read_in_closed_form(engine: str) -> No
     expected = [exponential(flow(x), t * dt, start(x))[:4] for t in range(ticks)]
     assert simulation.counts()["updates"][0, simulation.network.label.index("y")] == 1
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-15)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
+    """Have every call of a function added to the list that is returned."""
+    calls, called = [], getattr(owner, name)
+
+    def call(*arguments: Any) -> Any:
+        calls.append(name)
+        return called(*arguments)
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
+
+
+def asleep(engine: Mapping[str, Any], update: str = "arrival") -> Simulation:
+    """Return one output that is shown one row for 12 ticks and, on arrival, is updated at the first only."""
+    attributes = ASLEEP if update == "arrival" else {}
+    return simulate(one_neuron(1.7, **attributes), Arrays([[0.9]], [[0.4]]), hold=12, dt=0.8, **engine)
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind"), [(BATCHED, "Batched"), (COMPILED, "Arrivals"), (REFERENCE, "Reference")]
+)
+def test_a_sample_holds_a_neuron_once_for_all_fields(
+    engine: Mapping[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the 12 ticks all but the first; at the last one the row's outputs are read too, for y and loss."""
+    simulation = asleep(engine)
+    assert type(simulation._engine).__name__ == kind
+    owner = Process if kind == "Reference" else view
+    holds = counted(monkeypatch, owner, "hold")
+    simulation.run(every=1, sampled=("h", "z", "a", "loss", "w", "omega"))
+    assert len(holds) == 11 + 1
+
+
+def test_a_sample_of_clocked_neurons_holds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = asleep(COMPILED, "clock")
+    assert type(simulation._engine).__name__ == "Lockstep"
+    holds = counted(monkeypatch, view, "hold")
+    simulation.run(every=1, sampled=("h", "z", "a", "loss", "w", "omega"))
+    assert not holds
 
 
 @pytest.mark.parametrize("engine", ENGINES)
