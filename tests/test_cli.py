@@ -1,6 +1,7 @@
 """The command line as its user sees it: what is printed, where files go, how it ends."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -60,6 +61,12 @@ def hlsim_(folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
 def traced(hlsim_: Command) -> Path:
     assert hlsim_("run", "tiny", "--quiet").code == 0
     return Path("tiny.h5")
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, there is no line that says what comes next."""
+    monkeypatch.setattr(terminal, "PLAIN_SECONDS", math.inf)
 
 
 def assert_one_line(outcome: Outcome, message: str) -> None:
@@ -313,6 +320,7 @@ FIGURES = [
 ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("patient")
 def test_report_writes_a_page_beside_the_trace(hlsim_: Command, traced: Path) -> None:
     Path("elsewhere").mkdir()
     moved = traced.rename("elsewhere/tiny.v2.h5")
@@ -320,6 +328,7 @@ def test_report_writes_a_page_beside_the_trace(hlsim_: Command, traced: Path) ->
     assert Path("elsewhere/tiny.v2.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.usefixtures("patient")
 def test_report_writes_its_figures_as_files_too(hlsim_: Command, traced: Path) -> None:
     done = hlsim_("report", str(traced), "-o", "page.html", "--png", "figures", "--svg", "vectors")
     files = [f"figures/{name}.png" for name in FIGURES] + [f"vectors/{name}.svg" for name in FIGURES]
@@ -340,6 +349,7 @@ def test_report_compares_traces(hlsim_: Command, traced: Path) -> None:
     assert Path("figures/other/traffic.png").is_file()
 
 
+@pytest.mark.usefixtures("patient")
 def test_report_of_a_folder_is_that_of_its_sweep(
     hlsim_: Command, traced: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,6 +510,7 @@ def test_a_command_that_is_none_is_exit_code_2(hlsim_: Command, arguments: tuple
     assert "hlsim" in done.err
 
 
+@pytest.mark.usefixtures("patient")
 def test_figures_need_a_folder_that_can_be_written(hlsim_: Command, traced: Path) -> None:
     assert_one_line(hlsim_("report", str(traced), "--png", "tiny/topology.py"), "cannot write")
 
