@@ -301,12 +301,7 @@ def _cycle(stuck: np.ndarray, source: np.ndarray, target: np.ndarray) -> list[in
     before = dict(zip(target[inside].tolist(), source[inside].tolist(), strict=True))
     if not before:
         return []
-    node = min(before)
-    position: dict[int, int] = {}
-    while node not in position:
-        position[node] = len(position)
-        node = before[node]
-    cycle = list(position)[position[node] :][::-1]
+    cycle = [node for node, _ in nx.find_cycle(nx.DiGraph(before.items()), min(before))][::-1]
     turn = cycle.index(min(cycle))
     return cycle[turn:] + cycle[: turn + 1]
 

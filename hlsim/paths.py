@@ -17,6 +17,7 @@ Melacci et al., PMLR 277:71-95 (2025), section 5, for one delay in all layers; h
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -173,7 +174,9 @@ def _settled(step: Callable[[Ages], Ages], start: Ages, endless: NDArray[np.bool
 
 
 def _loops(network: Network, kind: Kinds, sign: float, *, forward: bool) -> NDArray[np.bool_]:
-    """Return the nodes to which cycles lead that inputs (backward: outputs) reach; none for newest paths."""
+    """Return the nodes on cycles that inputs (backward: outputs) reach; none for newest paths."""
+    from scipy.sparse.csgraph import connected_components
+
     if sign < 0.0:
         return np.zeros(network.n, bool)
     carries = kind.synapse if forward else network.has_feedback
@@ -181,14 +184,11 @@ def _loops(network: Network, kind: Kinds, sign: float, *, forward: bool) -> NDAr
     found = reached(network.is_input if forward else kind.output, before, after, carries)
     inside = carries & found[before]
     before, after = before[inside], after[inside]
-    # What is left when nodes without predecessors are taken away, again and again.
-    left = found
-    while True:
-        fed = np.zeros(network.n, bool)
-        fed[after[left[before]]] = True
-        if np.array_equal(left & fed, left):
-            return left
-        left = left & fed
+    _, component = connected_components(_matrix(network.n, before, after), connection="strong")
+    # An edge inside a strong component is part of a cycle.
+    looped = np.zeros(network.n, bool)
+    looped[after[component[before] == component[after]]] = True
+    return looped
 
 
 def reached(
@@ -198,13 +198,19 @@ def reached(
     carries: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Return the nodes that edges which carry lead to from some nodes, and these."""
-    before, after = before[carries], after[carries]
-    while True:
-        grown = starts.copy()
-        grown[after[starts[before]]] = True
-        if np.array_equal(grown, starts):
-            return grown
-        starts = grown
+    from scipy.sparse.csgraph import dijkstra
+
+    edges = _matrix(len(starts), before[carries], after[carries])
+    hops = dijkstra(edges, indices=np.flatnonzero(starts), unweighted=True, min_only=True)
+    found: NDArray[np.bool_] = np.isfinite(hops)
+    return found
+
+
+def _matrix(n: int, before: NDArray[np.int64], after: NDArray[np.int64]) -> Any:
+    # Imported here, as what searches it: scipy takes a third of a second, and running a network does without.
+    from scipy.sparse import csr_array
+
+    return csr_array((np.ones(len(before)), (before, after)), shape=(n, n))
 
 
 def _finite(values: Ages) -> Ages:

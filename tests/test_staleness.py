@@ -83,6 +83,45 @@ def test_a_cycle_makes_the_oldest_path_endless_and_leaves_the_newest() -> None:
     assert np.isnan([oldest[edge["v", "v"]], oldest[edge["v", "y"]]]).all()
 
 
+def reached(graph: nx.DiGraph, starts: set[str]) -> set[str]:
+    return starts.union(*(nx.descendants(graph, node) for node in starts))
+
+
+def endless(graph: nx.DiGraph) -> set[str]:
+    """The nodes to which cycles lead."""
+    components = [c for c in nx.strongly_connected_components(graph) if nx.number_of_edges(graph.subgraph(c))]
+    return reached(graph, set().union(*components))
+
+
+@settings(deadline=None, phases=[Phase.generate])
+@given(seed=st.integers(0, 10**6))
+def test_a_path_has_an_age_where_an_end_is_reached_and_an_oldest_one_where_no_cycle_is_on_the_way(
+    seed: int,
+) -> None:
+    """For states from the inputs on, for targets from the outputs back; against networkx."""
+    random = np.random.default_rng(seed)
+    neurons = [f"n{k}" for k in range(random.integers(2, 8))]
+    inputs, outputs = {"u0", "u1"}, set(random.choice(neurons, 2).tolist())
+    graph = nx.DiGraph()
+    graph.add_nodes_from(neurons)
+    graph.add_nodes_from(inputs, model="input")
+    nx.set_node_attributes(graph, dict.fromkeys(outputs, "output"), "role")
+    for _ in range(random.integers(1, 2 * len(neurons))):
+        graph.add_edge(random.choice([*neurons, "u0", "u1"]), random.choice(neurons))
+    network = flatten(graph, node_defaults=CLOCK)
+    found = ages(network)
+    back = graph.subgraph(neurons).reverse()
+    for quantity, way, starts, end in (
+        ("state", graph, inputs, network.source),
+        ("target", back, outputs, network.target),
+    ):
+        known = reached(way, starts)
+        settled = known - endless(way.subgraph(known))
+        for path, nodes in (("newest", known), ("oldest", settled)):
+            expected = [network.label[i] in nodes for i in end]
+            assert np.isfinite(found[quantity].sel(path=path).values).tolist() == expected
+
+
 # ---- by the messages
 
 
