@@ -118,7 +118,6 @@ class Circuit:
                 self.block_of[whole.nodes] = len(self.event_blocks)
                 self.event_blocks.append(block)
         self.sync_stateful = self._whole(self.sync & self.stateful)
-        self.sync_instant = self._whole(self.sync & self.instant)
         # Synchronous neurons with single messages on some of their edges.
         self.mixed_in = self._all(self.sync & (self.push.incoming.count > 0))
         self.mixed_out = self._all(self.sync & (self.push.outgoing.count > 0))

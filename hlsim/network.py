@@ -309,13 +309,10 @@ def _cycle(stuck: np.ndarray, source: np.ndarray, target: np.ndarray) -> list[in
 def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
     """Return what there is in a network, in the order in which it is shown.
 
-    Ticks are (smallest, largest), or None where there are no such edges. ``window`` is the smallest delay of
-    any message, ``contraction`` see the function, ``memory_bytes`` an estimate of one replica's state with
-    its arrays of edges.
+    Ticks are (smallest, largest), or None where there are no such edges. ``contraction`` see the function,
+    ``memory_bytes`` an estimate of one replica's state with its arrays of edges.
     """
     synapse = network.source != BIAS
-    delays, feedback_delays = network.delay[synapse], network.feedback_delay[network.has_feedback]
-    messages = np.concatenate((delays, feedback_delays))
     return {
         "neurons": dict(sorted(Counter(network.model).items())),
         "inputs": len(network.inputs),
@@ -323,9 +320,8 @@ def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
         "synapses": int(synapse.sum()),
         "biases": int((~synapse).sum()),
         "plastic": int(network.plastic.sum()),
-        "delay": _extent(delays),
-        "feedback_delay": _extent(feedback_delays),
-        "window": int(messages.min()) if messages.size else None,
+        "delay": _extent(network.delay[synapse]),
+        "feedback_delay": _extent(network.feedback_delay[network.has_feedback]),
         "groups": dict(sorted(Counter(filter(None, network.group)).items())),
         "contraction": contraction(network),
         "ranks": int(network.rank.max()) + 1,

@@ -7,7 +7,6 @@ Shapes, where they are tensors: ``(replica, node)``.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -250,8 +249,3 @@ def flags(models: Iterable[str], name: str) -> NDArray[np.bool_]:
     found = np.array([known[model] for model in models], bool)
     found.flags.writeable = False
     return found
-
-
-def describe() -> dict[str, Any]:
-    """Return the known models with their parameters, for messages and documentation."""
-    return {name: dict(model.parameters) for name, model in MODELS.items()}

@@ -569,7 +569,6 @@ def test_describe_counts_what_is_there() -> None:
         "plastic": 25,
         "delay": (0, 7),
         "feedback_delay": (1, 2),
-        "window": 0,
         "groups": {"hidden": 4, "input": 3, "output": 2},
         "ranks": 2,
         "back_ranks": 1,
@@ -579,12 +578,12 @@ def test_describe_counts_what_is_there() -> None:
 
 def test_a_bias_is_no_message_and_has_no_delay() -> None:
     description = describe(flatten(topology.layered([2, 2], bias=0.5, delay=3)))
-    assert (description["delay"], description["feedback_delay"], description["window"]) == ((3, 3), None, 3)
+    assert (description["delay"], description["feedback_delay"]) == ((3, 3), None)
 
 
 def test_describe_of_a_network_without_edges() -> None:
     graph = nx.DiGraph()
     graph.add_node("x")
     description = describe(flatten(graph))
-    assert (description["delay"], description["feedback_delay"], description["window"]) == (None, None, None)
+    assert (description["delay"], description["feedback_delay"]) == (None, None)
     assert (description["ranks"], description["back_ranks"]) == (0, 0)
