@@ -49,7 +49,7 @@ class _Tables:
 
 
 class Recorder:
-    """Writes a trace; a context manager.
+    """Writes a trace; a context manager, and what an engine tells of messages and updates (an ``Observer``).
 
     Parameters
     ----------
@@ -205,24 +205,27 @@ class Recorder:
     def message(
         self,
         kind: int,
-        tick: ArrayLike,
+        arrival: ArrayLike,
         edge: ArrayLike,
         value: ArrayLike,
-        sent: ArrayLike,
+        sent: int,
         replica: ArrayLike = 0,
     ) -> None:
         """Record messages as they are sent: kind 0 state or 1 costate; edges (k,), the rest (k,) or one.
 
         Parameters
         ----------
-        tick : int
+        arrival : int
             Tick of arrival: once it is over (``now``) they stand in the trace, unless they were dropped.
+        sent : int
+            Tick at which they are sent; those before it are over.
         """
+        self.now(sent - 1)
         if "message" not in self.events:
             return
         receiver = self._network.source if kind == layout.COSTATE else self._network.target
         values = {"edge": edge, "node": receiver[np.asarray(edge)], "value": value, "sent": sent}
-        self._add(np.size(edge), {"kind": kind, "tick": tick, "replica": replica} | values)
+        self._add(np.size(edge), {"kind": kind, "tick": arrival, "replica": replica} | values)
 
     def link(self, tick: int, what: str, kind: int, cells: np.ndarray, value: float) -> None:
         """Record that links, replica * edges + edge, are something else from a tick on; down: 1 or 0."""
@@ -233,6 +236,7 @@ class Recorder:
 
     def lost(self, kind: int, edge: ArrayLike, value: ArrayLike, sent: int, replica: ArrayLike) -> None:
         """Record messages that will not arrive, where messages are recorded; arrays (k,)."""
+        self.now(sent - 1)
         if "message" in self.events:
             self._fault(sent, "lost", kind, edge, value, replica)
 
@@ -242,8 +246,9 @@ class Recorder:
         values = {"kind": kind, "edge": edge, "value": value, "replica": replica}
         self._faults.add(np.size(edge), {"tick": tick, "what": layout.FAULTS.index(what)} | values)
 
-    def update(self, tick: ArrayLike, node: ArrayLike, replica: ArrayLike = 0) -> None:
-        """Record that neurons were updated: nodes (k,); tick and replica (k,) or one for all."""
+    def update(self, tick: int, node: ArrayLike, replica: ArrayLike = 0) -> None:
+        """Record that neurons were updated at a tick, before which all is over: nodes, replicas (k,)."""
+        self.now(tick - 1)
         if "update" in self.events:
             blank = {"kind": layout.UPDATE, "edge": -1, "value": np.nan, "sent": -1}
             self._add(np.size(node), {"tick": tick, "node": node, "replica": replica} | blank)
@@ -258,10 +263,10 @@ class Recorder:
             self._settle(self._over)
         self._reached(tick)
 
-    def drop(self, tick: int) -> None:
-        """Forget messages that would arrive after a tick, as a reset does."""
+    def dropped(self, tick: int) -> None:
+        """Forget messages that would arrive at ``tick``, at which a reset drops them, or after it."""
         self._settle(self._over)
-        self._pending.drop(tick)
+        self._pending.drop(tick - 1)
 
     def _settle(self, tick: int) -> None:
         """Write, in order, what arrived up to a tick; do it again when as much has come as is on its way."""

@@ -1,4 +1,4 @@
-"""Watches one run: samples, rows, messages and progress, all read after the phases of a tick."""
+"""Watches one run: samples, rows and progress, all read after the phases of a tick."""
 
 import resource
 import time
@@ -129,15 +129,15 @@ class Watch:
         self._started, self._pulsed = time.perf_counter(), 0.0
 
     def start(self) -> None:
-        """Listen to the engine and plan the first sample."""
+        """Have the recorder hear the engine, and plan the first sample."""
         now, recorder = int(self._env.now), self._recorder
-        self._engine.observer = self if recorder.events else None
+        self._engine.observer = recorder if recorder.events else None
         self._plan(now if recorder.due(now) else recorder.next(now))
         if self._progress is not None:
             self._beat(now, max(1, (self._end - now) // _BEATS))
 
     def stop(self, end: int | None) -> None:
-        """Listen no more; ``end`` says up to which tick all is over, where the run did not fail."""
+        """Have it hear no more; ``end`` says up to which tick all is over, where the run did not fail."""
         self._engine.observer = None
         if end is not None:
             self._end = end
@@ -183,31 +183,10 @@ class Watch:
     def _wall(self) -> float:
         return time.perf_counter() - self._started
 
-    # ---- rows of the stream, and what the engine tells
+    # ---- rows of the stream
 
     def row(
         self, tick: int, shown: Presentation, prediction: NDArray[np.int64], loss: NDArray[np.float64]
     ) -> None:
         """Record how a row ended."""
         self._recorder.row(tick, shown.stage.name, shown.label, prediction, loss)
-
-    def message(
-        self, kind: int, arrival: NDArray, edge: NDArray, value: NDArray, sent: int, replica: NDArray
-    ) -> None:
-        """Take messages sent at one tick; those before it are over, and what arrived in them is written."""
-        self._recorder.now(sent - 1)
-        self._recorder.message(kind, arrival, edge, value, sent, replica)
-
-    def lost(self, kind: int, edge: NDArray, value: NDArray, sent: int, replica: NDArray) -> None:
-        """Take messages sent at one tick that will not arrive."""
-        self._recorder.now(sent - 1)
-        self._recorder.lost(kind, edge, value, sent, replica)
-
-    def update(self, tick: int, node: NDArray, replica: NDArray) -> None:
-        """Take who was due at a tick."""
-        self._recorder.now(tick - 1)
-        self._recorder.update(tick, node, replica)
-
-    def dropped(self, tick: int) -> None:
-        """A reset drops what is in flight, what would have arrived at its own tick too."""
-        self._recorder.drop(tick - 1)

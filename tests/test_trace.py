@@ -387,8 +387,8 @@ def test_events_are_those_that_arrived_in_order_of_tick(ticks, chunk: int, seed:
         for now, calls in enumerate(ticks):
             for what, *numbers in calls:
                 if what == "drop":
-                    rec.drop(now)
-                    kept = [event for event in kept if event[0] <= now]
+                    rec.dropped(now)
+                    kept = [event for event in kept if event[0] < now]
                 elif what == "update":
                     node, replica = numbers
                     rec.update(now, [node], [replica])
@@ -450,6 +450,23 @@ def test_events_reach_the_file_where_only_samples_tell_the_tick(tmp_path: Path) 
         for tick in range(5):
             rec.message(0, tick + 1, [1], [0.5], tick)
             rec.sample(tick, values(rec, tick))
+        rec.flush()
+        with trace.open(tmp_path / "t.h5") as read:
+            assert read["events/tick"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("what", ["message", "lost", "update"])
+def test_whatever_an_engine_tells_of_a_tick_says_that_those_before_are_over(
+    tmp_path: Path, what: str
+) -> None:
+    with recorder(tmp_path / "t.h5", sampled=(), events=("message", "update")) as rec:
+        rec.message(0, np.arange(1, 9), np.zeros(8, int), np.zeros(8), 0)
+        tell = {
+            "message": lambda: rec.message(0, 9, [1], [0.5], 5),
+            "lost": lambda: rec.lost(0, [1], [0.5], 5, 0),
+            "update": lambda: rec.update(5, [1]),
+        }
+        tell[what]()
         rec.flush()
         with trace.open(tmp_path / "t.h5") as read:
             assert read["events/tick"].tolist() == [1, 2, 3, 4]
