@@ -16,8 +16,9 @@ from hlsim.network import Network, flatten
 from hlsim.noise import Noise
 from hlsim.overrides import override
 from hlsim.parsing import parse
+from hlsim.phi import of_form
 from hlsim.rules import RULES, Rule
-from hlsim.settings import Settings, StageTable, SweepTable, build_phi
+from hlsim.settings import Settings, StageTable, SweepTable
 from hlsim.simulation import Simulation
 from hlsim.stimulus import SOURCES, Stage, Stream
 from hlsim.trace import Trace
@@ -155,8 +156,9 @@ def _from_text(text: str, path: Path) -> Experiment:
 
 
 def _stage(table: StageTable) -> Stage:
-    phi = None if table.phi is None else build_phi(table.phi)
-    return Stage(**table.model_dump(exclude={"phi"}), phi=phi)
+    given = table.model_dump()
+    phi = given.pop("phi")
+    return Stage(**given, phi=None if phi is None else of_form(phi))
 
 
 def _stage_toml(stage: dict[str, Any]) -> str:

@@ -30,7 +30,8 @@ from hlsim.faults import Change, Faults
 from hlsim.layout import EVENTS, quantities
 from hlsim.links import MESSAGES, Links
 from hlsim.losses import LOSSES
-from hlsim.rules import FIELDS, RULES, Gate, Schedule
+from hlsim.phi import of_form
+from hlsim.rules import FIELDS, RULES
 from hlsim.rules import Phi as RulePhi
 from hlsim.stimulus import SOURCES
 
@@ -82,10 +83,6 @@ class GateForm(Table):
     gate: Natural
     value: float = 1.0
 
-    def build(self) -> Gate:
-        """Return the gate a rule takes."""
-        return Gate(self.gate, self.value)
-
 
 def _points(points: list[Any]) -> list[Any]:
     last = -1
@@ -103,10 +100,6 @@ class ScheduleForm(Table):
 
     schedule: Annotated[list[Any], Field(min_length=1), AfterValidator(_points)]
 
-    def build(self) -> Schedule:
-        """Return the schedule a rule takes."""
-        return Schedule(tuple((tick, value) for tick, value in self.schedule))
-
 
 def _phi_form(value: object) -> str | None:
     if is_number(value):
@@ -123,16 +116,6 @@ Phi = Annotated[
     | Annotated[ScheduleForm, Tag("schedule")],
     Discriminator(_phi_form, custom_error_type="phi_form", custom_error_message=PHI_FORMS),
 ]
-
-
-def build_phi(phi: float | GateForm | ScheduleForm) -> RulePhi:
-    """Return phi as a rule or a stage takes it."""
-    value: RulePhi = _built(phi)
-    return value
-
-
-def _built(value: Any) -> Any:
-    return value.build() if isinstance(value, GateForm | ScheduleForm) else value
 
 
 class NetworkTable(Table):
@@ -166,10 +149,9 @@ class LearningTable(Table):
     @property
     def parameters(self) -> dict[str, Any]:
         """Return what the rule takes."""
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        return {
-            name: _built(value) for name, value in given.items() if name not in LearningTable.model_fields
-        }
+        given = self.model_dump(include=type(self).model_fields.keys() - LearningTable.model_fields.keys())
+        # of what a rule takes only phi may be a table
+        return {name: of_form(value) if isinstance(value, dict) else value for name, value in given.items()}
 
 
 # How the annotation of a rule's parameter reads in TOML; bounds that are not here the rule checks itself.

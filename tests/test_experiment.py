@@ -1,5 +1,6 @@
 """Experiments as files: what they may say, how values are overridden, what is refused and in which words."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -7,13 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hlsim import Simulation, estimate, experiment, topology
 from hlsim.errors import ExperimentError, HlsimError, StimulusError
 from hlsim.experiment import Experiment
+from hlsim.ideal import learned_by
 from hlsim.losses import LOSSES, Custom
 from hlsim.parsing import parse
+from hlsim.phi import Phi, form, of_form
 from hlsim.rules import RULES, Gate, Hamiltonian, Schedule
 from hlsim.settings import ChangeTable, LearningTable, Settings, StageTable, learning_table, source_table
 from hlsim.stimulus import SOURCES, Arrays, Stage
@@ -96,6 +102,38 @@ def test_phi_takes_all_three_forms(folder: Path) -> None:
     assert rule("{ gate = 3 }") == Gate(3, 1.0)
     assert rule("{ gate = 3, value = 2.0 }") == Gate(3, 2.0)
     assert rule("{ schedule = [[0, 1.0], [10, 0.5]] }") == Schedule(((0, 1.0), (10, 0.5)))
+
+
+VALUES = st.floats(-1e6, 1e6)
+PHIS: st.SearchStrategy[Phi] = st.one_of(
+    VALUES,
+    st.builds(Gate, st.integers(0, 10**6), VALUES),
+    st.dictionaries(st.integers(0, 10**6), VALUES, min_size=1, max_size=4).map(
+        lambda points: Schedule(tuple(sorted(points.items())))
+    ),
+)
+
+
+@given(phi=PHIS, own=PHIS)
+def test_every_phi_is_read_back_from_an_experiment_as_it_was(phi: Phi, own: Phi) -> None:
+    """Of the rule and of a stage, written as TOML."""
+    tables = {"network": {"topology": "t.py"}, "learning": {"phi": form(phi)}, "stage": [{"phi": form(own)}]}
+    text = tomli_w.dumps(tables)
+    found = Experiment(parse(tomllib.loads(text), "experiment.toml"), Path())
+    again = Experiment(parse(tomllib.loads(found.toml()), "experiment.toml"), Path())
+    for each in (found, again):
+        assert each.rule() == Hamiltonian(phi=phi)
+        assert [stage.phi for stage in each.stages() or ()] == [own]
+
+
+@given(phi=PHIS, own=PHIS)
+def test_every_phi_is_read_back_from_a_trace_as_it_was(phi: Phi, own: Phi) -> None:
+    """Of the rule as an analysis has it, and of a stage as it stands in the attribute."""
+    graph, stream = topology.layered([1, 1]), Arrays([[1.0]], [[0.5]])
+    rule, stages = Hamiltonian(phi=phi), [Stage(phi=own)]
+    with Simulation(graph, rule=rule, stimulus=stream, stages=stages).run(sampled=()) as trace:
+        assert learned_by(trace).rule == rule
+        assert of_form(json.loads(trace.attrs["learning"])["stage"][0]["phi"]) == own
 
 
 def test_a_stage_may_have_a_phi_of_its_own(folder: Path) -> None:
