@@ -49,7 +49,7 @@ def analyze(
     with traces.open(path) as trace, nullcontext() if against is None else traces.open(against) as other:
         found = findings(trace, window=window, controls=controls, other=other, **chosen)
     if as_json:
-        data = {name: _plain(part.to_dict()) for name, part in found.found.items()}
+        data = {name: plain(part.to_dict()) for name, part in found.found.items()}
         typer.echo(json.dumps(data | ({"missing": found.missing} if found.missing else {})))
     else:
         shown.show_findings(path.name, found)
@@ -71,7 +71,7 @@ def stability(
 
             printed.save({"stability": stability_chart.chart(found)}, folder, suffix)
     if as_json:
-        typer.echo(json.dumps(_plain(found.to_dict())))
+        typer.echo(json.dumps(plain(found.to_dict())))
     else:
         shown.show_stability(found)
 
@@ -83,10 +83,10 @@ def _listed(option: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
         raise ExperimentError(f"--{option}: must be numbers with commas between them, got {text!r}") from None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return what JSON can hold: it has no NaN."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -98,19 +98,19 @@ def _weight_cosine(trace: Trace, other: Trace) -> float:
 
 def set_otherwise(traces: Sequence[Trace]) -> dict[str, list[str]]:
     """Return the keys in which what traces were made with differs, and the value of each; "-" for none."""
-    flat = [dict(_flat(settings_of(trace))) for trace in traces]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    told = {key: [str(one.get(key, "-")) for one in flat] for key in keys}
+    tables = [dict(flat(settings_of(trace))) for trace in traces]
+    keys = dict.fromkeys(key for one in tables for key in one)
+    told = {key: [str(one.get(key, "-")) for one in tables] for key in keys}
     return {key: values for key, values in told.items() if len(set(values)) > 1}
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the values of tables within tables, by dotted keys; of a stage by its name."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else name)
+            yield from flat(inner, f"{key}.{name}" if key else name)
     elif isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
         for place, inner in enumerate(value):
-            yield from _flat(inner, f"{key}.{inner.get('name', place)}")
+            yield from flat(inner, f"{key}.{inner.get('name', place)}")
     else:
         yield key, value

@@ -213,9 +213,19 @@ class Trace:
         TraceError
             There is no dataset of this name.
         """
+        return self.part(name, slice(self.rows(name)) if axis_of(self._dataset(name)) else ())
+
+    def rows(self, name: str) -> int:
+        """Return how many rows along its first dimension a dataset has; 1 where it has no dimensions."""
         dataset = self._dataset(name)
         axis = axis_of(dataset)
-        return _values(dataset, () if axis is None else slice(self._rows.get(axis.name, len(axis))))
+        if axis is None:
+            return len(dataset) if dataset.shape else 1
+        return self._rows.get(axis.name, len(axis))
+
+    def part(self, name: str, rows: Any) -> np.ndarray:
+        """Return part of a dataset, by a slice of its ``rows``; text as numpy's str."""
+        return _values(self._dataset(name), rows)
 
     def _dataset(self, name: str) -> h5py.Dataset:
         if name not in self:
