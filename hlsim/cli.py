@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hlsim import analyze_command, experiment, report_command, sweep_command, terminal, topology
+from hlsim import analyze_command, diff_command, experiment, report_command, sweep_command, terminal, topology
 from hlsim import grid as grids
 from hlsim import sweep as sweeps
 from hlsim import trace as traces
@@ -306,6 +306,7 @@ def _show_trace(path: Path, trace: Trace) -> None:
 
 app.command()(analyze_command.analyze)
 app.command()(analyze_command.stability)
+app.command()(diff_command.diff)
 app.command()(report_command.report)
 
 

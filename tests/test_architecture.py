@@ -55,13 +55,13 @@ ARCHITECTURE = (
         "staleness",
         "laws",
     ),
-    ("descent", "stability", "hardware", "locality", "comparison", "analysis", "findings"),
+    ("descent", "stability", "hardware", "locality", "comparison", "places", "diff", "analysis", "findings"),
     ("axes", "settings", "parsing", "overrides", "experiment", "estimate"),
     ("grid", "outcomes", "workers", "cluster", "ledger", "pace", "sweep"),
     ("words", "profiling", "terminal", "shown"),
     ("charts", "drawing", "samples", "credit", "figures", "beside", "sweep_charts", "stability_chart"),
     ("interactive", "printed", "page", "report"),
-    ("analyze_command", "report_command", "sweep_command", "cli"),
+    ("analyze_command", "diff_command", "report_command", "sweep_command", "cli"),
     ("__main__",),
 )
 ORDER = [module for row in ARCHITECTURE for module in row]
