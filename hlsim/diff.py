@@ -63,6 +63,14 @@ class Difference:
     relative: float = math.nan
     first: Place | None = None
 
+    def __str__(self) -> str:
+        place = self.first
+        if place is None or not place.values:
+            where = "" if place is None or place.tick is None else f" from tick {place.tick}"
+            return f"{self.name}{where}: {'; '.join(self.structure)}"
+        at = f"{' at ' if place.tick is not None else ', '}{place.where}" if place.where else ""
+        return f"{self.name}{at}: {' against '.join(place.values)}"
+
 
 @dataclass(frozen=True)
 class Diff:

@@ -47,19 +47,10 @@ def _show(path: Path, other: Path, found: Diff) -> None:
     if found.first is None:
         typer.echo(f"identical: {found.datasets:,} datasets, {found.values:,} values")
     else:
-        typer.echo(f"first difference: {_first(found.first)}")
+        typer.echo(f"first difference: {found.first}")
         header = ("name", "differ", "of", "largest", "relative", "first difference")
         show_table(f"{path} against {other}", header, map(_row, found.differences))
     typer.echo(f"not compared: {', '.join(found.not_compared)}")
-
-
-def _first(difference: Difference) -> str:
-    place = difference.first
-    if place is None or not place.values:
-        where = "" if place is None or place.tick is None else f" from tick {place.tick}"
-        return f"{difference.name}{where}: {'; '.join(difference.structure)}"
-    at = f"{' at ' if place.tick is not None else ', '}{place.where}" if place.where else ""
-    return f"{difference.name}{at}: {' against '.join(place.values)}"
 
 
 def _row(difference: Difference) -> tuple[str, ...]:
