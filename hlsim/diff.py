@@ -125,8 +125,8 @@ class Tolerance:
         if not (self.rtol or self.atol):
             return differ
         gap, size = _gap(a, b)
-        finite = np.isfinite(size)
-        return differ & ~(finite & (gap <= self.atol + self.rtol * np.where(finite, size, 0.0)))
+        room = self.atol + self.rtol * np.where(np.isfinite(size), size, 0.0)
+        return differ & ~(gap <= room)  # the gap to what is not finite is infinite, or NaN
 
 
 def _bits_differ(a: Array, b: Array) -> Array:

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
@@ -215,6 +215,21 @@ def test_the_largest_difference_is_that_of_all_blocks(made: Path, monkeypatch: p
     assert only.differing == (a != b).sum()
 
 
+def test_the_size_of_the_blocks_changes_nothing(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(file: h5py.File) -> None:
+        file["sampled/h"][-1, ..., 1] += 1
+        file["events/sent"][-5:] += 1
+
+    copy = changed(made, put)
+    told = []
+    for block in (2**20, 100, 8):
+        monkeypatch.setattr(diff, "BLOCK", block)
+        told.append(repr(compared(made, copy)))
+    assert told[0] == told[1] == told[2]
+    with h5py.File(made) as file:
+        assert f"index=({len(file['sampled/h']) - 1}," in told[0]
+
+
 def test_a_trace_is_never_in_memory_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one.h5", "two.h5"):
         with recorder(tmp_path / name, sampled=["h"], every=1) as rec:
@@ -252,6 +267,9 @@ SHARE = st.integers(0, 16).map(lambda n: n / 16)
 
 
 @given(DYADIC, DYADIC, SHARE, SHARE)
+@example(0.5, 0.25, 0.0, 0.25)
+@example(-1.0, -0.5, 0.5, 0.0)
+@example(1.0, 0.25, 0.5, 0.25)
 def test_a_tolerance_is_met_on_its_very_edge(a: float, b: float, rtol: float, atol: float) -> None:
     gap, room = abs(Fraction(a) - Fraction(b)), Fraction(atol) + Fraction(rtol) * max(abs(a), abs(b))
     assert bool(Tolerance(rtol, atol).differ(np.array([a]), np.array([b]))[0]) == (
