@@ -19,14 +19,20 @@ _NEURONS = _OUTPUTS | {"h", "z"}
 def read(circuit: Circuit, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
     """Return h, z, a (replica, node), h of the outputs as y, w or a synapse field (1 or replica, edge), loss.
 
-    Neurons that update on arrival are read at ``tick`` in closed form, clocked ones as last updated.
+    Neurons that update on arrival are read at ``tick`` in closed form, clocked ones as last updated: all
+    fields by one hold. Outputs are held alone for y and loss: torch's last bits depend on where a number
+    stands in a tensor, and a loss must not depend on what else is read.
     """
-    state = _held(circuit, names, tick)
-    return {name: _field(circuit, state, name) for name in names}
+    found: dict[str, NDArray[np.float64]] = {}
+    for outputs in (True, False):
+        asked = [name for name in names if (name in _OUTPUTS) == outputs]
+        state = _held(circuit, asked, tick)
+        found |= {name: _field(circuit, state, name) for name in asked}
+    return found
 
 
 def _held(circuit: Circuit, names: Sequence[str], tick: int) -> State:
-    """Return a state in which the fields of these names are right, by one hold of whom they ask for."""
+    """Return a state in which the fields of these names are right: of outputs alone, or of any neurons."""
     state = circuit.state
     moved = set(names) - {"a"}
     moved = moved if state.learning else moved & _NEURONS
