@@ -11,8 +11,9 @@ import argparse
 import bench
 import torch
 
-from hlsim import experiment, terminal
-from hlsim.profiling import Profile
+from hlsim import experiment
+from hlsim.cli import terminal
+from hlsim.cli.profiling import Profile
 
 
 def workload(letter: str) -> None:

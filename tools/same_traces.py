@@ -20,7 +20,8 @@ from pathlib import Path
 
 import drawn
 
-from hlsim import diff, trace
+from hlsim import trace
+from hlsim.analysis import differences
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
@@ -94,7 +95,7 @@ def judge(folder: Path, name: str, said: tuple[str, str], ignore: list[str]) -> 
     if not any(file.exists() for file in files):
         return "refused", said[0]
     with trace.open(files[0]) as one, trace.open(files[1]) as two:
-        found = diff.diff(one, two, ignore=ignore)
+        found = differences.diff(one, two, ignore=ignore)
     return ("identical", said[0]) if found.identical else ("differs", f"first difference: {found.first}")
 
 

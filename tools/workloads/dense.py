@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 import hlsim
-from hlsim.network import flatten
-from hlsim.rules import Hamiltonian
+from hlsim.models.rules import Hamiltonian
 from hlsim.stimulus import Arrays, Stage
+from hlsim.topology.network import flatten
 from workloads.memory import peak_bytes
 from workloads.rows import Row, medians
 

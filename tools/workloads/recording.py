@@ -11,8 +11,8 @@ import numpy as np
 import simpy
 
 import hlsim
-from hlsim.network import flatten
-from hlsim.rules import Hamiltonian
+from hlsim.models.rules import Hamiltonian
+from hlsim.topology.network import flatten
 from workloads.rows import Row, medians
 from workloads.sparse import BETA, ETA, FRAME, pulsed, resting
 

@@ -13,8 +13,8 @@ import simpy
 import torch
 
 import hlsim
-from hlsim.network import flatten
-from hlsim.rules import Hamiltonian
+from hlsim.models.rules import Hamiltonian
+from hlsim.topology.network import flatten
 from workloads.rows import Row, medians
 
 BETA, ETA = 1e-4, 0.5

@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hlsim import baseline, experiment, trace
+from hlsim import experiment, trace
+from hlsim.analysis import baseline
 
 HERE = Path(__file__).parent
 TRACES = HERE.parents[1] / "traces"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hlsim import baseline, experiment
+from hlsim import experiment
+from hlsim.analysis import baseline
 
 HERE = Path(__file__).parent
 DWELL = "ends = 'dwell', reset = true"

@@ -1,0 +1,115 @@
+"""How good the gradients are that equilibrium propagation estimated: beside those of the fixed points.
+
+The rules compare what a synapse meets in phases; at the end of a row each has an estimate of the gradient of
+the loss at the free fixed point. The true one is that of the implicit function, by autograd. A symmetric
+coupling is one weight on two synapses: its gradient is that of both, and each synapse has all of it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hlsim.analysis import oracle
+from hlsim.analysis.alignment import groups_of_edges, likeness
+from hlsim.analysis.learned import Array, learning_ticks, loss_of, settings_of
+from hlsim.errors import TraceError
+from hlsim.models.losses import Loss
+from hlsim.topology.network import Network
+from hlsim.trace import Trace
+from hlsim.trace.network import network_of
+from hlsim.trace.reader import ticks
+
+FIELD = "sampled/gradient"
+
+
+def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
+    """Compare the gradients that a rule with phases estimated with those at the fixed points.
+
+    Parameters
+    ----------
+    trace : Trace
+        That sampled ``gradient``, and ``w`` where weights moved; between two samples of w the earlier one
+        counts. One ensemble member; a minibatch has the mean over its rows.
+    loss : str or Loss, optional
+        By default that of the experiment in the trace.
+
+    Returns
+    -------
+    Dataset over (sample, group)
+        ``cosine``, ``norm_ratio`` and ``relative_error``, the length of the difference over that of the true
+        gradient, of the synapses of a group and of all. Coordinate ``tick`` over sample: first tick of the
+        row. Rows that were not learned from have none.
+
+    Raises
+    ------
+    TraceError
+        The trace has no estimates, or of several members.
+    TopologyError
+        A model is not known to the oracle, or a network has no fixed point.
+    """
+    if FIELD not in trace or not len(trace[FIELD]):
+        raise TraceError("estimates: the trace has no samples of gradient")
+    if trace[FIELD].ndim > 2:
+        raise TraceError("estimates: needs one member of an ensemble")
+    settings = settings_of(trace)
+    network, chosen = network_of(trace), loss_of(settings, loss)
+    samples, starts = _rows(trace, settings)
+    mine = np.asarray(trace[FIELD], np.float64)[samples].reshape(-1, network.m)
+    true = np.array([_true(trace, network, int(start), chosen) for start in starts]).reshape(-1, network.m)
+    members = groups_of_edges(network)
+    parts = [likeness(mine[:, edges], true[:, edges]) for edges in members.values()]
+    off = [np.linalg.norm(mine[:, edges] - true[:, edges], axis=1) for edges in members.values()]
+    lengths = [np.linalg.norm(true[:, edges], axis=1) for edges in members.values()]
+    over, one = ("sample", "group"), {"units": "1"}
+    return xr.Dataset(
+        {
+            "cosine": (over, np.stack([cosine for cosine, _ in parts], 1), one),
+            "norm_ratio": (over, np.stack([ratio for _, ratio in parts], 1), one),
+            "relative_error": (over, np.stack(off, 1) / np.stack(lengths, 1), one),
+        },
+        coords={"tick": ("sample", starts, {"units": "ticks"}), "group": list(members)},
+        attrs={"oracle": "implicit"},
+    )
+
+
+def _rows(trace: Trace, settings: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first sample behind each row that was learned from, and the first tick of that row."""
+    starts, at = trace["stimulus/tick"], trace.ticks(FIELD)
+    learns = learning_ticks(trace, settings)
+    ends = np.append(starts[1:], ticks(trace) - 1)
+    # What the last phase of a row makes of it is there at the tick after it.
+    sample = np.searchsorted(at, ends)
+    following = np.append(ends[1:], np.iinfo(np.int64).max)
+    has = (sample < len(at)) & learns[np.minimum(starts, len(learns) - 1)]
+    has[has] = at[sample[has]] < following[has]
+    return sample[has], starts[has]
+
+
+def _true(trace: Trace, network: Network, start: int, loss: Loss) -> Array:
+    row = int(np.searchsorted(trace["stimulus/tick"], start))
+    x, y = (np.atleast_2d(trace[f"stimulus/{name}"][row]).astype(np.float64) for name in ("input", "target"))
+    w = _weights(trace, network, start)
+    each = [oracle.implicit(network, w, x[k], y[k], loss) for k in range(len(x))]
+    found = np.mean(each, axis=0)
+    twin = _twins(network)
+    return np.where(twin >= 0, found + found[twin], found)
+
+
+def _weights(trace: Trace, network: Network, tick: int) -> Array:
+    """Return the weights that are known to have been there at a tick."""
+    if "sampled/w" in trace:
+        known = int(np.searchsorted(trace.ticks("sampled/w"), tick, "right"))
+        if known:
+            return np.asarray(trace["sampled/w"][known - 1], np.float64).reshape(-1)
+    first: Array = network.weight[0]
+    return first
+
+
+def _twins(network: Network) -> NDArray[np.int64]:
+    """Return the synapse that goes the other way with the same weight at the start; -1: none."""
+    ends = zip(network.source.tolist(), network.target.tolist(), network.weight[0].tolist(), strict=True)
+    places = {key: edge for edge, key in enumerate(ends)}
+    return np.array([places.get((target, source, w), -1) for source, target, w in places])

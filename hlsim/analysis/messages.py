@@ -1,0 +1,115 @@
+"""How many messages went when and from where to where, as a trace counted them."""
+
+import numpy as np
+import xarray as xr
+
+from hlsim.trace import Trace
+from hlsim.trace.layout import UNKNOWN_COUNT
+from hlsim.trace.reader import ticks
+
+PART = 1_000_000  # events that are read at a time: a trace may hold more than the memory does
+KINDS = ("state", "costate", "update")  # meaning of /events/kind 0, 1, 2
+
+
+def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
+    """Return messages (and updates of neurons) per tick, all replicas together.
+
+    From /events, by tick of arrival, where the run recorded them; otherwise the means over the whole run.
+
+    Parameters
+    ----------
+    bins : int
+        Bins of equal width, in whole ticks, at most.
+
+    Returns
+    -------
+    DataArray over (bin, kind)
+        kind is "state", "costate" or "update", as far as it was recorded. Coordinates over bin: ``tick``, its
+        first, and ``width``.
+    """
+    end = ticks(trace)
+    if not trace.h5["events/event"].shape[0]:
+        return _mean_rates(trace, end)
+    width = max(1, -(-end // bins))
+    first = np.arange(0, end, width)
+    widths = np.minimum(width, end - first)
+    counts = _event_counts(trace, width, first.size)
+    found = np.flatnonzero(counts.any(axis=0))
+    return _rates(counts[:, found] / widths[:, None], first, widths, [KINDS[k] for k in found])
+
+
+def _event_counts(trace: Trace, width: int, bins: int) -> np.ndarray:
+    """Return how many events of each kind fall into bins of ``width`` ticks (bins, kinds); reads in parts."""
+    total = trace.h5["events/event"].shape[0]
+    counts = np.zeros(bins * len(KINDS), np.int64)
+    for start in range(0, total, PART):
+        part = slice(start, min(start + PART, total))
+        cell = trace.h5["events/tick"][part] // width * len(KINDS) + trace.h5["events/kind"][part]
+        counts += np.bincount(cell, minlength=counts.size)[: counts.size]
+    return counts.reshape(bins, len(KINDS))
+
+
+def traffic(trace: Trace) -> xr.Dataset:
+    """Return how many messages went from locality group to locality group, all replicas together.
+
+    Returns
+    -------
+    Dataset over (source, target)
+        ``state`` and ``costate``, from the group that sends to the one that receives; NaN where the run was
+        cut off before it counted. Neurons without a group are in the group "".
+    """
+    names = trace["network/group_name"]
+    data = {}
+    for kind in KINDS[:2]:
+        counts = trace[f"network/traffic_{kind}"].astype(float)
+        known = np.where(counts == UNKNOWN_COUNT, np.nan, counts)
+        data[kind] = (("source", "target"), known, {"units": "messages"})
+    found = xr.Dataset(data, coords={"source": names, "target": names})
+    order = groups(trace)
+    return found.sel(source=order, target=order)
+
+
+def groups(trace: Trace) -> list[str]:
+    """Return the names of the locality groups, those nearest to the inputs first; equal ones by name.
+
+    The distance of a group is the number of synapses to its nearest node; what no input reaches comes last.
+    """
+    hops = _hops(trace)
+    group = trace["network/group"]
+    distance = {name: hops[group == name].min() for name in trace["network/group_name"]}
+    return [str(name) for name in sorted(distance, key=lambda name: (distance[name], name))]
+
+
+def _hops(trace: Trace) -> np.ndarray:
+    """Return the synapses on the shortest way from an input to every node (n,); n where there is no way."""
+    # Imported here: scipy takes a third of a second, and running a network does without.
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import dijkstra
+
+    source, target = trace["network/source"], trace["network/target"]
+    source, target = source[source >= 0], target[source >= 0]
+    n = trace["network/node_label"].size
+    edges = csr_array((np.ones(source.size), (source, target)), shape=(n, n))
+    hops = dijkstra(edges, indices=trace["network/inputs"], unweighted=True, min_only=True)
+    return np.where(np.isinf(hops), n, hops).astype(np.int64)
+
+
+def _mean_rates(trace: Trace, end: int) -> xr.DataArray:
+    totals = dict(zip(KINDS, ("state_messages", "costate_messages", "node_updates"), strict=True))
+    kinds = [kind for kind, name in totals.items() if name in trace.summary and end]
+    rates = np.array([[trace.summary[totals[kind]] / end for kind in kinds]])
+    return _rates(rates, np.zeros(1, np.int64), np.array([end]), kinds)
+
+
+def _rates(values: np.ndarray, first: np.ndarray, widths: np.ndarray, kinds: list[str]) -> xr.DataArray:
+    return xr.DataArray(
+        values,
+        dims=("bin", "kind"),
+        coords={
+            "tick": ("bin", first, {"units": "ticks"}),
+            "width": ("bin", widths, {"units": "ticks"}),
+            "kind": kinds,
+        },
+        name="rate",
+        attrs={"units": "1/tick", "long_name": "messages or updates per tick"},
+    )

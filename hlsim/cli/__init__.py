@@ -1,0 +1,40 @@
+"""The command line: a thin skin over experiments, traces and their analysis. One file a command."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from hlsim.cli import analyze, diff, look, report, run, stability, sweep
+from hlsim.cli.app import app
+from hlsim.errors import HlsimError
+
+__all__ = ["app", "main"]
+
+# In the order in which --help lists them.
+for _command in (
+    run.run,
+    sweep.sweep,
+    look.validate,
+    look.info,
+    analyze.analyze,
+    stability.stability,
+    diff.diff,
+    report.report,
+):
+    app.command()(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 an error of the user's, told in one line, 130 interrupted."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            app(args=arguments, prog_name="hlsim")
+    except HlsimError as error:
+        sys.stderr.write(f"hlsim: {' '.join(str(error).split())}\n")
+        raise SystemExit(2) from None
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Tell a warning in one line, without the place in the code that it comes from."""
+    sys.stderr.write(f"hlsim: warning: {' '.join(str(message).split())}\n")

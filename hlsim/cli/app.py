@@ -1,0 +1,53 @@
+"""The command line's application, and the options that its commands share."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hlsim.experiment import Experiment
+from hlsim.topology.network import describe
+
+INTERRUPTED = 130  # as shells have it for a program that was stopped by Ctrl-C
+GRAPHS = (".py", ".json", ".graphml")
+UNSHOWN = ("experiment", "learning", "summary", "default", "NX_class")  # long, or for other programs
+app = typer.Typer(
+    name="hlsim",
+    help="Simulate networks that learn locally, on line, while their signals take time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+ExperimentPath = Annotated[Path, typer.Argument(metavar="FOLDER_OR_TOML", help="An experiment.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a value, e.g. learning.beta=0.02; may be repeated."),
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        # of the code that runs, which need not be what is installed; a module does not import its package
+        typer.echo(f"hlsim {sys.modules['hlsim'].__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+def _default_trace(name: str) -> Path:
+    folder = Path("traces")
+    return (folder if folder.is_dir() else Path()) / f"{name}.h5"
+
+
+def _described(wanted: Experiment) -> dict[str, Any]:
+    return describe(wanted.network, wanted.settings.simulation.dtype)

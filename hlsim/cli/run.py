@@ -1,0 +1,117 @@
+"""The command ``run``."""
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hlsim import experiment
+from hlsim import trace as traces
+from hlsim.cli import terminal
+from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, _default_trace, _described
+from hlsim.cli.profiling import Profile
+from hlsim.cli.terminal import show
+from hlsim.errors import ExperimentError
+from hlsim.experiment import Experiment
+from hlsim.experiment.forecast import estimate
+from hlsim.report.words import size
+from hlsim.trace import Trace
+
+
+def run(
+    path: ExperimentPath,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="TRACE",
+            help="The trace; traces/NAME.h5 if there is traces/, or NAME.h5.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    engine: Annotated[str | None, typer.Option(help="batched or reference.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    until: Annotated[int | None, typer.Option(help="Ticks to run.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what the run would take; run nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell at the end where the time went.")] = False,
+) -> None:
+    """Run an experiment and record its trace."""
+    named = {"engine": engine, "device": device, "seed": seed, "until": until}
+    wanted = experiment.load(path, _with_named(overrides or [], named))
+    file = output or _default_trace(wanted.name)
+    _check_together(dry_run, quiet, profile)
+    if dry_run:
+        _show_plan(wanted, file)
+    else:
+        _run(wanted, file, quiet, Profile() if profile else None)
+
+
+def _check_together(dry_run: bool, quiet: bool, profile: bool) -> None:
+    if dry_run and quiet:
+        raise ExperimentError(
+            "--dry-run only shows what a run would take, --quiet shows nothing: give one of them"
+        )
+    if profile and quiet:
+        raise ExperimentError("--profile shows where time went, --quiet shows nothing: give one of them")
+    if profile and dry_run:
+        raise ExperimentError("--profile times a run, --dry-run runs nothing: give one of them")
+
+
+def _with_named(overrides: Sequence[str], named: dict[str, Any]) -> list[str]:
+    """Add the options that are short for an override; one given both ways is refused."""
+    every = list(overrides)
+    for name, value in named.items():
+        if value is None:
+            continue
+        key = f"simulation.{name}"
+        if twice := [text for text in overrides if text.partition("=")[0].strip() == key]:
+            raise ExperimentError(
+                f"--{name} {value} and --set {twice[0]} say the same thing: give one of them"
+            )
+        every.append(f"{key}={json.dumps(value)}")
+    return every
+
+
+def _show_plan(wanted: Experiment, file: Path) -> None:
+    show(f"{wanted.name}: network", terminal.network_rows(_described(wanted)))
+    show(f"{wanted.name}: a run into {file} would take", terminal.estimate_rows(estimate(wanted)))
+
+
+def _run(wanted: Experiment, file: Path, quiet: bool, profile: Profile | None) -> None:
+    try:
+        if quiet:
+            wanted.run(file).close()
+        else:
+            with terminal.progress(sys.stderr) as progress, profile or nullcontext():
+                trace = wanted.run(file, progress)
+            _show_end(wanted, trace, file, profile)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"hlsim: interrupted{_kept(file)}\n")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _kept(file: Path) -> str:
+    """Tell of the trace of an interrupted run; there is none where the run had not begun."""
+    if not file.is_file():
+        return ""
+    with traces.open(file) as trace:
+        return f"; the trace up to there is in {file}" if trace.status == "interrupted" else ""
+
+
+def _show_end(wanted: Experiment, trace: Trace, file: Path, profile: Profile | None) -> None:
+    with trace:
+        show(
+            wanted.name,
+            [*terminal.run_rows(trace.summary), ("trace", f"{file}, {size(file.stat().st_size)}")],
+        )
+        if profile is not None:
+            terminal.show_profile(wanted.name, profile, trace.summary["ticks"])

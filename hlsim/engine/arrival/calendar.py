@@ -1,0 +1,125 @@
+"""The calendar of ``arrivals``, compiled: a heap of what is next, and messages in buckets by tick."""
+
+from typing import Any
+
+from hlsim.engine.arrival.arrays import CHUNK, NEVER
+from hlsim.engine.loops import entry, inner
+
+
+@inner
+def coming(agenda: Any) -> int:
+    """Return the first tick that holds anything."""
+    return agenda.tick[agenda.heap[0]] if agenda.tally[0] else NEVER
+
+
+@inner
+def plan(heap: Any, place: Any, tick: Any, tally: Any, item: int, at: int) -> None:
+    """Let an item come at a tick and at no other; NEVER: not at all."""
+    if at < NEVER:
+        tick[item] = at
+        if place[item] < 0:
+            place[item] = tally[0]
+            heap[place[item]] = item
+            tally[0] += 1
+        _sink(heap, place, tick, tally[0], _rise(heap, place, tick, place[item]))
+    elif place[item] >= 0:
+        _take_out(heap, place, tick, tally, place[item])
+
+
+@inner
+def pop(agenda: Any) -> int:
+    """Return the next item, and forget it."""
+    item = agenda.heap[0]
+    _take_out(agenda.heap, agenda.place, agenda.tick, agenda.tally, 0)
+    return item
+
+
+@inner
+def _take_out(heap: Any, place: Any, tick: Any, tally: Any, at: int) -> None:
+    place[heap[at]] = -1
+    tally[0] -= 1
+    last = heap[tally[0]]
+    if at < tally[0]:
+        heap[at], place[last] = last, at
+        _sink(heap, place, tick, tally[0], _rise(heap, place, tick, at))
+
+
+@inner
+def _rise(heap: Any, place: Any, tick: Any, at: int) -> int:
+    item = heap[at]
+    while at > 0 and tick[heap[(at - 1) >> 1]] > tick[item]:
+        above = (at - 1) >> 1
+        heap[at] = heap[above]
+        place[heap[at]] = at
+        at = above
+    heap[at], place[item] = item, at
+    return at
+
+
+@inner
+def _sink(heap: Any, place: Any, tick: Any, size: int, at: int) -> None:
+    item = heap[at]
+    while 2 * at + 1 < size:
+        below = 2 * at + 1
+        if below + 1 < size and tick[heap[below + 1]] < tick[heap[below]]:
+            below += 1
+        if tick[heap[below]] >= tick[item]:
+            break
+        heap[at] = heap[below]
+        place[heap[at]] = at
+        at = below
+    heap[at], place[item] = item, at
+
+
+# ---- messages
+
+
+@inner
+def bucket_of(agenda: Any, kind: int, tick: int) -> int:
+    """Return where messages of a kind stand that arrive at a tick."""
+    depth = len(agenda.buckets) // 2
+    return kind * depth + tick % depth
+
+
+@inner
+def put(agenda: Any, bucket: int, tick: int, now: int, address: int, node: int, value: Any) -> None:
+    """Send a value to arrive at a tick, which may be now: the sender then sees to the bucket."""
+    place = agenda.buckets[bucket]
+    offset = place.count % CHUNK
+    if offset == 0:
+        agenda.tally[1] -= 1
+        chunk = agenda.free[agenda.tally[1]]
+        if place.count:
+            agenda.after[place.last] = chunk
+        else:
+            place.first = chunk
+            if tick > now:
+                items = len(agenda.heap) - len(agenda.buckets)
+                plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, items + bucket, tick)
+        place.last = chunk
+    message = agenda.mail[place.last * CHUNK + offset]
+    message.address, message.node, message.value = address, node, value
+    place.count += 1
+    agenda.tally[2] += 1
+
+
+@inner
+def empty(agenda: Any, bucket: int) -> None:
+    """Forget the messages of a bucket."""
+    place = agenda.buckets[bucket]
+    chunk = place.first
+    for _ in range((place.count + CHUNK - 1) // CHUNK):
+        agenda.free[agenda.tally[1]] = chunk
+        agenda.tally[1] += 1
+        chunk = agenda.after[chunk]
+    agenda.tally[2] -= place.count
+    place.count = 0
+
+
+@entry
+def clear_messages(agenda: Any) -> None:
+    """Drop everything in flight."""
+    items = len(agenda.heap) - len(agenda.buckets)
+    for bucket in range(len(agenda.buckets)):
+        empty(agenda, bucket)
+        plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, items + bucket, NEVER)

@@ -1,0 +1,49 @@
+"""What a neuron on arrival asks of its own synapses, compiled."""
+
+from typing import Any
+
+from hlsim.engine.loops import inner
+
+
+@inner
+def learn(wires: Any, x: Any, i: int, i1: Any, i2: Any, memory: Any, fade: Any) -> None:
+    """Move the in-synapses of neuron i, see ``Hamiltonian.synapse_hold``."""
+    into, rates = _of(wires, i)
+    w, omega, s, beta, plastic = x.w[into], x.omega[into], x.s[into], wires.beta[rates], wires.plastic[rates]
+    for k in range(len(w)):
+        met = s[k] * plastic[k]
+        w[k] -= beta[k] * (omega[k] * memory + met * i2)
+        omega[k] = fade * omega[k] + met * i1
+
+
+@inner
+def driven(wires: Any, x: Any, i: int) -> Any:
+    """Return sum w s."""
+    into, _ = _of(wires, i)
+    w, s = x.w[into], x.s[into]
+    drive = type(x.h[i])(0)
+    for k in range(len(w)):
+        drive += w[k] * s[k]
+    return drive
+
+
+@inner
+def driven_and_drift(wires: Any, x: Any, i: int) -> Any:
+    """Return sum w s, and on what the drift of the drive depends: A, B and size of ``Push.drift``."""
+    into, rates = _of(wires, i)
+    w, omega, s, beta = x.w[into], x.omega[into], x.s[into], wires.beta[rates]
+    drive = a = b = size = type(x.h[i])(0)
+    for k in range(len(w)):
+        drive += w[k] * s[k]
+        a += beta[k] * omega[k] * s[k]
+        b += beta[k] * s[k] * s[k]
+        size += beta[k] * abs(omega[k])
+    return drive, a, b, size
+
+
+@inner
+def _of(wires: Any, i: int) -> tuple[slice, slice]:
+    """Return where the in-edges of neuron i stand, and their rates."""
+    first, last = wires.start[i].into, wires.start[i + 1].into
+    at = wires.start[i].rates
+    return slice(first, last), slice(at, at + last - first)

@@ -1,0 +1,110 @@
+"""The engine that a run asks for, and when loops compiled at run time stand in for torch.
+
+Where a loop over synapses is the whole cost of a run, it is written a second time as a plain loop that numba
+compiles. Torch computes the same without it, to round-off.
+"""
+
+import importlib.util
+from typing import Any
+
+import simpy
+import torch
+
+from hlsim.engine.arrival import engine as arrival
+from hlsim.engine.arrival.engine import Arrivals
+from hlsim.engine.circuit.circuit import Circuit
+from hlsim.engine.controls import Controls
+from hlsim.engine.general.engine import Batched
+from hlsim.engine.interface import Engine
+from hlsim.engine.lockstep import engine as lockstep
+from hlsim.engine.lockstep.engine import Lockstep
+from hlsim.engine.reference.engine import Reference
+from hlsim.errors import ExperimentError, unknown
+from hlsim.models.losses import Loss
+from hlsim.models.rules.rule import Rule
+from hlsim.topology.network import Network
+
+ENGINES = ("batched", "reference")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def engine(
+    env: simpy.Environment,
+    network: Network,
+    rule: Rule,
+    loss: Loss | None,
+    controls: Controls,
+    *,
+    dt: float,
+    replicas: int,
+    kind: str,
+    compiled: str,
+    dtype: str,
+    device: str,
+) -> tuple[Engine, dict[str, Any]]:
+    """Return an engine and what a trace says of it: its kind, number format and device."""
+    for what, name, known in (
+        ("engine", kind, ENGINES),
+        ("dtype", dtype, DTYPES),
+        ("device", device, DEVICES),
+    ):
+        if name not in known:
+            raise ExperimentError(f"simulation: {unknown(what, name, known)}")
+    chosen = _device(device)
+    if kind == "reference":
+        facts = {"engine": kind, "dtype": _number("float64", rule), "device": "cpu"}
+        return Reference(env, network, rule, loss, dt, replicas, controls), facts
+    clocked = network.clock & ~network.is_input
+    loops = wanted(compiled, network.m * replicas, chosen.type, on_arrival=not clocked.any())
+    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, controls.wiring)
+    facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
+    made: type[Batched] | type[Arrivals] = Lockstep if lockstep.qualifies(circuit) else Batched
+    if loops and arrival.qualifies(circuit):
+        made = Arrivals
+    return made(env, circuit, controls), facts
+
+
+def _number(dtype: str, rule: Rule) -> str:
+    """Return the format of the numbers of neurons; that of synapses is real."""
+    return {"float32": "complex64", "float64": "complex128"}[dtype] if rule.complex_states else dtype
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ExperimentError("simulation.device: cuda is not available on this machine, got 'cuda'")
+    cuda = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if cuda else "cpu")
+
+
+MODES = ("auto", "always", "never")
+# Below so many synapses starting the compiler costs more than it saves. It saves more where neurons update on
+# arrival: there a tick takes torch milliseconds, however small the network.
+_LEAST, _LEAST_ON_ARRIVAL = 2_000, 200
+
+
+def wanted(mode: str, synapses: int, device: str = "cpu", *, on_arrival: bool = False) -> bool:
+    """Tell whether a run uses compiled loops where there are any.
+
+    Parameters
+    ----------
+    mode : str
+        "auto": on a CPU, where numba is installed and the network is large; "always": on a CPU; "never".
+    synapses : int
+        How many the network has.
+    device : str
+        Type of the device; the loops are for a CPU.
+    on_arrival : bool
+        Whether all neurons update on arrival.
+    """
+    if mode not in MODES:
+        raise ExperimentError(f"simulation: {unknown('compiled', mode, MODES)}")
+    least = _LEAST_ON_ARRIVAL if on_arrival else _LEAST
+    if mode == "never" or (mode == "auto" and synapses < least):
+        return False
+    installed = importlib.util.find_spec("numba") is not None
+    if mode == "always" and device != "cpu":
+        raise ExperimentError(f"simulation.compiled: always needs device = 'cpu', got {device!r}")
+    if mode == "always" and not installed:
+        raise ExperimentError("simulation.compiled: always needs numba (pip install numba)")
+    return installed and device == "cpu"

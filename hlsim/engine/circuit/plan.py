@@ -1,0 +1,219 @@
+"""Deals the edges of a network out to projections."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hlsim.engine.circuit.fused import Fused, arrange
+from hlsim.engine.circuit.projections import Dense, Sparse, in_order
+from hlsim.engine.circuit.push import Push
+from hlsim.engine.circuit.synapses import LAST, Signature
+from hlsim.errors import ExperimentError
+from hlsim.models.rules.rule import Rule
+from hlsim.topology.network import Network
+
+# Fewer edges than this are cheaper as part of a sparse projection than as a matrix of their own.
+_DENSE_LEAST = 32
+# Every matrix costs a few calls a tick: with more than so many small ones a sparse projection takes less.
+_SMALL, _FEW = 1024, 16
+Ints = NDArray[np.int64]
+Pull = Dense | Sparse | Fused
+Group = tuple[Signature, Ints | None, Ints, Ints]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Projections in a fixed order, and where the edges of the network lie in storage.
+
+    Attributes
+    ----------
+    pulls, push : list of Pull, Push
+        Every edge is in exactly one of them.
+    place : array (edge,)
+        ``stored[..., place]`` is in the network's canonical edge order.
+    weight : Tensor
+        Initial weights in storage order, ``(1 or replica, edge)``.
+    """
+
+    pulls: list[Pull]
+    push: Push
+    place: Ints
+    weight: Tensor
+
+
+def synchronous(network: Network) -> NDArray[np.bool_]:
+    """Return which neurons (n,) update at every tick and send whatever changes."""
+    return (
+        ~network.is_input
+        & network.clock
+        & (network.period == 1)
+        & (network.phase == 0)
+        & (network.send_threshold == 0)
+        & (network.costate_threshold == 0)
+        & (network.send_interval == 1)
+    )
+
+
+def make(
+    network: Network,
+    rule: Rule,
+    replicas: int,
+    dtype: torch.dtype,
+    number: torch.dtype,
+    device: torch.device,
+    compiled: bool = False,
+    single: NDArray[np.bool_] | None = None,
+) -> Plan:
+    """Return the projections of a network whose weights are private to a replica or shared by all.
+
+    ``dtype`` is that of synapses, ``number`` that of what neurons send; ``compiled``: with compiled loops;
+    ``single`` (edge,): these carry single messages, each of which may have a fate of its own.
+    """
+    pulled = _pulled(network) if single is None else _pulled(network) & ~single
+    if replicas > 1 and network.weight.shape[0] == 1:
+        _check_shared(network, pulled)
+    groups = [
+        (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
+        for signature, sources, targets, edges in _groups(network, np.flatnonzero(pulled))
+    ]
+    fusing: set[int] = set()
+    if compiled:
+        groups, fusing = _fuse(network, rule, groups, replicas)
+    order = [edges for *_, edges in groups] + [np.flatnonzero(~pulled)]
+    stored = np.concatenate([g if len(g) else np.empty(0, np.int64) for g in order])
+    push_edges = order[-1][np.argsort(network.target[order[-1]], kind="stable")]
+    stored[len(stored) - len(push_edges) :] = push_edges
+    # Contiguous, whatever the order numpy keeps: the engine looks at synapses by flat index.
+    weight = torch.as_tensor(network.weight[:, stored], dtype=dtype, device=device).contiguous()
+    pulls, start = [], 0
+    for k, (signature, sources, targets, edges) in enumerate(groups):
+        if k in fusing:
+            pull: Pull = Fused(network, signature, edges, start, rule, weight, replicas)
+        elif sources is None:
+            pull = Sparse(network, signature, edges, start, rule, weight, replicas, number)
+        else:
+            pull = Dense(
+                network, signature, sources, targets, edges, start, rule, weight, replicas, number, compiled
+            )
+        pulls.append(pull)
+        start += len(edges)
+    push = Push(network, push_edges, start, rule, weight, replicas, number)
+    place = np.empty(len(stored), np.int64)
+    place[stored] = np.arange(len(stored))
+    return Plan(pulls, push, place, weight)
+
+
+def _fuse(network: Network, rule: Rule, groups: list[Group], replicas: int) -> tuple[list[Group], set[int]]:
+    """Split sparse groups for compiled loops; return the groups, and which of them are for those."""
+    made: list[Group] = []
+    fusing: set[int] = set()
+    for signature, sources, targets, edges in groups:
+        parts = None
+        if sources is None:
+            parts = arrange(network, rule, edges, replicas, network.weight.shape[0] == replicas)
+        for part in parts or [edges]:
+            fusing |= {len(made)} if parts else set()
+            made.append((signature, sources, targets if parts is None else network.target[part], part))
+    return made, fusing
+
+
+def _pulled(network: Network) -> NDArray[np.bool_]:
+    sync = synchronous(network)
+    readable = sync | (network.is_input & (network.send_threshold == 0) & (network.send_interval == 1))
+    return sync[network.target] & ((network.source < 0) | readable[np.maximum(network.source, 0)])
+
+
+def _check_shared(network: Network, pulled: NDArray[np.bool_]) -> None:
+    sync = synchronous(network)
+    late = np.flatnonzero(~(sync | network.is_input))[:1].tolist()
+    late += [] if pulled.all() else [int(network.source[~pulled][0])]
+    if late:
+        raise ExperimentError(
+            f"simulation.batch: replicas that share synapses need neurons with clock 1, thresholds 0 and "
+            f"send_interval 1, got node {network.label[late[0]]!r}"
+        )
+
+
+def _facts(network: Network, edges: Ints) -> tuple[NDArray, ...]:
+    """Return the fields of every edge's signature."""
+    instant = network.instant
+    source, target = np.maximum(network.source[edges], 0), network.target[edges]
+    from_instant = instant[source] & (network.source[edges] >= 0)
+    to_instant = instant[target]
+    delay, back = network.delay[edges], network.feedback_delay[edges]
+    forward = np.where(to_instant, network.rank[target], LAST)
+    forward = np.where((delay == 0) & from_instant, forward, 0)
+    backward = np.where(from_instant, network.back_rank[source], LAST)
+    backward = np.where((back == 0) & to_instant, backward, 0)
+    feedback = network.feedback[edges].astype(np.int64)
+    return to_instant, forward, backward, delay, back, feedback, network.source[edges] < 0
+
+
+def _numbered(*columns: NDArray) -> Ints:
+    """Return a number for each row, the same for equal rows."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        if column.min() == column.max():
+            continue
+        kinds, kind = np.unique(column, return_inverse=True)
+        _, number = np.unique(number * len(kinds) + kind, return_inverse=True)
+    return number
+
+
+def _groups(network: Network, edges: Ints) -> list[Group]:
+    """Return (signature, sources, targets, edges by target and source); sources None: sparse, unsorted."""
+    if not len(edges):
+        return []
+    facts = _facts(network, edges)
+    number = _numbered(*facts)
+    # A fan: the edges of one signature that lead to one target.
+    order = np.lexsort((network.target[edges], number))
+    edges, number = edges[order], number[order]
+    facts = tuple(fact[order] for fact in facts)
+    target = network.target[edges]
+    first = np.ones(len(edges), bool)
+    first[1:] = (number[1:] != number[:-1]) | (target[1:] != target[:-1])
+    starts = np.flatnonzero(first)
+    groups: list[tuple[Signature, Ints | None, Ints, Ints]] = []
+    dealt = np.zeros(len(edges), bool)
+    for block in _blocks(network.source[edges], number, starts):
+        signature = Signature(*(fact[block[0, 0]].item() for fact in facts))
+        groups.append((signature, network.source[edges[block[0]]], target[block[:, 0]], edges[block].ravel()))
+        dealt[block] = True
+    rest, kinds = edges[~dealt], tuple(fact[~dealt] for fact in facts[:3])
+    kind = _numbered(*kinds) if len(rest) else rest
+    for each in range(kind.max(initial=-1) + 1):
+        chosen = np.flatnonzero(kind == each)
+        signature = Signature(*(fact[chosen[0]].item() for fact in kinds))
+        flat = rest[chosen]
+        groups.append((signature, None, network.target[flat], flat))
+    return sorted(groups, key=lambda group: int(group[3].min()))
+
+
+def _blocks(source: Ints, number: Ints, starts: Ints) -> list[Ints]:
+    """Return the positions (target, source) of the edges of fans that together make a matrix.
+
+    They share a signature and all their sources. Fans are compared one by one only where as many edges as a
+    matrix needs agree in signature, size, and sum of sources.
+    """
+    size = np.diff(starts, append=len(source))
+    alike = _numbered(number[starts], size, np.add.reduceat(source, starts))
+    repeats = np.zeros(len(source), bool)
+    repeats[1:] = source[1:] == source[:-1]
+    repeats[starts] = False
+    bias = source[starts] < 0
+    many = np.bincount(alike, size)[alike] >= _DENSE_LEAST
+    fans: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    for i in np.flatnonzero((many | bias) & ~np.logical_or.reduceat(repeats, starts)).tolist():
+        start, stop = starts[i], starts[i] + size[i]
+        fans[int(number[start]), source[start:stop].tobytes()].append(start)
+    blocks = [
+        np.add.outer(fan, np.arange(len(sources) // source.itemsize)) for (_, sources), fan in fans.items()
+    ]
+    small = [_DENSE_LEAST <= block.size < _SMALL and source[block[0, 0]] >= 0 for block in blocks]
+    least = _SMALL if sum(small) > _FEW else _DENSE_LEAST
+    return [block for block in blocks if block.size >= least or source[block[0, 0]] < 0]

@@ -1,0 +1,230 @@
+"""The projection that carries single messages: any pattern, delays, thresholds, any neurons due."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hlsim.engine.circuit.state import Some, State
+from hlsim.models.rules.rule import Phase, Rule
+from hlsim.topology.network import RANDOM, Network
+
+
+class Fan:
+    """Edges by neuron: for each neuron a run of edges, in canonical order."""
+
+    def __init__(self, owner: NDArray[np.int64], chosen: NDArray[np.int64], n: int) -> None:
+        order = chosen[np.argsort(owner[chosen], kind="stable")]
+        self.count = torch.as_tensor(np.bincount(owner[order], minlength=n))
+        self._start = torch.cumsum(self.count, 0) - self.count
+        self._edge = torch.as_tensor(order)
+
+    def expand(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the edges of ``nodes`` (k,) one after another, and for each the position of its node."""
+        count = self.count[nodes]
+        row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
+        before = torch.cumsum(count, 0) - count
+        place = torch.arange(len(row), device=nodes.device) - before[row]
+        return self._edge[self._start[nodes][row] + place], row
+
+    def to(self, device: torch.device) -> "Fan":
+        self.count, self._start, self._edge = (x.to(device) for x in (self.count, self._start, self._edge))
+        return self
+
+
+class Push:
+    """Messages on single edges; with an ensemble, an edge of replica r is ``r * edges + edge``.
+
+    Attributes
+    ----------
+    target, source : Tensor
+        Flat neurons at both ends of each flat edge; a bias has source -1 and hears 1 for ever.
+    s, inbox, r : Tensor
+        By flat edge: the state held since the target's last update, the state last delivered, and the costate
+        last delivered to the source.
+    beta, plastic : Tensor
+        By flat edge: the weight rate, 0 where it is not plastic, and 1 where it is.
+    random, feedback : Tensor
+        By flat edge: whether costates are carried by a fixed random weight, and that weight.
+    overtaken : int
+        Messages that a later one replaced before their neuron took them in.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        edges: NDArray[np.int64],
+        start: int,
+        rule: Rule,
+        weight: Tensor,
+        replicas: int,
+        number: torch.dtype,
+    ) -> None:
+        # Edges live with their target: in-edges of a neuron stand side by side.
+        self.edges = edges[np.argsort(network.target[edges], kind="stable")]
+        edges = self.edges
+        self._rule, self._n, self._e, self._replicas = rule, network.n, len(edges), replicas
+        self._m, self._start = network.m, start
+        device, dtype = weight.device, weight.dtype
+        source, target = network.source[edges], network.target[edges]
+        everything = np.arange(len(edges))
+        back = network.carries_costates(rule, edges)
+        self.incoming = Fan(target, everything, network.n).to(device)
+        self.outgoing = Fan(source, np.flatnonzero(source >= 0), network.n).to(device)
+        self.backward = Fan(target, np.flatnonzero(back), network.n).to(device)
+        self.hearing = Fan(source, np.flatnonzero(back), network.n).to(device)
+
+        def tiled(values: NDArray, step: int = 0) -> Tensor:
+            copies = [values + step * p if step else values for p in range(replicas)]
+            return torch.as_tensor(np.concatenate(copies), device=device)
+
+        self.target, self.source = tiled(target, network.n), tiled(source, network.n)
+        self.delay, self.feedback_delay = tiled(network.delay[edges]), tiled(network.feedback_delay[edges])
+        self.beta = tiled(network.weight_rate(rule, edges) * network.plastic[edges]).to(dtype)
+        self.plastic = tiled(network.plastic[edges].astype(float)).to(dtype)
+        self.random = tiled(network.feedback[edges] == RANDOM)
+        self.feedback = torch.as_tensor(
+            network.feedback_weight[:, edges], dtype=dtype, device=device
+        ).reshape(-1)
+        self._bias = tiled(source < 0)
+        self.s = self._bias.to(number)
+        self.inbox = self.s.clone()
+        self.r = torch.zeros_like(self.s)
+        self._fresh = [torch.zeros_like(self._bias), torch.zeros_like(self._bias)]
+        self.overtaken = torch.zeros((), dtype=torch.int64, device=device)
+
+    def edges_of(self, fan: Fan, chosen: Some) -> tuple[Tensor, Tensor]:
+        """Return the flat edges of the chosen neurons and the position of each edge's neuron."""
+        edge, row = fan.expand(chosen.nodes)
+        if self._replicas > 1:
+            edge = edge + (chosen.flat // self._n)[row] * self._e
+        return edge, row
+
+    def deliver(self, kind: int, edge: Tensor, value: Tensor) -> None:
+        """Put messages where their neuron will find them."""
+        box = (self.inbox, self.r)[kind]
+        fresh = self._fresh[kind]
+        self.overtaken += fresh[edge].sum()
+        fresh[edge] = True
+        box[edge] = value
+
+    def take_in(self, chosen: Some) -> tuple[Tensor, Tensor]:
+        """Let neurons that update hear what was delivered; return their in-edges and each one's position."""
+        edge, row = self.edges_of(self.incoming, chosen)
+        self.s[edge] = self.inbox[edge]
+        self._fresh[0][edge] = False
+        return edge, row
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether a state that was delivered waits for its neuron to take it in."""
+        return bool(self._fresh[0].any())
+
+    def drive(self, state: State, chosen: Some) -> Tensor:
+        """Take in what was delivered and return sum w s, (k,)."""
+        edge, row = self.take_in(chosen)
+        return _sum(self.weight(state, edge) * self.s[edge], row, len(chosen))
+
+    def drive_of(self, state: State) -> Callable[[Some], Tensor]:
+        """Return ``drive`` for a given state."""
+        return lambda chosen: self.drive(state, chosen)
+
+    def heard(self, chosen: Some) -> Tensor:
+        """Return sum r of what was delivered backward to each, (k,)."""
+        edge, row = self.edges_of(self.hearing, chosen)
+        self._fresh[1][edge] = False
+        return _sum(self.r[edge], row, len(chosen))
+
+    def weight(self, state: State, edge: Tensor) -> Tensor:
+        """Return w of flat edges, (k,)."""
+        return state.w.view(-1)[self.stored(edge)]
+
+    def costate(self, state: State, edge: Tensor, q: Tensor) -> Tensor:
+        """Return r = w q, with the weights that carry costates backward."""
+        return torch.where(self.random[edge], self.feedback[edge], self.weight(state, edge)) * q
+
+    def euler(self, state: State, chosen: Some, duration: float | Tensor) -> None:
+        """Move the in-synapses of the chosen neurons one Euler step on, with the q and s held."""
+        edge, row = self.edges_of(self.incoming, chosen)
+        gradient = chosen.take(state.q)[row] * self.s[edge]
+        if self._rule.weight_decay:
+            gradient = gradient + (state.phi * self._rule.weight_decay) * self.weight(state, edge)
+        gradient = gradient * self.plastic[edge]
+        at = self.stored(edge)
+        if isinstance(duration, Tensor):
+            duration = duration[row]
+        w, fields = self._rule.synapse_euler(
+            state.w.view(-1)[at], self._fields(state, at), gradient, self.beta[edge], duration
+        )
+        self._store(state, at, w, dict(fields))
+
+    def mark(self, state: State, own: Tensor, phase: Phase) -> None:
+        """Let every synapse take the end of a phase into account; ``own`` (replica, node) was sent last."""
+        edge = torch.arange(len(self.target), device=self.target.device)
+        product = own.view(-1)[self.target] * self.s * self.plastic
+        at = self.stored(edge)
+        w, fields = self._rule.mark(state.w.view(-1)[at], self._fields(state, at), product, self.beta, phase)
+        self._store(state, at, w, dict(fields))
+
+    def correlate(self, state: State, own: Tensor, chosen: Some) -> None:
+        """Move the in-synapses of neurons that update by the product of what they sent and hold."""
+        edge, row = self.edges_of(self.incoming, chosen)
+        product = chosen.take(own)[row] * self.s[edge] * self.plastic[edge]
+        at = self.stored(edge)
+        w, fields = self._rule.correlate(
+            state.w.view(-1)[at], self._fields(state, at), product, self.beta[edge], state.nudge
+        )
+        self._store(state, at, w, dict(fields))
+
+    def hold(self, state: State, chosen: Some, i1: Tensor, i2: Tensor, duration: Tensor) -> None:
+        """Move the in-synapses over an exact hold, given the integrals of q that they met (k,)."""
+        edge, row = self.edges_of(self.incoming, chosen)
+        at = self.stored(edge)
+        s = self.s[edge] * self.plastic[edge]
+        w, fields = self._rule.synapse_hold(
+            state.w.view(-1)[at],
+            self._fields(state, at),
+            s * i1[row],
+            s * i2[row],
+            self.beta[edge],
+            duration[row],
+        )
+        self._store(state, at, w, dict(fields))
+
+    def drift(self, state: State, chosen: Some) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Return A = sum beta omega s, B = sum beta s^2 and sum beta |omega|, each (k,)."""
+        edge, row = self.edges_of(self.incoming, chosen)
+        momentum = self._rule.momentum(self._fields(state, self.stored(edge)))
+        beta, s = self.beta[edge], self.s[edge]
+        terms = (beta * momentum * s, beta * s * s, beta * momentum.abs())
+        a, b, size = (_sum(term, row, len(chosen)) for term in terms)
+        return a, b, size
+
+    def reset(self) -> None:
+        """Forget everything heard."""
+        self.s.copy_(self._bias)
+        self.inbox.copy_(self._bias)
+        self.r.zero_()
+        for fresh in self._fresh:
+            fresh.zero_()
+
+    def stored(self, edge: Tensor) -> Tensor:
+        """Return where flat edges lie in the flattened synapse fields."""
+        if self._replicas == 1:
+            return edge + self._start
+        return torch.div(edge, self._e, rounding_mode="floor") * self._m + edge % self._e + self._start
+
+    def _fields(self, state: State, at: Tensor) -> dict[str, Tensor]:
+        return {name: x.view(-1)[at] for name, x in state.fields.items()}
+
+    def _store(self, state: State, at: Tensor, w: Tensor, fields: dict[str, Tensor]) -> None:
+        state.w.view(-1)[at] = w
+        for name, values in fields.items():
+            state.fields[name].view(-1)[at] = values
+
+
+def _sum(values: Tensor, row: Tensor, count: int) -> Tensor:
+    # Serial over its index on a CPU, hence the same sum whatever the number of threads.
+    return torch.zeros(count, dtype=values.dtype, device=values.device).index_add_(0, row, values)

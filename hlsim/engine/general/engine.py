@@ -1,0 +1,365 @@
+"""The batched engine: every phase of a tick as a few torch calls over all neurons that are due."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import simpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hlsim.engine.circuit import view
+from hlsim.engine.circuit.advance import advance, learn_instant, own
+from hlsim.engine.circuit.calendar import Calendar, Delivery
+from hlsim.engine.circuit.circuit import Block, Circuit
+from hlsim.engine.circuit.state import Selection, Some
+from hlsim.engine.circuit.synapses import LAST
+from hlsim.engine.clock import Ticks, coming_tick
+from hlsim.engine.controls import Changes, Controls
+from hlsim.engine.general import wakeups
+from hlsim.engine.general.quiet import quiet
+from hlsim.engine.general.sending import Post
+from hlsim.engine.general.wakeups import clocks
+from hlsim.engine.interface import Observer
+from hlsim.models.messages import COSTATE, STATE
+from hlsim.models.rules.rule import Phase
+
+
+class Batched:
+    """Runs a circuit tick by tick; a tick at which nothing is due does not exist.
+
+    A tick's phases: 0 advance, 1 controls, 2 send and take in, 3 drives, 4 loss, 5 costates, 6 learning of
+    instant neurons; the recorder reads after them. The page on the design says why in this order.
+    """
+
+    def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
+        self.circuit, self._controls, self._env = circuit, controls, env
+        self._ticks = Ticks(env, lambda tick: self._run(tick, controls.take()))
+        size = circuit.replicas * circuit.n
+        self._calendar = Calendar(size, circuit.device)
+        self._post = Post(circuit, self._calendar, self._make_late)
+        # Event neurons that are due at the running tick, by flat index.
+        self._due = torch.zeros(size, dtype=torch.bool, device=circuit.device)
+        self._sync_updates = 0
+        self._updates = torch.zeros(circuit.replicas, circuit.n, dtype=torch.int64, device=circuit.device)
+        # Whether there are any, so that a tick of synchronous neurons alone costs nothing for the others.
+        self._someone = False
+        self._now = self._asked = 0
+        # Whether the weights of synchronous neurons have moved since they last sent costates.
+        self._sync_moved = False
+        self._clocks = clocks(circuit)
+        controls.attach(lambda: self._ticks.request(coming_tick(env)))
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who hears of every message and update."""
+        return self._post.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._post.observer = observer
+
+    def start(self) -> None:
+        """Ask SimPy for tick 0."""
+        self._ticks.request(0)
+
+    def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
+        """Return fields at ``tick``; see ``hlsim.engine.circuit.view``."""
+        return view.read(self.circuit, names, tick)
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
+        return {
+            "state": self._post.counts[STATE].cpu().numpy(),
+            "costate": self._post.counts[COSTATE].cpu().numpy(),
+            "updates": (self._updates + self._sync_updates * self.circuit.sync).cpu().numpy(),
+            "overtaken": np.array([int(self.circuit.push.overtaken)]),
+            "lost": np.array([0 if self.circuit.wires is None else self.circuit.wires.lost]),
+            "in_flight": np.array([self._calendar.in_flight]),
+        }
+
+    def _run(self, tick: int, changes: Changes) -> None:
+        c = self.circuit
+        self._now = self._post.now = tick
+        self._asked = self._asked if changes.empty else tick
+        states, costates, woken = self._calendar.pop(tick)
+        if changes.reset:
+            states = costates = None
+        if c.wires is not None:
+            states, costates = c.wires.newer(STATE, states), c.wires.newer(COSTATE, costates)
+        self._find_due(changes, states, costates, woken)
+        self._someone = bool(self._due.any())
+        if tick > 0:
+            advance(c, tick, self._chosen(), synchronous=True)
+            self._sync_moved |= c.state.learning
+        self._apply(changes)
+        self._take(STATE, states)
+        self._take(COSTATE, costates)
+        self._send()
+        self._drives()
+        self._loss()
+        if c.rule.sends_costates:
+            self._costates()
+        # r = w q with the weights of phase 5, before phase 6 moves them.
+        for pull in c.plan.pulls:
+            pull.emit(c.state)
+        self._post.report()
+        self._learn_instant()
+        self._finish()
+
+    # ---- who is due
+
+    def _chosen(self, mask: Tensor | None = None) -> Some:
+        """Return the due event neurons, in a fixed order; ``mask`` (node,): only those."""
+        if not self._someone:
+            return self.circuit.nobody
+        chosen = self.circuit.some(torch.nonzero(self._due).squeeze(1))
+        return chosen if mask is None else chosen.where(mask[chosen.nodes])
+
+    def _find_due(
+        self, changes: Changes, states: Delivery | None, costates: Delivery | None, woken: Tensor
+    ) -> None:
+        c, due = self.circuit, self._due
+        if view.makes_all_due(changes, self._now):
+            due[:] = ~c.sync.repeat(c.replicas)
+            return
+        if len(woken):
+            due[woken] = True
+        for delivery, ends in ((states, c.push.target), (costates, c.push.source)):
+            if delivery is not None:
+                reached = ends[delivery.edge]
+                due[reached[c.arrival[reached % c.n]]] = True
+        for clock in self._clocks:
+            if clock.strikes(self._now):
+                due[clock.neurons] = True
+        if not changes.empty:
+            view.make_due(c, changes, due.view(c.replicas, c.n))
+        self._couple()
+
+    def _couple(self) -> None:
+        """One due member of a coupled loss makes every member that updates on arrival due."""
+        c = self.circuit
+        if c.loss is not None and c.loss.coupled and not c.all_outputs_sync:
+            mask = self._due.view(c.replicas, c.n)
+            any_due = (mask | c.sync)[:, c.outputs].any(1, keepdim=True)
+            mask[:, c.outputs] |= any_due & c.arrival[c.outputs]
+
+    def _make_late(self, neurons: Tensor) -> None:
+        """Event neurons made due in the middle of a tick advance before anything else happens to them."""
+        c = self.circuit
+        late = torch.unique(neurons[c.arrival[neurons % c.n] & ~self._due[neurons]])
+        if len(late):
+            advance(c, self._now, c.some(late), synchronous=False)
+            self._due[late] = True
+            self._someone = True
+
+    # ---- phases 1 and 2: controls; send and take in
+
+    def _apply(self, changes: Changes) -> None:
+        if changes.mark is not None and self.circuit.state.learning:
+            self._mark(changes.mark)
+        if changes.reset:
+            self._reset()
+        view.set_values(self.circuit, changes)
+
+    def _mark(self, phase: Phase) -> None:
+        c, sent = self.circuit, own(self.circuit)
+        for pull in c.plan.pulls:
+            pull.mark(c.state, sent, phase)
+        c.push.mark(c.state, sent, phase)
+
+    def _reset(self) -> None:
+        self.circuit.state.reset()
+        for pull in self.circuit.plan.pulls:
+            pull.reset(self.circuit.state)
+        self.circuit.push.reset()
+        self._calendar.clear_messages()
+        self._post.reset()
+        if self.observer is not None:
+            self.observer.dropped(self._now)
+
+    def _take(self, kind: int, delivery: Delivery | None) -> None:
+        if delivery is not None:
+            self.circuit.push.deliver(kind, delivery.edge, delivery.value)
+
+    def _send(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        inputs = self._chosen(c.is_input)
+        if len(inputs):
+            inputs.put(state.h, inputs.take(state.u))
+        if state.m is not state.h:
+            state.m.copy_(torch.where(c.reads_out, state.m, state.h))
+        # Chosen before any message of this tick can make others due.
+        senders = self._chosen(~c.instant)
+        if c.sync_stateful is not None:
+            self._post.sync_state(c.sync_stateful)
+        if len(senders):
+            self._post.state(senders)
+
+    # ---- phase 3: drives
+
+    def _drives(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        stimulus = state.u if state.noise is None else state.u + state.noise
+        total = stimulus.clone()
+        for level in c.forward_levels:
+            for pull in c.plan.pulls:
+                if pull.signature.forward == level:
+                    pull.drive(state, total)
+            self._mixed(c.mixed_in, c.rank == level, total, c.push.drive_of(state))
+            for block in c.sync_blocks:
+                if block.rank == level:
+                    self._evaluate(block, block.whole, block.whole.take(total))
+                    if block.model.instant:
+                        self._post.sync_state(block.whole)
+            self._event_drives(level, stimulus)
+
+    def _event_drives(self, level: int, stimulus: Tensor) -> None:
+        c = self.circuit
+        chosen = self._chosen(c.at_forward[level])
+        if len(chosen) == 0:
+            return
+        drive = chosen.take(stimulus) + c.push.drive(c.state, chosen)
+        for block, mask in c.by_block(chosen):
+            self._evaluate(block, chosen.where(mask), drive[mask])
+        if level != LAST:
+            self._post.state(chosen)
+
+    def _evaluate(self, block: Block, chosen: Selection, a: Tensor) -> None:
+        state, model, sigma = self.circuit.state, block.model, block.activation
+        if self.circuit.nudges:
+            pull = -state.nudge * chosen.take(state.dl)
+            chosen.put(state.pull, pull)
+            a = a if model.reads_out else a + pull
+        chosen.put(state.a, a)
+        if model.instant:
+            y = model.rest(a, sigma)
+            chosen.put(state.h, y)
+            if state.m is not state.h:
+                chosen.put(state.m, pull if model.reads_out else y)
+            if not self.circuit.nudges:
+                chosen.put(state.df_da, sigma.slope(a, y))
+            return
+        h, p = chosen.take(state.h), self.circuit.p(chosen)
+        chosen.put(state.f, model.velocity(h, a, sigma, p))
+        if self.circuit.nudges:
+            return
+        df_dh, df_da = model.partials(h, a, sigma, p)
+        chosen.put(state.df_dh, df_dh)
+        chosen.put(state.df_da, df_da)
+
+    # ---- phase 4: loss
+
+    def _loss(self) -> None:
+        c = self.circuit
+        if c.all_outputs_sync:
+            c.loss_gradient(None)
+            return
+        before = self._due.clone()
+        self._couple()
+        late = torch.nonzero(self._due & ~before).squeeze(1)
+        if len(late):
+            self._due[late] = False
+            self._make_late(late)
+        c.loss_gradient((self._due.view(c.replicas, c.n) | c.sync)[:, c.outputs])
+
+    # ---- phase 5: costates
+
+    def _costates(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        self._stateful_send()
+        heard = torch.zeros_like(state.heard)
+        for level in c.backward_levels:
+            for pull in c.plan.pulls:
+                if pull.backwards and pull.signature.backward == level:
+                    pull.pullback(state, heard)
+            self._mixed(c.mixed_hearing, c.back_rank == level, heard, c.push.heard)
+            self._instant_costates(level, heard)
+        if c.sync_stateful is not None:
+            self._gather(c.sync_stateful, c.sync_stateful.take(heard))
+        last = self._chosen(c.stateful)
+        if len(last):
+            self._gather(last, c.push.heard(last))
+
+    def _stateful_send(self) -> None:
+        c, state = self.circuit, self.circuit.state
+        due = self._chosen(c.stateful)
+        if c.sync_stateful is not None:
+            c.sync_stateful.put(state.q, c.sync_stateful.take(state.z) * c.sync_stateful.take(state.df_da))
+            self._post.sync_costate(c.sync_stateful, self._sync_moved)
+        if len(due):
+            due.put(state.q, due.take(state.z) * due.take(state.df_da))
+            self._post.costate(due)
+
+    def _instant_costates(self, level: int, heard: Tensor) -> None:
+        c = self.circuit
+        for block in c.sync_blocks:
+            if block.model.instant and block.back_rank == level:
+                self._gather(block.whole, block.whole.take(heard))
+                self._instant_q(block.whole)
+                self._post.sync_costate(block.whole, self._sync_moved)
+        chosen = self._chosen(c.at_backward[level])
+        if len(chosen):
+            self._gather(chosen, c.push.heard(chosen))
+            self._instant_q(chosen)
+            self._post.costate(chosen)
+
+    def _gather(self, chosen: Selection, heard: Tensor) -> None:
+        state = self.circuit.state
+        chosen.put(state.heard, heard)
+        chosen.put(state.g, state.phi * chosen.take(state.dl) + heard)
+
+    def _instant_q(self, chosen: Selection) -> None:
+        state = self.circuit.state
+        z = chosen.take(state.g)
+        chosen.put(state.z, z)
+        chosen.put(state.q, z * chosen.take(state.df_da))
+
+    # ---- phase 6 and the end of a tick
+
+    def _learn_instant(self) -> None:
+        c, tick = self.circuit, self._now
+        self._sync_moved = False
+        if c.rule.order == "sequential" and c.state.learning and not c.nudges:
+            on_clock = (tick == 0) | ((tick >= c.phase) & ((tick - c.phase) % c.period == 0))
+            learn_instant(c, self._chosen(c.instant & on_clock))
+            self._sync_moved = True
+
+    def _finish(self) -> None:
+        c, due = self.circuit, self._chosen()
+        if len(due):
+            due.put(self._updates, due.take(self._updates) + 1)
+        self._sync_updates += 1
+        c.check_finite(self._now)
+        if self.observer is not None:
+            mask = self._due.view(c.replicas, c.n) | c.sync
+            replica, node = torch.nonzero(mask, as_tuple=True)
+            self.observer.update(self._now, node.cpu().numpy(), replica.cpu().numpy())
+        arrival = self._chosen(c.arrival)
+        if len(arrival):
+            self._calendar.wake(arrival.flat, wakeups.predict(c, self._now, arrival))
+        if len(due):
+            self._due[due.flat] = False
+        if self._controls.waiting and quiet(c, self._calendar, self._post, self._now, self._asked):
+            self._controls.settled(self._env)
+        self._ask_for_next()
+
+    def _ask_for_next(self) -> None:
+        if self.circuit.has_sync:
+            self._ticks.request(self._now + 1)
+            return
+        coming = [clock.next(self._now) for clock in self._clocks]
+        planned = self._calendar.next()
+        coming += [] if planned is None else [planned]
+        if coming:
+            self._ticks.request(min(coming))
+
+    # ---- small helpers
+
+    def _mixed(self, some: Some | None, mask: Tensor, total: Tensor, sums: Callable[[Some], Tensor]) -> None:
+        """Add what synchronous neurons get by single messages to what projections gave them."""
+        if some is None:
+            return
+        chosen = some.where(mask[some.nodes])
+        if len(chosen):
+            chosen.put(total, chosen.take(total) + sums(chosen))

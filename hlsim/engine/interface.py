@@ -1,0 +1,48 @@
+"""What runs a network, and who hears of it: the one door of every engine."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Observer(Protocol):
+    """Hears every message and update as it happens; whoever listens changes nothing."""
+
+    def message(
+        self, kind: int, arrival: NDArray, edge: NDArray, value: NDArray, sent: int, replica: NDArray
+    ) -> None:
+        """Take messages sent at one tick: canonical edges (k,), values (k,), ticks of arrival (k,)."""
+
+    def lost(self, kind: int, edge: NDArray, value: NDArray, sent: int, replica: NDArray) -> None:
+        """Take messages sent at one tick that will not arrive."""
+
+    def update(self, tick: int, node: NDArray, replica: NDArray) -> None:
+        """Take which neurons were due at a tick."""
+
+    def dropped(self, tick: int) -> None:
+        """Everything in flight at ``tick`` was dropped by a reset."""
+
+
+class Engine(Protocol):
+    """What runs a network. ``Batched`` is made for speed, ``Reference`` to be obviously right."""
+
+    observer: Observer | None
+
+    def start(self) -> None:
+        """Ask SimPy for tick 0."""
+
+    def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
+        """Return fields at a tick: h, z, a (replica, node), w, omega (1 or replica, edge), loss (replica,).
+
+        Also y (replica, output), h of the outputs. All are as after all phases of that tick; a neuron not
+        due is read in closed form (arrival), evaluated once for all fields, or as last updated. Nothing is
+        written back.
+        """
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Return state and costate sends and updates by neuron (replica, node); messages (1,).
+
+        Those are ``overtaken`` by later ones, ``lost`` and ``in_flight``.
+        """

@@ -1,0 +1,173 @@
+"""What a neuron of the reference engine owns: constants, state, edges; nothing of any other neuron.
+
+And, as nobody owns it, what an edge that may fail does to messages.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hlsim.engine.circuit.state import NEVER
+from hlsim.engine.links import LOST, late, uniform
+from hlsim.errors import LocalityError
+from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron
+from hlsim.models.ops import Value
+from hlsim.models.rules.rule import Rule
+from hlsim.topology.network import Network
+
+
+class Guarded(dict[str, float]):
+    """Synapse fields that a rule declared; asking for another is asking for what is not the neuron's own."""
+
+    def __missing__(self, key: str) -> float:
+        raise LocalityError(f"synapse field {key!r}: not declared; known: {', '.join(sorted(self))}")
+
+
+@dataclass
+class Synapse:
+    """An incoming edge, as its target owns it."""
+
+    edge: int
+    w: float
+    fields: dict[str, float]
+    beta: float
+    plastic: bool
+    feedback: int
+    feedback_weight: float
+    feedback_delay: int
+    # Its s is 1 for ever.
+    bias: bool = False
+    s: Value = 0.0
+
+
+@dataclass
+class Link:
+    """An outgoing edge, as its source knows it."""
+
+    edge: int
+    delay: int
+    hears: bool
+    r: Value = 0.0
+
+
+@dataclass
+class Wire:
+    """What the world does to messages of one kind on one edge; no neuron knows of it."""
+
+    down: float = 0.0
+    loss: float = 0.0
+    jitter: float = 0.0
+    # None: as the neuron at its start has it.
+    delay: float | None = None
+
+    def fate(self, key: Tensor, kind: int, tick: int, delay: int) -> tuple[bool, int]:
+        """Return whether a message sent at ``tick`` arrives, and after how many ticks."""
+        if self.down or uniform(key, tick, kind, LOST).item() < self.loss:
+            return False, 0
+        own = delay if self.delay is None else int(self.delay)
+        return True, own + int(late(key, tick, kind, torch.tensor([int(self.jitter)])))
+
+
+@dataclass
+class Record:
+    """Everything a neuron owns."""
+
+    label: str
+    model: Neuron
+    activation: Activation
+    p: dict[str, float]
+    clock: bool
+    period: int
+    phase: int
+    send_threshold: float
+    costate_threshold: float
+    send_interval: int
+    refresh: int
+    rank: int
+    back_rank: int
+    # Column among the outputs, None elsewhere.
+    output: int | None
+    synapses: list[Synapse] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    # Complex where the rule has complex states.
+    h: Value = 0.0
+    z: Value = 0.0
+    a: Value = 0.0
+    q: Value = 0.0
+    f: Value = 0.0
+    df_dh: Value = 0.0
+    df_da: Value = 0.0
+    g: Value = 0.0
+    dl: Value = 0.0
+    # The pull of the loss that the drive took in, or that a read-out sends.
+    pull: Value = 0.0
+    heard: Value = 0.0
+    h_sent: Value = 0.0
+    q_sent: Value = 0.0
+    u: float = 0.0
+    noise: float = 0.0
+    target: float | None = None
+    phi: float = 0.0
+    nudge: complex = 0.0
+    learning: bool = True
+    h_sent_at: int = NEVER
+    q_sent_at: int = NEVER
+    moved: bool = False
+    updated: int = 0
+
+    @property
+    def m(self) -> Value:
+        """What is sent forward."""
+        return self.pull if self.model.reads_out else self.h
+
+    @property
+    def own(self) -> Value:
+        """What was sent last, or would be if it went anywhere."""
+        return self.h_sent if self.links else self.m
+
+
+def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
+    """Return what node i of a network owns before tick 0, in one replica."""
+    outputs = np.flatnonzero(network.outputs == i)
+    model = MODELS[network.model[i]]
+    row = min(replica, network.weight.shape[0] - 1)
+    incoming = np.flatnonzero(network.target == i)
+    synapses = [
+        Synapse(
+            edge=int(e),
+            w=float(network.weight[row, e]),
+            fields=Guarded(dict.fromkeys(rule.synapse_fields, 0.0)),
+            beta=float(beta),
+            plastic=bool(network.plastic[e]),
+            feedback=int(network.feedback[e]),
+            feedback_weight=float(network.feedback_weight[row, e]),
+            feedback_delay=int(network.feedback_delay[e]),
+            bias=bool(network.source[e] < 0),
+            s=1.0 if network.source[e] < 0 else 0.0,
+        )
+        for e, beta in zip(incoming, network.weight_rate(rule, incoming), strict=True)
+    ]
+    links = [
+        Link(int(e), int(network.delay[e]), bool(network.has_feedback[e]))
+        for e in np.flatnonzero(network.source == i)
+    ]
+    return Record(
+        label=network.label[i],
+        model=model,
+        activation=ACTIVATIONS[network.activation[i]],
+        p={name: float(x[i]) for name, x in network.parameters.items()},
+        clock=bool(network.clock[i]) and not model.is_input,
+        period=int(network.period[i]),
+        phase=int(network.phase[i]),
+        send_threshold=float(network.send_threshold[i]),
+        costate_threshold=float(network.costate_threshold[i]),
+        send_interval=int(network.send_interval[i]),
+        refresh=int(network.refresh[i]),
+        rank=int(network.rank[i]),
+        back_rank=int(network.back_rank[i]),
+        output=int(outputs[0]) if len(outputs) else None,
+        synapses=synapses,
+        links=links,
+    )

@@ -1,0 +1,202 @@
+"""Experiments: a folder with an ``experiment.toml`` and a topology, read, checked and built."""
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from hlsim import topology, usercode
+from hlsim.errors import ExperimentError
+from hlsim.experiment.parsing import override, parse
+from hlsim.experiment.settings import Settings, StageTable, SweepTable
+from hlsim.models.losses import LOSSES, Custom, Loss
+from hlsim.models.rules import RULES, Rule
+from hlsim.models.rules.phi import of_form
+from hlsim.simulation import Simulation
+from hlsim.simulation.noise import Noise
+from hlsim.simulation.watch import Progress
+from hlsim.stimulus import SOURCES, Stage, Stream
+from hlsim.topology.network import Network, flatten
+from hlsim.trace import Trace
+
+FILE = "experiment.toml"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment with every default filled in and every override applied.
+
+    Attributes
+    ----------
+    settings : Settings
+        Its tables; docs/experiment.md describes every key.
+    path : Path
+        The file it was read from. Relative paths inside it start from the file's folder.
+    """
+
+    settings: Settings
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Return the folder's name, or the file's where it is not called experiment.toml."""
+        path = self.path.resolve()
+        return path.parent.name if path.name == FILE else path.stem
+
+    def toml(self) -> str:
+        """Return all of the experiment as TOML, defaults too; ``load`` reads it back."""
+        data = self.settings.model_dump(exclude_none=True)
+        if self.settings.stimulus.source is None:
+            del data["stimulus"]
+        if self.settings.sweep == SweepTable():
+            del data["sweep"]
+        stages = data.pop("stage")
+        return tomli_w.dumps(data) + "".join(map(_stage_toml, stages))
+
+    def simulation(self) -> Simulation:
+        """Build the simulation.
+
+        Raises
+        ------
+        HlsimError
+            For anything that does not fit together, in one line.
+        """
+        table = self.settings.simulation
+        return Simulation(
+            self.network,
+            rule=self.rule(),
+            stimulus=self.stream,
+            loss=self.loss(),
+            stages=self.stages(),
+            hold=self.settings.stimulus.hold,
+            reset=self.settings.learning.reset,
+            noise=self.noise(),
+            faults=self.settings.faults.build(),
+            experiment=self.toml(),
+            **table.model_dump(exclude={"until"}),
+        )
+
+    def run(
+        self, record: str | Path | None = None, progress: Callable[[Progress], None] | None = None
+    ) -> Trace:
+        """Build the simulation and run it to its end; see ``Simulation.run`` for the two parameters."""
+        table = self.settings.record
+        return self.simulation().run(
+            self.settings.simulation.until,
+            record,
+            every=table.every,
+            sampled=table.sampled,
+            events=table.events,
+            progress=progress,
+        )
+
+    @cached_property
+    def network(self) -> Network:
+        """Build the topology with its parameters and flatten it."""
+        table, simulation = self.settings.network, self.settings.simulation
+        graph = topology.load(self._file(table.topology), table.parameters)
+        seeds = range(simulation.seed, simulation.seed + simulation.ensemble)
+        return flatten(
+            graph,
+            node_defaults=table.node_defaults,
+            edge_defaults=table.edge_defaults,
+            seeds=seeds,
+            dt=simulation.dt,
+        )
+
+    @cached_property
+    def stream(self) -> Stream | None:
+        """Open the source of rows; None: nothing is presented."""
+        table = self.settings.stimulus
+        if table.source is None:
+            return None
+        parameters = table.parameters
+        if "path" in parameters:
+            parameters["path"] = self._file(parameters["path"])
+        return SOURCES[table.source](**parameters)
+
+    def rule(self) -> Rule:
+        """Return the learning rule."""
+        table = self.settings.learning
+        return RULES[table.rule](**table.parameters)
+
+    def noise(self) -> Noise | None:
+        """Return the noise on the drive; None where there is none."""
+        table = self.settings.noise
+        return Noise(**table.model_dump()) if table.std else None
+
+    def loss(self) -> Loss | None:
+        """Return the loss."""
+        table = self.settings.loss
+        if table.path is not None:
+            return Custom(
+                usercode.function(self._file(table.path), table.function or "loss", ExperimentError)
+            )
+        return LOSSES.get(table.kind)
+
+    def stages(self) -> list[Stage] | None:
+        """Return the stages; None: one stage that learns over the stream as it is."""
+        return [_stage(table) for table in self.settings.stage] or None
+
+    def _file(self, path: str) -> Path:
+        return self.path.parent / path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as text: the tables of rules and sources are classes made while a program runs, which pickle refuses
+        return _from_text, (self.toml(), self.path)
+
+
+def _from_text(text: str, path: Path) -> Experiment:
+    return Experiment(parse(tomllib.loads(text), path.name), path)
+
+
+def _stage(table: StageTable) -> Stage:
+    given = table.model_dump()
+    phi = given.pop("phi")
+    return Stage(**given, phi=None if phi is None else of_form(phi))
+
+
+def _stage_toml(stage: dict[str, Any]) -> str:
+    """Return one ``[[stage]]``; tomli-w would write short ones in a line, before all other tables."""
+    tables = {key: stage.pop(key) for key in list(stage) if isinstance(stage[key], dict)}
+    parts = [f"\n[stage.{key}]\n{tomli_w.dumps(table)}" for key, table in tables.items()]
+    return "\n[[stage]]\n" + tomli_w.dumps(stage) + "".join(parts)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder that holds an ``experiment.toml``, or a TOML file of any name.
+    overrides : sequence of str
+        Each ``table.key=value``, see ``hlsim.experiment.parsing``. Later ones win over earlier ones and over
+        the file.
+
+    Raises
+    ------
+    ExperimentError
+        Where the file or an override is wrong.
+    """
+    file = Path(path)
+    file = file / FILE if file.is_dir() else file
+    data = _read(file)
+    origin = {override(data, text): f"--set {text}" for text in overrides}
+    return Experiment(parse(data, file.name, origin), file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExperimentError(f"{file}: cannot read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ExperimentError(f"{file}: must be UTF-8 text, byte {error.start} is not") from None
+    except tomllib.TOMLDecodeError as error:
+        message, _, place = str(error).removesuffix(")").rpartition(" (at ")
+        raise ExperimentError(f"{file.name}: {place}: {message}") from None

@@ -1,0 +1,188 @@
+r"""What an engine asks of a learning rule: what a neuron's costate and its synapses do.
+
+A rule is frozen and holds no state. It declares the synapse fields it needs; the engines own them. Its
+formulas take numbers or tensors (see ``hlsim.models.ops``), so that both engines use the same ones: ``z``,
+``g``, ``q`` ``(replica, node)``; ``w`` and the synapse fields ``(1 or replica, edge)`` or the matrix of a
+projection. A product of values of a neuron and of its synapse is averaged over a minibatch.
+
+Letters, units: ``duration`` in model time; ``beta`` weight rate.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from torch import Tensor
+
+from hlsim.models.ops import Value
+from hlsim.models.rules.phi import Phi
+
+Fields = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Phase:
+    r"""A part of a row in which the loss pulls at the outputs with one strength.
+
+    Attributes
+    ----------
+    nudge : complex
+        An output's drive is moved by :math:`-\mathrm{nudge}\, \partial L/\partial h`.
+    weight : complex
+        What the synapses' products at the phase's end count for in an estimate of the gradient.
+    ticks : int or None
+        How long it lasts at most; None: as long as a row is held.
+    settles : bool
+        Whether it may end sooner, when the network is quiet.
+    first, last : bool
+        Whether an estimate begins at its end, and whether it is whole there.
+    """
+
+    nudge: complex = 0.0
+    weight: complex = 0.0
+    ticks: int | None = None
+    settles: bool = False
+    first: bool = False
+    last: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether the loss leaves the network alone, so that its outputs can be read."""
+        return self.nudge == 0
+
+
+class Rule:
+    """The base of every rule: says what is needed, and does nothing. A new rule stands in ``hlsim.rules``.
+
+    A rule learns in one of two ways. With costates it moves its synapses all the time, by the formulas that
+    ``Hamiltonian`` shows. With ``phases`` it compares what a synapse meets while the loss pulls at the
+    outputs, see ``Equilibrium``.
+
+    Attributes
+    ----------
+    beta : float
+        Weight rate of synapses without one of their own.
+    order : str
+        "explicit" (all derivatives from the values at the last update) or "sequential" (from the newest).
+    eta : float
+        Dissipation of costates, per unit of model time.
+    phi : float, Gate or Schedule
+        Scale of the loss gradient at the outputs.
+    weight_decay : float
+        Factor of :math:`|w|^2 / 2` inside the loss; needs clocked neurons.
+    """
+
+    name: ClassVar[str] = ""
+    # Private variables of a synapse beside w, all real and 0 at the start, and what each one is.
+    synapse_fields: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    # Those of them that are sampled unless a user says otherwise.
+    recorded: ClassVar[tuple[str, ...]] = ()
+    # Whether neurons send costates backward.
+    sends_costates: ClassVar[bool] = False
+    # Whether synapses move whenever their neuron is updated while the loss pulls, besides at ends of phases.
+    correlates: ClassVar[bool] = False
+
+    beta: float = 0.01
+    order: str = "explicit"
+    eta: float = 0.0
+    phi: Phi = 1.0
+    weight_decay: float = 0.0
+
+    def __init_subclass__(cls) -> None:
+        # A formula of its own does not inherit the form in place of another one.
+        if "synapse_euler" in vars(cls) and "step" not in vars(cls):
+            cls.step = Rule.step  # type: ignore[method-assign]
+
+    @property
+    def complex_states(self) -> bool:
+        """Whether neurons have complex states; a message then carries two numbers."""
+        return False
+
+    @property
+    def nudges(self) -> bool:
+        """Whether the loss pulls at the outputs' drive, in phases."""
+        return bool(self.phases())
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """Names of what is sampled unless a user says otherwise."""
+        return ("h", *(["z"] if self.sends_costates else []), "a", "loss", "w", *self.recorded)
+
+    # ---- rules that send costates
+
+    def costate_euler(self, z: Value, g: Value, df_dh: Value, duration: Value) -> Value:
+        """Return z one Euler step on; g is phi dL/dh plus the costates heard."""
+        raise NotImplementedError
+
+    def synapse_euler(
+        self, w: Value, fields: Fields, qs: Value, beta: Value, duration: Value
+    ) -> tuple[Value, Fields]:
+        """Return (w, fields) one Euler step on.
+
+        ``qs`` is the product of q and the state s that last arrived; it holds the gradient of a weight decay.
+        """
+        raise NotImplementedError
+
+    def step(
+        self,
+        w: Tensor,
+        fields: Mapping[str, Tensor],
+        add_products: Callable[[Tensor, float, float], None],
+        beta: float | Tensor,
+        duration: float,
+    ) -> bool:
+        """Move synapses as ``synapse_euler`` does, but in place; optional, for speed.
+
+        ``add_products(field, keep, scale)`` multiplies a field by ``keep`` and adds ``scale`` times the
+        products q s. False says that the rule has no such form, and nothing was done.
+        """
+        return False
+
+    def costate_hold(self, z: Value, g: Value, rate: Value, duration: Value) -> tuple[Value, Value, Value]:
+        """Return z after an exact hold, and its integrals I1, I2 that the synapses take (see Hamiltonian)."""
+        raise NotImplementedError
+
+    def constant_hold(self, q: Value, duration: Value) -> tuple[Value, Value]:
+        """Return I1, I2 of a q that stands still during the hold (an instant neuron's)."""
+        raise NotImplementedError
+
+    def synapse_hold(
+        self, w: Value, fields: Fields, s1: Value, s2: Value, beta: Value, duration: Value
+    ) -> tuple[Value, Fields]:
+        """Return (w, fields) after an exact hold; s1, s2 are s times the integrals of the q it met."""
+        raise NotImplementedError
+
+    def momentum(self, fields: Fields) -> Value:
+        """Return the field that moves w while nothing else happens."""
+        raise NotImplementedError
+
+    def memory(self, duration: Value) -> Value:
+        """Return how far w moves per unit of ``beta * momentum`` in a hold without new gradient."""
+        raise NotImplementedError
+
+    # ---- rules with phases
+
+    @property
+    def free(self) -> Phase:
+        """The phase in which outputs are read; all there is of a row that is not learned from."""
+        return Phase()
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the phases of a row that is learned from; none: the rule learns all the time."""
+        return ()
+
+    def mark(
+        self, w: Value, fields: Fields, product: Value, beta: Value, phase: Phase
+    ) -> tuple[Value, Fields]:
+        """Return (w, fields) at the end of a phase.
+
+        ``product`` is that of what the neuron sent last and of what it heard last on the synapse.
+        """
+        raise NotImplementedError
+
+    def correlate(
+        self, w: Value, fields: Fields, product: Value, beta: Value, nudge: complex
+    ) -> tuple[Value, Fields]:
+        """Return (w, fields) at an update of the neuron while the loss pulls; where ``correlates``."""
+        raise NotImplementedError

@@ -1,0 +1,165 @@
+"""What a simulation can be told, checked and made ready."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from hlsim.engine.controls import Controls
+from hlsim.errors import ExperimentError, StimulusError, check_count, unknown
+from hlsim.models.losses import LOSSES, Loss
+from hlsim.models.neurons import ACTIVATIONS
+from hlsim.models.rules.phi import form
+from hlsim.models.rules.rule import Rule
+from hlsim.simulation.faults import Faults
+from hlsim.stimulus import Stage, Stream
+from hlsim.topology.network import Network, check_stability, flatten
+
+
+def controls(
+    network: Network, rule: Rule, faults: Faults | None, seeds: Sequence[int], batch: int
+) -> Controls:
+    """Return the controls of a network; they hold the links that faults may touch."""
+    wiring = None if faults is None else faults.wiring(network, rule, seeds)
+    if wiring is not None and batch > 1:
+        raise ExperimentError(
+            f"simulation.batch: must be 1 with faults, since replicas that share synapses share no message, "
+            f"got {batch}"
+        )
+    columns = len(network.inputs), len(network.outputs)
+    return Controls(batch * len(seeds), *columns, network.n, phases=rule.nudges, wiring=wiring)
+
+
+def network(
+    given: nx.DiGraph | Network,
+    seed: int,
+    ensemble: int,
+    dt: float,
+    node_defaults: Mapping[str, Any] | None,
+    edge_defaults: Mapping[str, Any] | None,
+) -> Network:
+    """Return the network of a graph, with weights for every member of an ensemble, or the one given."""
+    if not isinstance(given, Network):
+        seeds = range(seed, seed + ensemble)
+        return flatten(given, node_defaults=node_defaults, edge_defaults=edge_defaults, seeds=seeds, dt=dt)
+    if node_defaults or edge_defaults:
+        raise ExperimentError("simulation: defaults are for graphs, a Network has its own already")
+    if len(given.weight) != ensemble:
+        raise ExperimentError(
+            f"simulation.ensemble: a Network must hold weights for each member, got {len(given.weight)} for "
+            f"{ensemble}"
+        )
+    return given
+
+
+def loss(kind: str | Loss | None) -> Loss | None:
+    """Return the loss of a name, or the one given."""
+    if kind is None or isinstance(kind, Loss):
+        return kind
+    if kind == "none":
+        return None
+    if kind not in LOSSES:
+        raise ExperimentError(f"loss.kind: {unknown('loss', kind, (*LOSSES, 'none'))}")
+    return LOSSES[kind]
+
+
+def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float) -> None:
+    """Refuse what the rule cannot do on this network."""
+    check_stability(network, dt, rule.eta)
+    if rule.nudges:
+        _check_nudged(network, rule, loss)
+        return
+    _check_directed(network, rule)
+    arrival = np.flatnonzero(~network.clock & ~network.is_input)
+    if not len(arrival):
+        return
+    label = network.label[int(arrival[0])]
+    if rule.order == "sequential":
+        raise ExperimentError(
+            f"learning.order: sequential needs update = 'clock', got node {label!r} on arrival"
+        )
+    if rule.weight_decay:
+        raise ExperimentError(
+            f"learning.weight_decay: must be 0 where a node is updated on arrival, got {rule.weight_decay:g} "
+            f"with node {label!r}"
+        )
+
+
+def _check_directed(network: Network, rule: Rule) -> None:
+    """A rule with costates has no use for couplings that stay equal, nor for nodes that send a pull."""
+    coupled = np.flatnonzero(network.twin >= 0)
+    if len(coupled):
+        ends = (network.label[ends[coupled[0]]] for ends in (network.source, network.target))
+        raise ExperimentError(
+            "graph: edges must have a direction for rule {!r}, got a symmetric one between {!r} and {!r}; "
+            "use .to_directed(), without edges into inputs".format(rule.name, *ends)
+        )
+    for i in np.flatnonzero(network.reads_out)[:1]:
+        raise ExperimentError(
+            f"node {network.label[i]!r}: model {network.model[i]!r} needs a rule that nudges, "
+            f"got {rule.name!r}"
+        )
+
+
+def _check_nudged(network: Network, rule: Rule, loss: Loss | None) -> None:
+    """A pull needs a loss; complex states need functions that are holomorphic."""
+    if loss is None:
+        raise ExperimentError(f"loss.kind: rule {rule.name!r} needs a loss that pulls, got none")
+    if not rule.complex_states:
+        return
+    why = f"rule {rule.name!r} has complex states and needs what is holomorphic, complex differentiable"
+    if not loss.holomorphic:
+        raise ExperimentError(f"loss.kind: {why}, got {loss.name!r}")
+    for label, name in zip(network.label, network.activation, strict=True):
+        if not ACTIVATIONS[name].holomorphic:
+            raise ExperimentError(f"node {label!r}: activation: {why}, got {name!r}")
+
+
+def learning(rule: Rule, loss: Loss | None, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Return what a run learns by, in the form of an experiment: an analysis has it from there."""
+    plain = {name: x for name, x in vars(rule).items() if isinstance(x, bool | int | float | str)}
+    of_stages = []
+    for stage in stages:
+        own = {} if stage.phi is None else {"phi": form(stage.phi)}
+        of_stages.append({"name": stage.name, "learn": stage.learn, **own})
+    return {
+        "learning": {"rule": rule.name, **plain, "phi": form(rule.phi)},
+        "loss": {"kind": "none" if loss is None else loss.name},
+        "stage": of_stages,
+    }
+
+
+def check_counts(**counts: object) -> None:
+    """Refuse what is no whole number >= 1, and two kinds of replica at once."""
+    for name, value in counts.items():
+        check_count(f"simulation.{name}", value)
+    batch, ensemble = counts["batch"], counts["ensemble"]
+    if batch != 1 and ensemble != 1:
+        raise ExperimentError(
+            f"simulation: batch and ensemble exclude each other, got {batch} and {ensemble}"
+        )
+
+
+def check_stages(rule: Rule, stages: Sequence[Stage], hold: int) -> None:
+    """Refuse what stages cannot ask of a rule with phases: a phi, or no time to settle."""
+    if not rule.nudges:
+        return
+    for stage in stages:
+        if stage.phi is not None:
+            raise ExperimentError(f"stage {stage.name!r}: phi has no meaning for rule {rule.name!r}")
+        if (stage.hold or hold) < 2:
+            raise ExperimentError(
+                f"stimulus.hold: a phase of rule {rule.name!r} needs more than 1 tick to settle, got "
+                f"{stage.hold or hold}"
+            )
+
+
+def check_columns(stimulus: Stream, network: Network) -> None:
+    """Refuse a stream whose columns are not the network's inputs and outputs."""
+    for what, role, columns, nodes in (
+        ("input", "input", stimulus.n_input, len(network.inputs)),
+        ("target", "output", stimulus.n_output, len(network.outputs)),
+    ):
+        if columns != nodes and not (what == "target" and columns == 0):
+            raise StimulusError(f"stimulus: {columns} {what} columns for {nodes} nodes of role '{role}'")

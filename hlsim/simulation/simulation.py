@@ -1,0 +1,398 @@
+"""A thin facade: network, rule, stimulus and engine put together, run and recorded."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from hlsim.engine import build
+from hlsim.engine.controls import Changes
+from hlsim.engine.threads import threads as torch_threads
+from hlsim.errors import ExperimentError, unknown
+from hlsim.models.losses import Loss
+from hlsim.models.rules import Hamiltonian, Rule
+from hlsim.simulation import options
+from hlsim.simulation.faults import FaultProcess, Faults
+from hlsim.simulation.noise import Noise, NoiseProcess
+from hlsim.simulation.protocol import PhaseRun, Presentation, Protocol, alone
+from hlsim.simulation.scores import Scores
+from hlsim.simulation.traffic import Storm, Traffic
+from hlsim.simulation.watch import Progress, Watch
+from hlsim.stimulus import Stage, Stream
+from hlsim.topology.network import Network
+from hlsim.trace import Trace
+from hlsim.trace.recorder import Recorder
+
+
+class Simulation:
+    """A network that can be run.
+
+    Parameters
+    ----------
+    network : networkx graph or Network
+        The topology; see docs/topology.md for the attributes of nodes and edges. One flattened before has its
+        weights and defaults already.
+    rule : Rule
+        How costates and synapses move.
+    stimulus : Stream, optional
+        Rows of input and target. Without one the network runs as users' processes make it.
+    loss : str, Loss or None
+        "squared_error", "cross_entropy", a loss of your own, or none.
+    stages : sequence of Stage, optional
+        Without: one learning stage over the split "train", as it is.
+    hold : int
+        Ticks a row is held.
+    reset : bool
+        Whether every row begins with a reset: h, z and messages are forgotten, weights stay.
+    noise : Noise, optional
+        Added to the drive of every neuron.
+    faults : Faults, optional
+        Messages that are lost or late, links that fail.
+    dt : float
+        Length of a tick in model time.
+    seed : int
+        Of every random draw.
+    dtype, device, engine : str
+        float32 or float64; cpu, cuda or auto; batched or reference (float64 numbers on the CPU).
+    compiled : str
+        "auto", "always" or "never": whether loops over synapses are compiled; see ``hlsim.engine.build``.
+    threads : int
+        Threads of torch and of compiled loops during the run. Results do not depend on it.
+    batch : int
+        Replicas that share synapses and move them by the mean of their gradients: a minibatch. Needs clocked
+        neurons with thresholds 0.
+    ensemble : int
+        Replicas with synapses of their own; member k has the weights and the order of
+        rows of seed ``seed + k``, on the connections and delays of ``seed``.
+    node_defaults, edge_defaults : mapping, optional
+        For attributes that an element of the graph does not carry.
+    experiment : str
+        TOML text, kept in the trace.
+
+    Attributes
+    ----------
+    env : simpy.Environment
+        Time is in ticks; your own processes run beside the network and act through ``controls``.
+    controls : Controls
+        Stimulus, targets, phi, the learning switch and resets; pull of the loss, ends of phases, noise and
+        links.
+    """
+
+    def __init__(
+        self,
+        network: nx.DiGraph | Network,
+        *,
+        rule: Rule | None = None,
+        stimulus: Stream | None = None,
+        loss: str | Loss | None = "squared_error",
+        stages: Sequence[Stage] | None = None,
+        hold: int = 1,
+        reset: bool = False,
+        noise: Noise | None = None,
+        faults: Faults | None = None,
+        dt: float = 1.0,
+        seed: int = 0,
+        dtype: str = "float32",
+        device: str = "cpu",
+        engine: str = "batched",
+        compiled: str = "auto",
+        threads: int = 1,
+        batch: int = 1,
+        ensemble: int = 1,
+        node_defaults: Mapping[str, Any] | None = None,
+        edge_defaults: Mapping[str, Any] | None = None,
+        experiment: str = "",
+    ) -> None:
+        options.check_counts(hold=hold, threads=threads, batch=batch, ensemble=ensemble)
+        self.rule = Hamiltonian() if rule is None else rule
+        self.loss = options.loss(loss)
+        self.network = options.network(network, seed, ensemble, dt, node_defaults, edge_defaults)
+        options.check_rule(self.network, self.rule, self.loss, dt)
+        self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
+        self.env = simpy.Environment()
+        seeds = [seed + k for k in range(ensemble)]
+        self.controls = options.controls(self.network, self.rule, faults, seeds, batch)
+        self.controls.listen(self._heard)
+        self._engine, facts = build.engine(
+            self.env,
+            self.network,
+            self.rule,
+            self.loss,
+            self.controls,
+            dt=dt,
+            replicas=self.replicas,
+            kind=engine,
+            compiled=compiled,
+            dtype=dtype,
+            device=device,
+        )
+        self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
+        self._recorder: Recorder | None = None
+        self._watch: Watch | None = None
+        self._input = np.zeros((self.replicas, len(self.network.inputs)))
+        self._target: NDArray[np.float64] | None = None
+        self._wall, self._sent_before = 0.0, 0
+        self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
+        self._storm = Storm(self.network)
+        self._noise = self._start_noise(noise, seeds, batch)
+        self._start_faults(faults)
+        self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
+        self._engine.start()
+
+    # ---- putting together
+
+    def _start_noise(self, noise: Noise | None, seeds: Sequence[int], batch: int) -> NoiseProcess | None:
+        if noise is None:
+            return None
+        process = NoiseProcess(noise, self.controls, seeds, batch, self.network.n)
+        self.env.process(process.run(self.env))
+        return process
+
+    def _start_faults(self, faults: Faults | None) -> None:
+        wiring = self.controls.wiring
+        if faults is not None and wiring is not None:
+            self.env.process(FaultProcess(faults, self.controls, wiring, self.rule).run(self.env))
+
+    def _start_protocol(
+        self,
+        stimulus: Stream | None,
+        stages: Sequence[Stage] | None,
+        hold: int,
+        reset: bool,
+        seeds: Sequence[int],
+        batch: int,
+    ) -> None:
+        self._stages_end: int | None = None
+        self._header["learning"] = options.learning(self.rule, self.loss, stages or ())
+        self._share: Callable[[], float | None] = lambda: None
+        self._process: simpy.Process | None = None
+        if stimulus is None:
+            if stages:
+                raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
+            self.env.process(alone(self.env, self.controls, self.rule.phi))
+            return
+        options.check_columns(stimulus, self.network)
+        stages = [Stage()] if stages is None else stages
+        options.check_stages(self.rule, stages, hold)
+        protocol = Protocol(
+            self.controls,
+            stimulus,
+            stages,
+            hold=hold,
+            reset=reset,
+            rule=self.rule,
+            seeds=seeds,
+            batch=batch,
+            on_row=self._row,
+            on_phase=self._phase,
+            noise=self._noise,
+        )
+        self._stages_end = protocol.ticks()
+        if self.rule.nudges:
+            self._share = protocol.share
+        self._process = self.env.process(protocol.run(self.env))
+
+    # ---- running
+
+    @property
+    def tick(self) -> int:
+        """The next tick to run."""
+        return int(self.env.now)
+
+    def run(
+        self,
+        until: int | None = None,
+        record: str | Path | None = None,
+        *,
+        every: int | Mapping[str, int] = 10,
+        sampled: Iterable[str] | None = None,
+        events: Iterable[str] = (),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Trace:
+        """Run up to tick ``until`` (not included), or to the end of the stages; call again to go on.
+
+        Parameters
+        ----------
+        record : path, optional
+            Where the trace goes; without one it is kept in memory.
+        every : int or mapping
+            Ticks between samples, by name where they differ ("default" for the rest).
+        sampled : iterable of str, optional
+            Among h, z (with costates), a, loss, w and the rule's synapse fields; without: all that tell
+            something by themselves.
+        events : iterable of str
+            Among "message", "update".
+        progress : callable, optional
+            Called about twice a second with a ``Progress``.
+
+        Returns
+        -------
+        Trace
+            Of this call; closed by the garbage collector or as a context manager.
+
+        Raises
+        ------
+        NumericalError
+            A state became infinite or NaN; the trace up to there is kept.
+        """
+        end = self._end(until)
+        recorder = Recorder(
+            record,
+            header={**self._header, "until": end},
+            network=self.network,
+            replicas=self.replicas,
+            every=every,
+            sampled=self._sampled(sampled),
+            events=tuple(events),
+            fields=self.rule.synapse_fields,
+        )
+        started = time.perf_counter()
+        status = "interrupted"
+        try:
+            self._go(end, recorder, progress)
+            status = "complete"
+        finally:
+            self._wall += time.perf_counter() - started
+            recorder.traffic(*self.traffic())
+            recorder.finish(status, self.summary)
+        return recorder.trace()
+
+    def _sampled(self, names: Iterable[str] | None) -> tuple[str, ...]:
+        sampled = self.rule.sampled if names is None else tuple(names)
+        if "z" in sampled and not self.rule.sends_costates:
+            raise ExperimentError(
+                f"record: z is sampled with costates, which rule {self.rule.name!r} has not"
+            )
+        return sampled
+
+    def _end(self, until: int | None) -> int:
+        end = self._stages_end if until is None else until
+        if end is None:
+            raise ExperimentError(
+                "simulation.until: is needed where no stage says how long a run is, got none"
+            )
+        if not isinstance(end, int) or end <= self.tick:
+            raise ExperimentError(
+                f"simulation.until: must be a whole number of ticks > {self.tick}, got {end!r}"
+            )
+        return end
+
+    def _go(self, end: int, recorder: Recorder, progress: Callable[[Progress], None] | None) -> None:
+        self._recorder = recorder
+        share = self._share if end == self._stages_end else lambda: None
+        self._watch = Watch(
+            self.env, self._engine, self.network, recorder, end, self._messages, share, progress
+        )
+        if self.tick > 0:
+            recorder.stimulus(self.tick, self._input, self._target)
+        self._watch.start()
+        complete = False
+        try:
+            with torch_threads(self.threads):
+                self._run_stages(end)
+            complete = True
+        finally:
+            self._watch.stop(self.tick if complete else None)
+            self._watch = self._recorder = None
+
+    def _run_stages(self, end: int) -> None:
+        """Run up to ``end``, or until the stages are over where phases may be shorter than they might be."""
+        stages = self._process if end == self._stages_end else None
+        if stages is not None and stages.is_alive:
+            stages.callbacks.append(simpy.core.StopSimulation.callback)
+        # What an earlier call would have stopped at stands in SimPy's queue still.
+        while self.tick < end and (stages is None or stages.is_alive):
+            self.env.run(until=end)
+
+    # ---- what is recorded beside samples
+
+    def _heard(self, changes: Changes) -> None:
+        """The engine takes changes: keep what is fed as it was used, and what happened to links."""
+        if self._recorder is not None:
+            for change in changes.links:
+                self._recorder.link(self.tick, change.what, change.kind, change.cells, change.value)
+        if changes.input is None and changes.target is None and not changes.no_target:
+            return
+        self._input = self._input if changes.input is None else changes.input
+        if changes.target is not None or changes.no_target:
+            self._target = changes.target
+        if self._recorder is not None:
+            self._recorder.stimulus(self.tick, self._input, self._target)
+
+    def _row(self, tick: int, shown: Presentation) -> None:
+        if shown.readable:
+            outcome = self._engine.read(("y", "loss"), tick)
+            loss = np.where(shown.real, outcome["loss"], np.nan)
+            prediction = self._scores.add(shown, outcome["y"].real, loss)
+        else:
+            loss, prediction = np.full(self.replicas, np.nan), np.full(self.replicas, -1)
+        if self._watch is not None:
+            self._watch.row(tick, shown, prediction, loss)
+
+    def _phase(self, run: PhaseRun) -> None:
+        sent = self._messages()
+        self._storm.check(run, self.counts()["state"])
+        if self._recorder is not None:
+            self._recorder.phase(run.end, run.start, run.phase.nudge, run.quiet, sent - self._sent_before)
+        self._sent_before = sent
+
+    # ---- what can be looked at
+
+    def read(self, name: str) -> NDArray[np.float64]:
+        """Return a field after the last tick that was run.
+
+        h, z, a (replica, node); w and the rule's synapse fields (1 or replica, edge) in the order of
+        ``network``; loss (replica,).
+        """
+        known = dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields))
+        if name not in known:
+            raise ExperimentError(f"read: {unknown('field', name, known)}")
+        return self._read(name)
+
+    def _read(self, name: str) -> NDArray[np.float64]:
+        return self._engine.read((name,), self.tick - 1)[name]
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """Return how often each neuron (replica, node) sent a state or a costate and was updated."""
+        return self._engine.counts()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Ticks, messages and numbers in them, node updates, loss, accuracy of every stage, wall time so far.
+
+        A message is one number, where states are complex two.
+        The loss is the mean over rows of the last stage, each at its last tick; without rows, that of now.
+        """
+        counts = self.counts()
+        state, costate = self.traffic()
+        loss = self._last_loss()
+        return {
+            "ticks": self.tick,
+            "state_messages": int(state.sum()),
+            "costate_messages": int(costate.sum()),
+            "numbers": self._traffic.numbers(counts),
+            "overtaken": int(counts["overtaken"][0]),
+            "lost": int(counts["lost"][0]),
+            "node_updates": int(counts["updates"].sum()),
+            "loss": loss if np.isfinite(loss) else None,
+            "accuracy": self._scores.accuracy(),
+            "wall_s": self._wall,
+        }
+
+    def _last_loss(self) -> float:
+        rows = self._scores.last_loss()
+        if rows is not None:
+            return rows
+        return float(self._read("loss").mean()) if self.tick else float("nan")
+
+    def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many state and costate messages went from group to group (from, to), sorted by name."""
+        return self._traffic.between_groups(self.counts())
+
+    def _messages(self) -> int:
+        return self._traffic.total(self.counts())

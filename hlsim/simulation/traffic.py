@@ -1,0 +1,84 @@
+"""How many messages a run sends, between which groups, and a warning where messages make messages."""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlsim.models.rules.rule import Rule
+from hlsim.simulation.protocol import PhaseRun
+from hlsim.topology.network import Network
+
+Counts = NDArray[np.int64]
+STATE, COSTATE = "state", "costate"
+
+
+class Traffic:
+    """The edges on which a rule's messages travel; ``counts`` are sends by kind, (replica, node) each."""
+
+    def __init__(self, network: Network, rule: Rule) -> None:
+        real, back = network.source >= 0, network.carries_costates(rule)
+        self._ends = {
+            STATE: (network.source[real], network.target[real]),
+            COSTATE: (network.target[back], network.source[back]),
+        }
+        self._fan = {kind: np.bincount(ends[0], minlength=network.n) for kind, ends in self._ends.items()}
+        self._numbers = {STATE: 2 if rule.complex_states else 1, COSTATE: 1}
+        names = sorted(set(network.group))
+        self._groups = len(names)
+        self._group = np.array([names.index(group) for group in network.group])
+
+    def total(self, counts: Mapping[str, Counts]) -> int:
+        """Return how many messages there were."""
+        return sum(self._messages(counts, kind) for kind in self._fan)
+
+    def numbers(self, counts: Mapping[str, Counts]) -> int:
+        """Return how many real numbers they carried: a complex one is two."""
+        return sum(self._numbers[kind] * self._messages(counts, kind) for kind in self._fan)
+
+    def between_groups(self, counts: Mapping[str, Counts]) -> tuple[Counts, Counts]:
+        """Return how many state and costate messages went from group to group (from, to), sorted by name."""
+        matrices = []
+        for kind, (origin, goal) in self._ends.items():
+            matrix = np.zeros((self._groups, self._groups), dtype=np.int64)
+            np.add.at(matrix, (self._group[origin], self._group[goal]), counts[kind].sum(0)[origin])
+            matrices.append(matrix)
+        return matrices[0], matrices[1]
+
+    def _messages(self, counts: Mapping[str, Counts], kind: str) -> int:
+        return int((counts[kind].sum(0) * self._fan[kind]).sum())
+
+
+# Sends of a neuron in a phase above which sends set off sends; settling to rounding takes some hundred.
+STORM = 1000
+NEVER = 2**60
+
+
+class EventStormWarning(UserWarning):
+    """Messages made messages: neurons sent far more often than they would with a longer interval."""
+
+
+class Storm:
+    """Watches how often neurons that update on arrival send in a phase."""
+
+    def __init__(self, network: Network) -> None:
+        self._arrival = ~network.clock
+        self._arrival[network.inputs] = False
+        self._interval = int(network.send_interval[self._arrival].min(initial=NEVER))
+        self._sent, self._warned = 0, False
+
+    def check(self, run: PhaseRun, sends: NDArray[np.int64]) -> None:
+        """Warn, once, of a phase with more sends than settling needs; ``sends`` (replica, node) so far."""
+        total = int(sends[:, self._arrival].sum())
+        sent, self._sent = total - self._sent, total
+        neurons = sends.shape[0] * int(self._arrival.sum())
+        if sent <= STORM * neurons or self._warned:
+            return
+        self._warned = True
+        warnings.warn(
+            f"event storm: {sent / neurons:.0f} sends a neuron in the phase of ticks {run.start} to "
+            f"{run.end}; a send_interval above {self._interval} would spare most of them",
+            EventStormWarning,
+            stacklevel=2,
+        )

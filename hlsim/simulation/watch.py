@@ -1,0 +1,123 @@
+"""Watches one run: samples, rows and progress, all read after the phases of a tick."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from hlsim.engine.clock import RECORD, call_at
+from hlsim.engine.interface import Engine
+from hlsim.simulation.protocol import Presentation
+from hlsim.topology.network import Network
+from hlsim.trace.recorder import Recorder
+
+# How often progress is told and the log written, in seconds of wall time.
+PULSE_S = 0.5
+# Times a run looks whether it is time for that where nothing is sampled.
+_BEATS = 1000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: ticks done, ticks asked for, seconds of wall time, messages sent so far."""
+
+    tick: int
+    until: int
+    wall_s: float
+    messages: int
+
+
+class Watch:
+    """Feeds a recorder from one run of an engine, from the tick that has come up to ``end``.
+
+    Parameters
+    ----------
+    messages : callable
+        Returns how many messages were sent so far.
+    share : callable
+        Returns the share of the stages that is over, None where ``end`` is not theirs or nobody knows.
+    progress : callable, optional
+        Called with a ``Progress`` about twice a second.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        engine: Engine,
+        network: Network,
+        recorder: Recorder,
+        end: int,
+        messages: Callable[[], int],
+        share: Callable[[], float | None],
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._env, self._engine, self._network, self._recorder = env, engine, network, recorder
+        self._end, self._messages, self._share, self._progress = end, messages, share, progress
+        self._started, self._pulsed = time.perf_counter(), 0.0
+
+    def start(self) -> None:
+        """Have the recorder hear the engine, and plan the first sample."""
+        now, recorder = int(self._env.now), self._recorder
+        self._engine.observer = recorder if recorder.events else None
+        self._plan(now if recorder.due(now) else recorder.next(now))
+        if self._progress is not None:
+            self._beat(now, max(1, (self._end - now) // _BEATS))
+
+    def stop(self, end: int | None) -> None:
+        """Have it hear no more; ``end`` says up to which tick all is over, where the run did not fail."""
+        self._engine.observer = None
+        if end is not None:
+            self._end = end
+            self._recorder.now(end - 1)
+            if self._progress is not None:
+                self._progress(Progress(end, end, self._wall(), self._messages()))
+
+    # ---- samples and progress
+
+    def _plan(self, tick: int) -> None:
+        if tick < self._end:
+            call_at(self._env, tick, RECORD, lambda: self._sample(tick))
+
+    def _sample(self, tick: int) -> None:
+        names = self._recorder.due(tick)
+        self._recorder.sample(tick, self._engine.read(names, tick))
+        self._pulse(tick)
+        self._plan(self._recorder.next(tick))
+
+    def _beat(self, tick: int, step: int) -> None:
+        if tick < self._end:
+            call_at(self._env, tick, RECORD, lambda: self._beaten(tick, step))
+
+    def _beaten(self, tick: int, step: int) -> None:
+        self._pulse(tick)
+        self._beat(tick + step, step)
+
+    def _pulse(self, tick: int) -> None:
+        wall = self._wall()
+        if wall - self._pulsed < PULSE_S:
+            return
+        self._pulsed = wall
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._recorder.log(wall, tick, int(self._engine.counts()["in_flight"][0]), memory)
+        if self._progress is not None:
+            self._progress(Progress(tick, self._expected_end(tick), wall, self._messages()))
+
+    def _expected_end(self, tick: int) -> int:
+        """Phases may end before their time: what is left takes as long as what is over."""
+        share = self._share()
+        return self._end if not share else min(self._end, max(tick, round(tick / share)))
+
+    def _wall(self) -> float:
+        return time.perf_counter() - self._started
+
+    # ---- rows of the stream
+
+    def row(
+        self, tick: int, shown: Presentation, prediction: NDArray[np.int64], loss: NDArray[np.float64]
+    ) -> None:
+        """Record how a row ended."""
+        self._recorder.row(tick, shown.stage.name, shown.label, prediction, loss)

@@ -1,0 +1,389 @@
+"""Populations as single neurons, connections as single synapses, and all of them in canonical order."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from hlsim.draws import Distribution, Draws, Normal, bernoulli, subsets
+from hlsim.errors import TopologyError
+from hlsim.models import neurons
+from hlsim.topology.checking import Checked
+from hlsim.topology.columns import Column
+
+# Codes of the column ``feedback``.
+NONE, SYMMETRIC, RANDOM = range(3)
+FEEDBACK = {"none": NONE, "symmetric": SYMMETRIC, "random": RANDOM}
+# What a column of values may hold besides arrays and distributions, as the checks leave it.
+PLAIN = {float, int, type(None)}
+# Source of a bias, which is a synapse with s = 1 from no node.
+BIAS = -1
+_NUMBER = re.compile("([0-9]+)")
+
+
+def natural(text: str) -> tuple[list[Any], str]:
+    """Return a key that sorts digits as numbers: "a[2]" before "a[10]"."""
+    parts: list[Any] = _NUMBER.split(text)
+    parts[1::2] = map(int, parts[1::2])
+    return parts, text
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the members of the graph's nodes stand in canonical order.
+
+    Attributes
+    ----------
+    label : tuple of str (n,)
+    node : int64 (n,)
+        Node of the graph, by its position there, to which each place belongs.
+    first : int64 (nodes + 1,)
+        Start of every node's members in ``at``.
+    at : int64 (n,)
+        Place of every member, in the order of the graph.
+    """
+
+    label: tuple[str, ...]
+    node: np.ndarray
+    first: np.ndarray
+    at: np.ndarray
+
+    def members(self, nodes: list[int]) -> np.ndarray:
+        """Return the places of the members of some nodes, one after the other."""
+        spans = [self.at[self.first[i] : self.first[i + 1]] for i in nodes]
+        return np.concatenate(spans) if spans else np.zeros(0, np.int64)
+
+
+def place(checked: Checked) -> Places:
+    """Expand the populations and put all members in natural order of their labels."""
+    labels: list[str] = []
+    for name, size in zip(checked.names, checked.nodes["size"], strict=True):
+        labels.extend([name] if size is None else [f"{name}[{i}]" for i in range(size)])
+    sizes = np.array([size or 1 for size in checked.nodes["size"]], np.int64)
+    node = np.repeat(np.arange(len(sizes)), sizes)
+    keys = list(map(natural, labels))
+    order = np.array(sorted(range(len(labels)), key=keys.__getitem__), np.int64)
+    label = tuple(labels[i] for i in order)
+    _check_labels(label)
+    at = np.empty_like(order)
+    at[order] = np.arange(len(order))
+    return Places(label, node[order], np.concatenate(([0], np.cumsum(sizes))), at)
+
+
+def _check_labels(label: Sequence[str]) -> None:
+    for first, second in pairwise(label):
+        if first == second:
+            rule = "label must be unique as text, among members of populations too"
+            raise TopologyError(f"node {first!r}: {rule}, got it twice")
+
+
+def node_columns(checked: Checked, places: Places) -> dict[str, Any]:
+    """Return the node fields of a Network but for its ranks."""
+    columns, node = checked.nodes, places.node
+    parameters = sorted(
+        {name for model in set(columns["model"]) for name in neurons.MODELS[model].parameters}
+    )
+
+    def array(name: str, dtype: type) -> np.ndarray:
+        return np.array(columns[name], dtype)[node]
+
+    def words(name: str) -> tuple[str, ...]:
+        return tuple(map(columns[name].__getitem__, node.tolist()))
+
+    def places_of(role: str) -> np.ndarray:
+        return places.members([i for i, own in enumerate(columns["role"]) if own == role])
+
+    return {
+        "label": places.label,
+        **{name: words(name) for name in ("group", "model", "activation")},
+        "parameters": {name: array(name, np.float64) for name in parameters},
+        "clock": np.array([update == "clock" for update in columns["update"]], bool)[node],
+        **{name: array(name, np.int64) for name in ("period", "phase", "send_interval", "refresh")},
+        **{name: array(name, np.float64) for name in ("send_threshold", "costate_threshold")},
+        "inputs": places_of("input"),
+        "outputs": places_of("output"),
+    }
+
+
+@dataclass(frozen=True)
+class Synapses:
+    """The synapses of the graph's edges, edge by edge, every edge's ordered by target, then source.
+
+    Attributes
+    ----------
+    start : int64 (edges + 1,)
+        Where each edge's synapses begin.
+    edge, source, target : int64 (m,)
+        The edge, and which member of the source's and of the target's population.
+    single : bool
+        Whether every edge is one synapse, as in a graph without populations.
+    """
+
+    start: np.ndarray
+    edge: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    single: bool = False
+
+    def span(self, edge: int) -> slice:
+        """Return where an edge's synapses are."""
+        return slice(self.start[edge], self.start[edge + 1])
+
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """Return for every synapse the value of its edge."""
+        return values if self.single else values[self.edge]
+
+
+def connect(checked: Checked, draws: Draws) -> Synapses:
+    """Pair the members of the populations that edges connect."""
+    sizes = np.array([size or 1 for size in checked.nodes["size"]], np.int64)
+    kinds = checked.edges["connect"]
+    sources, targets = sizes[checked.source], sizes[checked.target]
+    one_to_one = kinds.map(lambda kind: kind == "one_to_one").array(bool)
+    back = _ways_back(checked)
+    random = kinds.where(lambda kind: kind == "random").tolist()
+    drawn = {i: _random_pairs(checked, i, draws) for i in random if i not in back}
+    drawn |= {i: _turned_pairs(*drawn[back[i]]) for i in random if i in back}
+    count = np.where(one_to_one, sources, sources * targets)
+    for i, (source, _) in drawn.items():
+        count[i] = len(source)
+    start = np.concatenate(([0], np.cumsum(count)))
+    if not drawn and (count == 1).all():
+        source, target = np.zeros((2, len(count)), np.int64)
+        return Synapses(start, np.arange(len(count)), source, target, single=True)
+    edge = np.repeat(np.arange(len(kinds)), count)
+    position = np.arange(len(edge)) - start[edge]
+    target, source = np.divmod(position, sources[edge])
+    target = np.where(one_to_one[edge], source, target)
+    synapses = Synapses(start, edge, source, target)
+    for i, (source, target) in drawn.items():
+        synapses.source[synapses.span(i)], synapses.target[synapses.span(i)] = source, target
+    return synapses
+
+
+def _random_pairs(checked: Checked, i: int, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """Return (source, target) members of a random connection; a population's neuron never draws itself."""
+    source, target = checked.source[i], checked.target[i]
+    within = source == target
+    rows, columns = checked.size(target), checked.size(source) - within
+    generator = draws.generator("connect", *_name(checked, i))
+    degree = checked.edges["in_degree"][i]
+    if degree is None:
+        pair = bernoulli(generator, rows * columns, checked.edges["probability"][i])
+        targets, sources = np.divmod(pair, columns)
+    else:
+        targets = np.repeat(np.arange(rows), degree)
+        sources = subsets(generator, rows, columns, degree).ravel()
+    return sources + (within & (sources >= targets)), targets
+
+
+def _ways_back(checked: Checked) -> dict[int, int]:
+    """Return the edge of which each edge is the way back."""
+    return {i: forth for i, forth in enumerate(checked.mirror) if forth is not None}
+
+
+def _turned_pairs(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (source, target) of the synapses back, by target, then source."""
+    order = np.lexsort((target, source))
+    return target[order], source[order]
+
+
+def twins(checked: Checked, synapses: Synapses) -> np.ndarray:
+    """Return for each synapse the one that goes the other way on a symmetric edge, -1: none."""
+    twin = np.full(len(synapses.edge), -1)
+    ways = _ways_back(checked)
+    if not ways:
+        return twin
+    # Edges back stand in the order of those forth, and every edge's synapses by target, then source.
+    role = np.zeros(len(checked.source), np.int8)
+    role[list(ways.values())], role[list(ways)] = 1, 2
+    here, there = (np.flatnonzero(role[synapses.edge] == kind) for kind in (2, 1))
+    there = there[np.lexsort((synapses.target[there], synapses.source[there], synapses.edge[there]))]
+    twin[here], twin[there] = there, here
+    return twin
+
+
+def _name(checked: Checked, i: int) -> tuple[str, str, str]:
+    """Return what tells an edge's draws from those of others."""
+    return checked.names[checked.source[i]], checked.names[checked.target[i]], checked.key[i]
+
+
+def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> dict[str, np.ndarray]:
+    """Return the edge fields of a Network: biases by target, then synapses by source, target and key.
+
+    No two synapses have the same three: only parallel edges share their ends, and their keys differ.
+    """
+    synapses = connect(checked, draws[0])
+    twin = twins(checked, synapses)
+    fields = _synapse_fields(checked, places, synapses, draws)
+    forth = (twin >= 0) & (twin < np.arange(len(twin)))
+    fields["weight"][:, forth] = fields["weight"][:, twin[forth]]
+    order = _canonical(checked.key, synapses.edge, fields)
+    biases = _bias_fields(checked, places, len(draws))
+    position = np.empty_like(twin)
+    position[order] = np.arange(len(twin)) + len(biases["source"])
+    fields["twin"] = np.where(twin < 0, -1, position[twin])
+    if not len(biases["source"]):
+        return {name: field[..., order] for name, field in fields.items()}
+    return {
+        name: np.concatenate((biases[name], field[..., order]), axis=-1) for name, field in fields.items()
+    }
+
+
+def _canonical(key: Column, edge: np.ndarray, fields: dict[str, np.ndarray]) -> np.ndarray | slice:
+    """Return what puts synapses in order; a slice where they are, which spares ten fields a shuffle."""
+    source, target = fields["source"], fields["target"]
+    ahead = (source[:-1] < source[1:]) | ((source[:-1] == source[1:]) & (target[:-1] < target[1:]))
+    if ahead.all():
+        return slice(None)
+    rank = {key: i for i, key in enumerate(sorted(set(key.values), key=natural))}
+    return np.lexsort((key.map(rank.__getitem__).array(np.int64)[edge], target, source))
+
+
+def _synapse_fields(
+    checked: Checked, places: Places, synapses: Synapses, draws: Sequence[Draws]
+) -> dict[str, np.ndarray]:
+    edges, each = checked.edges, synapses.each
+    delay = _values(checked, synapses, "delay", edges["delay"], draws[:1])[0]
+    feedback_delay = _values(checked, synapses, "feedback_delay", edges["feedback_delay"], draws[:1])[0]
+    feedback = _feedback(checked)
+    return {
+        "source": places.at[each(places.first[checked.source]) + synapses.source],
+        "target": places.at[each(places.first[checked.target]) + synapses.target],
+        "delay": delay.astype(np.int64),
+        "feedback_delay": np.where(np.isnan(feedback_delay), delay, feedback_delay).astype(np.int64),
+        "plastic": each(edges["plastic"].array(bool)),
+        "beta": each(edges["beta"].array(np.float64)),
+        "feedback": each(feedback),
+        "weight": _values(checked, synapses, "weight", edges["weight"], draws),
+        "feedback_weight": _values(
+            checked, synapses, "feedback", _random_feedback(edges["weight"], feedback), draws
+        ),
+    }
+
+
+def _feedback(checked: Checked) -> np.ndarray:
+    """Return the code of every edge; nothing is sent back to input nodes."""
+    codes = checked.edges["feedback"].map(FEEDBACK.__getitem__).array(np.int8)
+    return np.where(checked.is_input[checked.source], np.int8(NONE), codes)
+
+
+def _random_feedback(weight: Column, feedback: np.ndarray) -> Column:
+    """Return what the feedback weights are drawn from; None where they are not random."""
+    column = Column.constant(None, len(feedback))
+    for i in np.flatnonzero(feedback == RANDOM).tolist():
+        column[i] = _like(weight[i])
+    return column
+
+
+def _like(weight: float | np.ndarray | Distribution) -> Distribution:
+    """Return the distribution of random feedback: the weight's own, or a normal one of equal mean square."""
+    if isinstance(weight, float | np.ndarray):
+        return Normal(float(np.sqrt(np.mean(np.square(weight)))))
+    return weight
+
+
+def _values(
+    checked: Checked, synapses: Synapses, purpose: str, column: Column, draws: Sequence[Draws]
+) -> np.ndarray:
+    """Return the value of every synapse for every seed, (seeds, m) float64; NaN for None.
+
+    Whole numbers below 2**53, as delays are, come through exactly.
+    """
+    drawn: list[int] = []
+    plain = column
+    if not column.types() <= PLAIN:
+        drawn = column.where(lambda value: type(value) not in PLAIN).tolist()
+        plain = column.map(lambda value: value if type(value) in PLAIN else None)
+    values = np.empty((len(draws), len(synapses.edge)))
+    values[:] = synapses.each(plain.array(np.float64)) if len(plain.values) != 1 else plain.values[0]
+    for i in drawn:
+        value, span = column[i], synapses.span(i)
+        if isinstance(value, np.ndarray):
+            values[:, span] = value[synapses.target[span], synapses.source[span]]
+        else:
+            name, count = _name(checked, i), span.stop - span.start
+            for row, draw in zip(values, draws, strict=True):
+                row[span] = value.sample(draw.generator(purpose, *name), None if count == 1 else count)
+    return values
+
+
+def _bias_fields(checked: Checked, places: Places, seeds: int) -> dict[str, np.ndarray]:
+    bias = np.array(checked.nodes["bias"], np.float64)[places.node]
+    target = np.flatnonzero(~np.isnan(bias))
+    whole = np.zeros(len(target), np.int64)
+    return {
+        "source": whole + BIAS,
+        "target": target,
+        "delay": whole,
+        "feedback_delay": whole,
+        "plastic": np.ones(len(target), bool),
+        "beta": np.full(len(target), np.nan),
+        "feedback": np.full(len(target), NONE, np.int8),
+        "twin": whole - 1,
+        "weight": np.tile(bias[target], (seeds, 1)),
+        "feedback_weight": np.full((seeds, len(target)), np.nan),
+    }
+
+
+def outward(graph: nx.Graph) -> nx.Graph:
+    """Return a graph whose edges have a direction, those of an undirected one marked symmetric.
+
+    Edges at an input go out from it, since nothing goes in there; the others from the node that stands first
+    in the graph.
+    """
+    if not isinstance(graph, nx.Graph) or graph.is_directed():
+        return graph
+    directed = nx.MultiDiGraph() if graph.is_multigraph() else nx.DiGraph()
+    directed.add_nodes_from(graph.nodes(data=True))
+    keys = {"keys": True} if graph.is_multigraph() else {}
+    inputs = {node for node, model in graph.nodes(data="model") if model == "input"}
+    for u, v, *key, data in graph.edges(data=True, **keys):
+        ends = (v, u) if v in inputs else (u, v)
+        directed.add_edge(*ends, *key, **({} if ends[0] in inputs else {"symmetric": True}) | data)
+    return directed
+
+
+def mirrored(checked: Checked) -> Checked:
+    """Return the columns with a second edge, the other way, for every symmetric one."""
+    symmetric = checked.edges["symmetric"].where(bool).tolist()
+    if not symmetric:
+        return checked
+    source, target, key = checked.source, checked.target, checked.key
+    present = set(zip(source.tolist(), target.tolist(), key.tolist(), strict=True))
+    for i in symmetric:
+        _check(checked, i, present)
+    return replace(
+        checked,
+        source=np.concatenate((source, target[symmetric])),
+        target=np.concatenate((target, source[symmetric])),
+        key=_with_back(key, symmetric),
+        edges={name: _with_back(column, symmetric) for name, column in checked.edges.items()},
+        mirror=[None] * len(source) + symmetric,
+    )
+
+
+def _with_back(column: Column, symmetric: list[int]) -> Column:
+    """Return a column with the values of symmetric edges once more, as those of the edges back have them."""
+    values, back = column.values, column.index[symmetric]
+    if np.ndarray in column.types():
+        back += len(values)
+        values = values + [value.T if isinstance(value, np.ndarray) else value for value in values]
+    return Column(values, np.concatenate((column.index, back)))
+
+
+def _check(checked: Checked, i: int, present: set[tuple[int, int, str]]) -> None:
+    source, target, key = checked.source[i], checked.target[i], checked.key[i]
+    where = checked.edge(i)
+    if source == target:
+        raise TopologyError(
+            f"{where}: symmetric needs two different nodes, got {checked.names[source]!r} twice"
+        )
+    if checked.is_input[source]:
+        raise TopologyError(f"{where}: symmetric needs two neurons, got an input at the source")
+    if (target, source, key) in present:
+        raise TopologyError(f"{where}: symmetric makes the edge back as well, got that one too")

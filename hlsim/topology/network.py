@@ -1,0 +1,372 @@
+"""The network that is simulated: flat arrays in canonical order, made from a networkx graph."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hlsim.draws import Draws
+from hlsim.errors import ExperimentError, TopologyError
+from hlsim.models import neurons
+from hlsim.models.rules.rule import Rule
+from hlsim.topology.attributes import is_real, shown
+from hlsim.topology.checking import check
+from hlsim.topology.expansion import (
+    BIAS,
+    NONE,
+    RANDOM,
+    SYMMETRIC,
+    edge_columns,
+    mirrored,
+    node_columns,
+    outward,
+    place,
+)
+from hlsim.topology.files import NodeLink
+
+__all__ = ["BIAS", "NONE", "RANDOM", "SYMMETRIC", "Network", "check_stability", "describe", "flatten"]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Nodes and edges as arrays. Nothing in it depends on the order in which the graph was built.
+
+    Only the columns of stimulus and target do: they follow the order of their nodes in the graph.
+
+    Attributes
+    ----------
+    label, group, model, activation : tuples of str
+        Of every node, in natural order of the labels ("a[2]" before "a[10]"); a group may be "".
+    parameters : dict of float64 (n,)
+        Every parameter of the models in use; NaN where a node's model has no such parameter.
+    clock : bool (n,)
+        Whether ``update`` is "clock". Input nodes follow the stimulus whatever it says.
+    period, phase, send_interval, refresh : int64 (n,)
+        In ticks.
+    send_threshold, costate_threshold : float64 (n,)
+    inputs, outputs : int64 (columns,)
+        Node of every column of the stimulus and of the target.
+    rank, back_rank : int64 (n,)
+        Longest path of zero-delay edges between instant neurons that ends in an instant neuron; likewise of
+        zero-feedback_delay edges that carry costates, walked backward. -1 for other models.
+    source, target : int64 (m,)
+        Nodes of every edge; edges are sorted by source, target, key. A bias is an edge with source -1.
+    delay, feedback_delay : int64 (m,)
+        In ticks; 0 for a bias.
+    plastic : bool (m,)
+    beta : float64 (m,)
+        Weight rate, NaN: the rule's.
+    feedback : int8 (m,)
+        0 no costate is sent, 1 through the weight, 2 through the fixed random ``feedback_weight``.
+    twin : int64 (m,)
+        The synapse that goes the other way on a symmetric edge, with the same weight at the start; -1: none.
+    weight, feedback_weight : float64 (seeds, m)
+        Initial weights; feedback weights are NaN where ``feedback`` is not 2.
+    node_link : NodeLink
+        The graph as given, whose text is ``graph``.
+    seed : int
+        The first of the seeds, with which connections and delays were drawn.
+    """
+
+    label: tuple[str, ...]
+    group: tuple[str, ...]
+    model: tuple[str, ...]
+    activation: tuple[str, ...]
+    parameters: dict[str, np.ndarray]
+    clock: np.ndarray
+    period: np.ndarray
+    phase: np.ndarray
+    send_threshold: np.ndarray
+    costate_threshold: np.ndarray
+    send_interval: np.ndarray
+    refresh: np.ndarray
+    inputs: np.ndarray
+    outputs: np.ndarray
+    rank: np.ndarray
+    back_rank: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    delay: np.ndarray
+    feedback_delay: np.ndarray
+    plastic: np.ndarray
+    beta: np.ndarray
+    feedback: np.ndarray
+    twin: np.ndarray
+    weight: np.ndarray
+    feedback_weight: np.ndarray
+    node_link: NodeLink
+    seed: int
+
+    @property
+    def n(self) -> int:
+        """Number of nodes: neurons and inputs."""
+        return len(self.label)
+
+    @property
+    def m(self) -> int:
+        """Number of edges, biases included."""
+        return len(self.source)
+
+    @cached_property
+    def is_input(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) emit the stimulus and nothing else; read-only, as all flags of models."""
+        return neurons.flags(self.model, "is_input")
+
+    @cached_property
+    def instant(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) are a function of their drive at the same tick."""
+        return neurons.flags(self.model, "instant")
+
+    @cached_property
+    def stateful(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) carry their state from one tick to the next: the others."""
+        return neurons.flags(self.model, "stateful")
+
+    @cached_property
+    def reads_out(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) send the pull of the loss instead of their state."""
+        return neurons.flags(self.model, "reads_out")
+
+    @cached_property
+    def has_feedback(self) -> NDArray[np.bool_]:
+        """Which edges (m,) costates go back on, if the rule sends any; read-only."""
+        found = self.feedback != NONE
+        found.flags.writeable = False
+        return found
+
+    def carries_costates(
+        self, rule: Rule, edges: NDArray[np.int64] | slice = slice(None)
+    ) -> NDArray[np.bool_]:
+        """Return on which of some edges, of all (m,) by default, costates go back under a rule."""
+        return self.has_feedback[edges] & rule.sends_costates
+
+    def weight_rate(self, rule: Rule, edges: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
+        """Return the beta of some edges, of all (m,) by default: their own, else the rule's."""
+        own = self.beta[edges]
+        return np.where(np.isnan(own), rule.beta, own)
+
+    @property
+    def graph(self) -> str:
+        """The graph as given, as node-link JSON."""
+        return self.node_link.text
+
+
+def flatten(
+    graph: nx.DiGraph,
+    *,
+    node_defaults: Mapping[str, Any] | None = None,
+    edge_defaults: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (0,),
+    dt: float = 1.0,
+) -> Network:
+    """Check a graph, expand its populations and draw what is random.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph or networkx.MultiDiGraph, or an undirected one
+        With the attributes of ``hlsim.topology.attributes``. Undirected edges between neurons are symmetric.
+    node_defaults, edge_defaults : mapping, optional
+        For attributes that an element does not carry.
+    seeds : sequence of int
+        One row of weights each; connections and delays are drawn with the first.
+    dt : float
+        Length of a tick, in model time.
+
+    Raises
+    ------
+    TopologyError
+        Names the node or edge, the rule and the value.
+    ExperimentError
+        For a seed or dt that is none.
+    """
+    draws = [Draws(seed) for seed in seeds]
+    if not draws:
+        raise ExperimentError("seeds must hold at least one seed, got none")
+    checked = mirrored(check(outward(graph), node_defaults, edge_defaults))
+    places = place(checked)
+    nodes = node_columns(checked, places)
+    edges: dict[str, Any] = edge_columns(checked, places, draws)
+    rank, back_rank = _both_ranks(nodes["label"], nodes["model"], edges)
+    network = Network(
+        **nodes,
+        **edges,
+        rank=rank,
+        back_rank=back_rank,
+        node_link=NodeLink(graph, checked.given),
+        seed=draws[0].seed,
+    )
+    check_stability(network, dt, 0.0)
+    return network
+
+
+def check_stability(network: Network, dt: float, eta: float) -> None:
+    r"""Refuse a clocked neuron whose Euler steps diverge or oscillate for ever.
+
+    A relaxing state and its costate decay at the rates r = 1/tau (of a leaky neuron) and r + eta; a step of
+    ``period`` ticks multiplies the costate by 1 - period dt (r + eta), which must stay above -1.
+
+    Parameters
+    ----------
+    dt : float
+        Length of a tick, in model time.
+    eta : float
+        Dissipation of the rule, per unit of model time.
+
+    Raises
+    ------
+    TopologyError
+        Names the first such neuron.
+    ExperimentError
+        For a dt that is not finite and > 0.
+    """
+    if not (is_real(dt) and dt > 0):
+        raise ExperimentError(f"dt must be finite and > 0, got {shown(dt)}")
+    models = np.array(network.model)
+    for name in sorted(set(network.model)):
+        if not neurons.MODELS[name].stateful or not neurons.MODELS[name].relaxes:
+            continue
+        values = {parameter: torch.from_numpy(value) for parameter, value in network.parameters.items()}
+        rate = np.asarray(neurons.MODELS[name].rate(values)) * np.ones(network.n)
+        step = network.period * dt * (rate + eta)
+        for i in np.flatnonzero((models == name) & network.clock & ~(step < 2.0))[:1]:
+            rule = "must be < 2 on a clock (leaky: rate = 1/tau)"
+            raise TopologyError(
+                f"node {network.label[i]!r}: period * dt * (rate + eta) {rule}, got {step[i]:.6g}"
+            )
+
+
+def _both_ranks(
+    label: Sequence[str], model: Sequence[str], edges: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    instant = neurons.flags(model, "instant")
+    source, target = edges["source"], edges["target"]
+    inner = (source != BIAS) & instant[source] & instant[target]
+    forward = inner & (edges["delay"] == 0)
+    backward = inner & (edges["feedback_delay"] == 0) & (edges["feedback"] != NONE)
+    rank, cycle = longest_paths(instant, source[forward], target[forward])
+    if cycle:
+        raise TopologyError(_cycle_error("delay", label, cycle))
+    back_rank, cycle = longest_paths(instant, target[backward], source[backward])
+    if cycle:
+        raise TopologyError(_cycle_error("feedback_delay", label, cycle[::-1]))
+    return rank, back_rank
+
+
+def _cycle_error(what: str, label: Sequence[str], cycle: list[int]) -> str:
+    names = " -> ".join(repr(label[i])[1:-1] for i in cycle)
+    return f"graph: zero-{what} cycle of instant neurons: {names}; one of its edges needs a {what} >= 1"
+
+
+def longest_paths(
+    members: np.ndarray, source: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, list[int]]:
+    """Return the edges of the longest path that ends in each member, and a cycle if there is one.
+
+    Level by level: a node's turn comes with the last of its sources.
+
+    Parameters
+    ----------
+    members : bool (n,)
+    source, target : int64 (edges,)
+        Edges between members.
+
+    Returns
+    -------
+    rank : int64 (n,)
+        -1 for nodes that are no members, arbitrary where there is a cycle.
+    cycle : list of int
+        Nodes along the edges, the first one again at the end; empty where there is no cycle.
+    """
+    order = np.argsort(source, kind="stable")
+    first = np.searchsorted(source[order], np.arange(len(members) + 1))
+    following = target[order]
+    waiting = np.bincount(target, minlength=len(members))
+    rank = np.where(members, 0, -1)
+    level, depth = np.flatnonzero(members & (waiting == 0)), 0
+    while level.size:
+        rank[level] = depth
+        reached = following[_spans(first[level], first[level + 1])]
+        np.subtract.at(waiting, reached, 1)
+        level, depth = np.unique(reached[waiting[reached] == 0]), depth + 1
+    return rank, _cycle(waiting > 0, source, target)
+
+
+def _spans(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Return start[0], ..., stop[0] - 1, start[1], ..., stop[1] - 1, ..."""
+    count = stop - start
+    ends = np.cumsum(count)
+    return np.arange(ends[-1]) + np.repeat(start - ends + count, count)
+
+
+def _cycle(stuck: np.ndarray, source: np.ndarray, target: np.ndarray) -> list[int]:
+    """Return a cycle among nodes of which each has a source among them; the smallest node stands first."""
+    inside = stuck[source] & stuck[target]
+    before = dict(zip(target[inside].tolist(), source[inside].tolist(), strict=True))
+    if not before:
+        return []
+    cycle = [node for node, _ in nx.find_cycle(nx.DiGraph(before.items()), min(before))][::-1]
+    turn = cycle.index(min(cycle))
+    return cycle[turn:] + cycle[: turn + 1]
+
+
+def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
+    """Return what there is in a network, in the order in which it is shown.
+
+    Ticks are (smallest, largest), or None where there are no such edges. ``contraction`` see the function,
+    ``memory_bytes`` an estimate of one replica's state with its arrays of edges.
+    """
+    synapse = network.source != BIAS
+    return {
+        "neurons": dict(sorted(Counter(network.model).items())),
+        "inputs": len(network.inputs),
+        "outputs": len(network.outputs),
+        "synapses": int(synapse.sum()),
+        "biases": int((~synapse).sum()),
+        "plastic": int(network.plastic.sum()),
+        "delay": _extent(network.delay[synapse]),
+        "feedback_delay": _extent(network.feedback_delay[network.has_feedback]),
+        "groups": dict(sorted(Counter(filter(None, network.group)).items())),
+        "contraction": contraction(network),
+        "ranks": int(network.rank.max()) + 1,
+        "back_ranks": int(network.back_rank.max()) + 1,
+        "memory_bytes": memory_bytes(network, dtype),
+    }
+
+
+def contraction(network: Network) -> tuple[float, str] | None:
+    r"""Return the largest :math:`\sup \sigma' \sum_j |w_{ij}|` over neurons i, and the label of that neuron.
+
+    Below 1 the network settles whatever the delays and the order of updates are (Chazan & Miranker, Linear
+    Algebra Appl. 2:199, 1969). Inputs and read-outs j are left out: they do not move with the states. None
+    where no neuron hears another.
+    """
+    still = network.is_input | network.reads_out
+    chosen = (network.source != BIAS) & ~still[network.source] & ~still[network.target]
+    if not chosen.any():
+        return None
+    slope = np.array([neurons.ACTIVATIONS[name].steepest for name in network.activation])
+    sums = np.zeros(network.n)
+    np.add.at(sums, network.target[chosen], np.abs(network.weight[0, chosen]))
+    i = int(np.argmax(slope * sums))
+    return float((slope * sums)[i]), network.label[i]
+
+
+def _extent(ticks: np.ndarray) -> tuple[int, int] | None:
+    return (int(ticks.min()), int(ticks.max())) if ticks.size else None
+
+
+def memory_bytes(network: Network, dtype: str = "float32") -> int:
+    """Estimate the memory of one replica.
+
+    Ten numbers and four times a neuron (h, z, a, q, costates heard, last sent; ticks of update, sends and
+    wake-up), five numbers a synapse (weight, costate, state and costate last heard, one in work) and its four
+    whole numbers.
+    """
+    item = np.dtype(dtype).itemsize
+    return network.n * (10 * item + 4 * 8) + network.m * (5 * item + 4 * 8)

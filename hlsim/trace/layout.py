@@ -1,0 +1,314 @@
+"""What a trace holds and where: groups, dimensions, columns. The format is described in traces/README.md."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hlsim.errors import TraceError, unknown
+from hlsim.topology.network import Network
+from hlsim.trace import recovery
+from hlsim.trace.tables import NAME, Column, Table, dimension, variable
+
+FORMAT = "hlsim-trace"
+FORMAT_VERSION = 1
+CHANGING: Mapping[str, int] = {"status": 16, "end": 32, "summary": 16384}  # attributes and their bytes
+# What can be sampled beside the rule's own synapse fields: dimensions after tick and replica, and what it is.
+SAMPLED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "h": (("node",), "state"),
+    "z": (("node",), "costate"),
+    "a": (("node",), "drive"),
+    "loss": ((), "loss at the outputs"),
+    "w": (("edge",), "weight"),
+}
+OMEGA: Mapping[str, str] = {"omega": "weight costate"}
+EVENTS = ("message", "update")
+KINDS = ("state message", "costate message", "update")  # meaning of /events/kind 0, 1, 2
+STATE, COSTATE, UPDATE = range(3)
+# Meaning of /faults/what: what a link is from now on, and what became of a message.
+FAULTS = ("down", "up", "delay", "loss", "jitter", "lost")
+TRAFFIC = ("traffic_state", "traffic_costate")
+UNKNOWN_COUNT = -1  # traffic of a run that did not come to its end
+
+
+def quantities(fields: Mapping[str, str]) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Return what can be sampled, in the order in which it is: the first one sampled owns the axis "tick"."""
+    return {**SAMPLED, **{name: (("edge",), about) for name, about in fields.items()}}
+
+
+def rates(
+    every: int | Mapping[str, int], sampled: Iterable[str], fields: Mapping[str, str] = OMEGA
+) -> dict[str, int]:
+    """Return how many ticks lie between two samples of each quantity, in the order of ``quantities``.
+
+    ``every`` is one number for all, or one a name with "default" for the others (10 where there is none).
+
+    Raises
+    ------
+    TraceError
+        An unknown name, or a rate that is no whole number of ticks >= 1.
+    """
+    wanted, known = set(sampled), quantities(fields)
+    given = dict(every) if isinstance(every, Mapping) else {"default": every}
+    for name in sorted(wanted | given.keys() - {"default"}):
+        if name not in known:
+            raise TraceError("record: " + unknown("sampled value", name, known))
+    for name, ticks in given.items():
+        whole = isinstance(ticks, int | np.integer) and not isinstance(ticks, bool)
+        if not whole or ticks < 1:
+            raise TraceError(f"record: every {name} must be a whole number of ticks >= 1, got {ticks!r}")
+    default = given.get("default", 10)
+    return {name: int(given.get(name, default)) for name in known if name in wanted}
+
+
+def known_events(names: Iterable[str]) -> frozenset[str]:
+    """Return kinds of event as a set, all of them known."""
+    events = frozenset(names)
+    for name in sorted(events - set(EVENTS)):
+        raise TraceError("record: " + unknown("event", name, EVENTS))
+    return events
+
+
+def real(dtype: np.dtype) -> np.dtype:
+    """Return the real dtype of the same precision: synapses and losses are real in a complex network."""
+    return np.empty(0, dtype).real.dtype
+
+
+def group_names(network: Network) -> tuple[str, ...]:
+    """Return the names of the locality groups, sorted: the order of the traffic matrices."""
+    return tuple(sorted(set(network.group)))
+
+
+def first_attributes() -> dict[str, Any]:
+    """Return the root attributes that every trace has from the start."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "hlsim_version": _version(),
+        "experiment": "",
+        "time_unit": "tick",
+        "start": now(),
+        "NX_class": "NXroot",
+        "default": "sampled",
+    }
+
+
+@cache
+def _version() -> str:
+    try:
+        return metadata.version("hlsim")
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"
+
+
+def now() -> str:
+    """Return the time as a trace holds it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:
+    """Write root attributes: text and numbers as they are, the rest as JSON; None is left out."""
+    for name, value in values.items():
+        if value is not None:
+            plain = isinstance(value, str | int | float | np.number)
+            file.attrs[name] = value if plain else to_json(value)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON in which numpy's arrays and numbers are lists and numbers, and other objects their text."""
+    return json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x))
+
+
+def encoded(text: str) -> bytes:
+    """Return text as a column of dtype ``NAME`` holds it.
+
+    Raises
+    ------
+    TraceError
+        It is longer than the column is wide.
+    """
+    data = text.encode()
+    if len(data) > NAME.itemsize:
+        raise TraceError(f"name {text!r}: must have at most {NAME.itemsize} bytes, got {len(data)}")
+    return data
+
+
+def write_changing(file: h5py.File) -> None:
+    """Write the root attributes that get another value at the end; they have the room that they will need."""
+    for name, size in CHANGING.items():
+        file.attrs.create(name, np.zeros((), f"S{size}"), dtype=h5py.string_dtype(length=size))
+    recovery.set_text(file, "status", "running")
+    recovery.set_text(file, "summary", "{}")
+
+
+def _write_traffic(group: h5py.Group, network: Network) -> None:
+    names = group_names(network)
+    dimension(group, "group_name", np.array(names, dtype=object), "group that sends")
+    dimension(group, "to_group_name", np.array(names, dtype=object), "group that receives")
+    unknown_counts = np.full((len(names), len(names)), UNKNOWN_COUNT, np.int64)
+    for name, kind in zip(TRAFFIC, ("state", "costate"), strict=True):
+        about = f"{kind} messages sent; {UNKNOWN_COUNT}: not known, the run was cut off"
+        variable(group, name, unknown_counts, ("group_name", "to_group_name"), about)
+
+
+def replica_dims(replicas: int) -> tuple[str, ...]:
+    """Return the replica dimension where there is more than one."""
+    return ("replica",) if replicas > 1 else ()
+
+
+def sampled_tables(
+    file: h5py.File,
+    every: Mapping[str, int],
+    fields: Mapping[str, str],
+    dtype: np.dtype,
+    replicas: tuple[int, int],
+    rows: int,
+) -> dict[int, Table]:
+    """Write /sampled with one table a rate; ``replicas`` of neurons and of synapses.
+
+    The axis of the first quantity is "tick"; another rate of N ticks has the axis "tick_N".
+    """
+    group = file.create_group("sampled")
+    tables: dict[int, Table] = {}
+    for rate in dict.fromkeys(every.values()):
+        axis = f"tick_{rate}" if tables else "tick"
+        columns = [Column(axis, np.int64, "tick after whose phases the values were read")]
+        for name in (name for name in every if every[name] == rate):
+            dims, about = quantities(fields)[name]
+            over = replica_dims(replicas[dims == ("edge",)]) + dims
+            columns.append(Column(name, dtype if dims == ("node",) else real(dtype), about, over))
+        tables[rate] = Table(group, axis, columns, rows)
+    plottable(group, next(iter(every), None))
+    return tables
+
+
+def event_columns(dtype: np.dtype, replicas: int) -> list[Column]:
+    """Return the columns of /events."""
+    columns = [
+        Column("tick", np.int64, "tick of arrival, or of the update"),
+        Column("kind", np.int8, "; ".join(f"{number} {kind}" for number, kind in enumerate(KINDS))),
+        Column("node", np.int32, "index of the neuron that receives or is updated"),
+        Column("edge", np.int32, "index of the edge; -1: an update"),
+        Column("value", dtype, "number that the message carries; nan: an update"),
+        Column("sent", np.int64, "tick at which the message was sent; -1: an update"),
+    ]
+    return columns + [Column("replica", np.int32, "index of the replica")] * (replicas > 1)
+
+
+def event_key(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return what orders the events of one tick: kind, then edge (of an update: node), then replica."""
+    element = np.where(rows["edge"] < 0, rows["node"], rows["edge"]).astype(np.int64)
+    key = (rows["kind"].astype(np.int64) << 31) + element
+    return (key << 28) + rows["replica"] if "replica" in rows else key
+
+
+def event_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
+    """Write /events, empty: what reached a neuron and when it was updated, ordered by tick."""
+    group = file.create_group("events")
+    table = Table(group, "event", columns, rows)
+    group["kind"].attrs["flag_values"] = np.arange(len(KINDS), dtype=np.int8)
+    group["kind"].attrs["flag_meanings"] = " ".join(kind.replace(" ", "_") for kind in KINDS)
+    plottable(group, "value")
+    return table
+
+
+def fault_columns(dtype: np.dtype, replicas: int) -> list[Column]:
+    """Return the columns of /faults."""
+    value = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
+    columns = [
+        Column("tick", np.int64, "tick at which it happened; of a message, at which it was sent"),
+        Column("what", np.int8, "; ".join(f"{number} {what}" for number, what in enumerate(FAULTS))),
+        Column("kind", np.int8, "messages concerned: 0 state, 1 costate"),
+        Column("edge", np.int32, "index of the edge"),
+        Column("value", value, "delay, probability of loss, most jitter, or what the message carried"),
+    ]
+    return columns + [Column("replica", np.int32, "index of the replica")] * (replicas > 1)
+
+
+def fault_key(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return what orders the faults of one tick: changes as they took effect, then messages as in /events."""
+    lost = rows["what"] == FAULTS.index("lost")
+    return np.where(lost, 1 + event_key({**rows, "node": rows["edge"]}), 0)
+
+
+def fault_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
+    """Write /faults, empty: what went wrong on links."""
+    group = file.create_group("faults")
+    table = Table(group, "fault", columns, rows)
+    group["what"].attrs["flag_values"] = np.arange(len(FAULTS), dtype=np.int8)
+    group["what"].attrs["flag_meanings"] = " ".join(FAULTS)
+    plottable(group, "what")
+    return table
+
+
+def stimulus_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
+    """Write /stimulus, empty: input and target as used, each in force from its tick on."""
+    group = file.create_group("stimulus")
+    columns = [
+        Column("tick", np.int64, "tick from which on the values are in force"),
+        Column("input", real(dtype), "input", (*replica_dims(replicas), "input_node")),
+        Column("target", real(dtype), "target; nan: none", (*replica_dims(replicas), "output_node")),
+    ]
+    table = Table(group, "tick", columns, rows)
+    plottable(group, "input")
+    return table
+
+
+def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
+    """Write /rows, empty: what came of each row of the stream."""
+    group = file.create_group("rows")
+    over = replica_dims(replicas)
+    columns = [
+        Column("tick", np.int64, "last tick of the row"),
+        Column("split", NAME, "stage, or split of the stream, that the row belongs to"),
+        Column("label", np.int64, "class of the row; -1: none", over),
+        Column("prediction", np.int64, "class that the network told; -1: none", over),
+        Column("loss", real(dtype), "loss at the last tick of the row", over),
+    ]
+    table = Table(group, "row", columns, rows)
+    plottable(group, "loss")
+    return table
+
+
+def phase_table(file: h5py.File, rows: int) -> Table:
+    """Write /phases, empty: how each phase of a row went, under rules that have some."""
+    group = file.create_group("phases")
+    columns = [
+        Column("tick", np.int64, "last tick of the phase"),
+        Column("start", np.int64, "first tick of the phase"),
+        Column("nudge", np.complex128, "strength with which the loss pulls at the outputs"),
+        Column("quiet", np.int8, "1: the phase ended because nothing went on; 0: its time was over"),
+        Column("messages", np.int64, "messages sent during the phase"),
+    ]
+    table = Table(group, "phase", columns, rows)
+    plottable(group, "messages")
+    return table
+
+
+def log_table(file: h5py.File, rows: int) -> Table:
+    """Write /log, empty: how the run went."""
+    group = file.create_group("log")
+    columns = [
+        Column("tick", np.int64, "tick that was reached"),
+        Column("wall", np.float64, "seconds of wall time since the start"),
+        Column("in_flight", np.int64, "messages on their way"),
+        Column("memory_bytes", np.int64, "memory of the process"),
+    ]
+    table = Table(group, "tick", columns, rows)
+    plottable(group, "memory_bytes")
+    return table
+
+
+def plottable(group: h5py.Group, signal: str | None) -> None:
+    """Tell h5web what to plot over what: it follows NeXus' NXdata, not dimension scales."""
+    if signal is None:
+        return
+    along = "tick" if "tick" in group else "."
+    group.attrs["NX_class"] = "NXdata"
+    group.attrs["signal"] = signal
+    group.attrs["axes"] = [along] + ["."] * (group[signal].ndim - 1)

@@ -1,0 +1,404 @@
+"""Writes traces while a run goes on, so that others can read them and little is lost if the run is killed."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hlsim.errors import TraceError
+from hlsim.topology.network import Network
+from hlsim.trace import layout, reader, recovery, superblock
+from hlsim.trace.network import write_dimensions, write_network
+from hlsim.trace.reader import Trace
+from hlsim.trace.tables import Pending, Table
+
+NEVER = sys.maxsize  # the next sampling tick where nothing is sampled
+FLUSH_SECONDS = 5.0  # what a short run loses at most when it is killed, in wall time
+FLUSH_SHARE = 0.1  # what a long one loses at most, as a share of its wall time
+LOG_ROWS = 1024
+# Files that HDF5 1.10 and later read: "latest" writes datatypes that only HDF5 2 knows.
+VERSIONS = ("v110", "v110")
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What grows in a trace; ``sampled`` by rate."""
+
+    sampled: dict[int, Table]
+    events: Table
+    faults: Table
+    stimulus: Table
+    rows: Table
+    phases: Table
+    log: Table
+
+    def flush(self) -> None:
+        single = (self.events, self.faults, self.stimulus, self.rows, self.phases, self.log)
+        for table in (*self.sampled.values(), *single):
+            table.flush()
+
+
+class Recorder:
+    """Writes a trace; a context manager, and what an engine tells of messages and updates (an ``Observer``).
+
+    Parameters
+    ----------
+    path : path or None
+        File to write. Its folder must exist; a trace that is there is replaced. None: keep it in memory.
+    header : mapping
+        Root attributes: ``dtype`` (of h, z, a and messages: float32, float64, complex64, complex128),
+        ``experiment``, ``seed``, ``dt``, ``device`` and what else tells where the run comes from.
+    network : Network
+        With one row of weights for all replicas, or one for each.
+    replicas : int
+        P, replicas of the neurons.
+    every : int or mapping
+        Ticks between two samples; by name, with "default" for the others.
+    sampled, events : iterable of str
+        Among h, z, a, loss, w and ``fields``; among message, update.
+    fields : mapping of str to str
+        Synapse fields of the rule, and what each one is.
+    chunk : int
+        Rows a chunk, at most.
+
+    Raises
+    ------
+    TraceError
+        The file cannot be written, or is written by another run; an option has no meaning.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        *,
+        header: Mapping[str, Any],
+        network: Network,
+        replicas: int = 1,
+        every: int | Mapping[str, int] = 10,
+        sampled: Iterable[str] = tuple(layout.quantities(layout.OMEGA)),
+        events: Iterable[str] = (),
+        fields: Mapping[str, str] = layout.OMEGA,
+        chunk: int = 32768,
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        self.every, self._fields = layout.rates(every, sampled, fields), fields
+        self.events = layout.known_events(events)
+        self.group_name = layout.group_names(network)
+        self._network, self._attributes = network, layout.first_attributes() | dict(header)
+        self._replicas = (replicas, len(network.weight))  # of neurons, of synapses
+        self._chunk = chunk
+        self._traffic: dict[str, np.ndarray] = {}
+        self._over = self._seen = -1  # ticks of which all, of which something is known
+        self._image = b""
+        self._open, self._failed = True, False
+        self._ending: dict[str, str] = {}
+        dtype = np.dtype(str(self._attributes.setdefault("dtype", "float32")).removeprefix("torch."))
+        self._dtype, self._settle_at = dtype, chunk
+        self._pending = Pending(layout.event_columns(dtype, replicas), layout.event_key)
+        self._faults = Pending(layout.fault_columns(dtype, replicas), layout.fault_key)
+        self._lock: recovery.WriterLock | None = None
+        if self.path is not None:
+            self._create(self.path)
+        self._started = time.monotonic()
+        self._flush_at = self._started + FLUSH_SECONDS
+
+    def _create(self, path: Path) -> None:
+        """Lay the file out aside and put it in its place when it is whole, as it stays from there on."""
+        with self._writing():
+            reader.check_free(path)
+            aside = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                self._file = h5py.File(aside, "w", libver=VERSIONS, locking=False)
+                self._tables = self._lay_out()
+                self._file.swmr_mode = True
+                self._lock = recovery.WriterLock(aside)
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    @cached_property
+    def _tables(self) -> "_Tables":
+        """The tables of a trace in memory.
+
+        They are made when something is recorded, or when someone looks at the trace: most of a run in which
+        nothing happens would be spent on them.
+        """
+        self._file = h5py.File("memory", "w", driver="core", backing_store=False, libver=VERSIONS)
+        return self._lay_out()
+
+    def _lay_out(self) -> "_Tables":
+        """Create every dataset: none can be added while others read."""
+        file, chunk, replicas, dtype = self._file, self._chunk, self._replicas[0], self._dtype
+        layout.write_attributes(file, self._attributes)
+        layout.write_changing(file)
+        write_dimensions(file, self._network, replicas)
+        write_network(file, self._network)
+        return _Tables(
+            layout.sampled_tables(file, self.every, self._fields, dtype, self._replicas, chunk),
+            layout.event_table(file, layout.event_columns(dtype, replicas), chunk),
+            layout.fault_table(file, layout.fault_columns(dtype, replicas), chunk),
+            layout.stimulus_table(file, dtype, replicas, chunk),
+            layout.row_table(file, dtype, replicas, chunk),
+            layout.phase_table(file, chunk),
+            layout.log_table(file, min(chunk, LOG_ROWS)),
+        )
+
+    def due(self, tick: int) -> tuple[str, ...]:
+        """Return the names of what is to be sampled at a tick."""
+        return tuple(name for name, every in self.every.items() if tick % every == 0)
+
+    def next(self, tick: int) -> int:
+        """Return the first tick after this one at which something is to be sampled."""
+        return min(((tick // every + 1) * every for every in self.every.values()), default=NEVER)
+
+    def sample(self, tick: int, values: Mapping[str, ArrayLike]) -> None:
+        """Record values after all phases of a tick, which is over with that.
+
+        Parameters
+        ----------
+        values : mapping
+            h, z, a (replica, node); w, omega (1 or replica, edge); loss (replica,). One rate goes together.
+        """
+        for table in self._tables.sampled.values():
+            axis, *names = table.names
+            if not values.keys().isdisjoint(names):
+                if missing := [name for name in names if name not in values]:
+                    raise TraceError(f"sample at tick {tick}: {', '.join(missing)} must be there too")
+                own = {name: self._own(name, values[name]) for name in names}
+                self._append(table, {axis: np.int64(tick), **own})
+        self.now(tick)
+
+    def _own(self, name: str, value: ArrayLike) -> np.ndarray:
+        synaptic = name == "w" or name in self._fields
+        return _squeezed(name, value, self._replicas[synaptic])
+
+    def stimulus(self, tick: int, input: ArrayLike, target: ArrayLike | None) -> None:  # noqa: A002 - its name
+        """Record what is fed from a tick on: input (replica, n_input), target (replica, n_output) or None."""
+        if target is None:
+            target = np.full((self._replicas[0], len(self._network.outputs)), np.nan)
+        row = {"input": self._own("input", input), "target": self._own("target", target)}
+        self._append(self._tables.stimulus, {"tick": tick, **row})
+
+    def row(self, tick: int, split: str, label: ArrayLike, prediction: ArrayLike, loss: ArrayLike) -> None:
+        """Record what came of a row of the stream: label, prediction, loss (replica,); -1 for no class."""
+        values = {"label": label, "prediction": prediction, "loss": loss}
+        own = {name: self._own(name, value) for name, value in values.items()}
+        self._append(self._tables.rows, {"tick": tick, "split": layout.encoded(split), **own})
+        self._reached(tick)
+
+    def phase(self, tick: int, start: int, nudge: complex, quiet: bool, messages: int) -> None:
+        """Record how a phase went that ended with a tick; ``messages`` were sent in it."""
+        row = {"tick": tick, "start": start, "nudge": nudge, "quiet": quiet, "messages": messages}
+        self._append(self._tables.phases, row)
+        self._reached(tick)
+
+    def message(
+        self,
+        kind: int,
+        arrival: ArrayLike,
+        edge: ArrayLike,
+        value: ArrayLike,
+        sent: int,
+        replica: ArrayLike = 0,
+    ) -> None:
+        """Record messages as they are sent: kind 0 state or 1 costate; edges (k,), the rest (k,) or one.
+
+        Parameters
+        ----------
+        arrival : int
+            Tick of arrival: once it is over (``now``) they stand in the trace, unless they were dropped.
+        sent : int
+            Tick at which they are sent; those before it are over.
+        """
+        self.now(sent - 1)
+        if "message" not in self.events:
+            return
+        receiver = self._network.source if kind == layout.COSTATE else self._network.target
+        values = {"edge": edge, "node": receiver[np.asarray(edge)], "value": value, "sent": sent}
+        self._add(np.size(edge), {"kind": kind, "tick": arrival, "replica": replica} | values)
+
+    def link(self, tick: int, what: str, kind: int, cells: np.ndarray, value: float) -> None:
+        """Record that links, replica * edges + edge, are something else from a tick on; down: 1 or 0."""
+        replica, edge = np.divmod(cells, len(self._network.source))
+        what, value = (what, value) if what != "down" else ("down" if value else "up", np.nan)
+        self._fault(tick, what, kind, edge, value, replica)
+        self._reached(tick)
+
+    def lost(self, kind: int, edge: ArrayLike, value: ArrayLike, sent: int, replica: ArrayLike) -> None:
+        """Record messages that will not arrive, where messages are recorded; arrays (k,)."""
+        self.now(sent - 1)
+        if "message" in self.events:
+            self._fault(sent, "lost", kind, edge, value, replica)
+
+    def _fault(
+        self, tick: int, what: str, kind: int, edge: ArrayLike, value: ArrayLike, replica: ArrayLike
+    ) -> None:
+        values = {"kind": kind, "edge": edge, "value": value, "replica": replica}
+        self._faults.add(np.size(edge), {"tick": tick, "what": layout.FAULTS.index(what)} | values)
+
+    def update(self, tick: int, node: ArrayLike, replica: ArrayLike = 0) -> None:
+        """Record that neurons were updated at a tick, before which all is over: nodes, replicas (k,)."""
+        self.now(tick - 1)
+        if "update" in self.events:
+            blank = {"kind": layout.UPDATE, "edge": -1, "value": np.nan, "sent": -1}
+            self._add(np.size(node), {"tick": tick, "node": node, "replica": replica} | blank)
+
+    def _add(self, count: int, values: Mapping[str, ArrayLike]) -> None:
+        self._pending.add(count, values)
+
+    def now(self, tick: int) -> None:
+        """Say that ticks up to this one are over: whatever happened in them has been recorded."""
+        self._over = max(self._over, tick)
+        if len(self._pending) + len(self._faults) >= self._settle_at:
+            self._settle(self._over)
+        self._reached(tick)
+
+    def dropped(self, tick: int) -> None:
+        """Forget messages that would arrive at ``tick``, at which a reset drops them, or after it."""
+        self._settle(self._over)
+        self._pending.drop(tick - 1)
+
+    def _settle(self, tick: int) -> None:
+        """Write, in order, what arrived up to a tick; do it again when as much has come as is on its way."""
+        with self._writing():
+            self._tables.events.extend(*self._pending.take(tick))
+            self._tables.faults.extend(*self._faults.take(tick))
+        self._settle_at = max(self._chunk, 2 * (len(self._pending) + len(self._faults)))
+
+    def traffic(self, state: ArrayLike, costate: ArrayLike) -> None:
+        """Keep how many messages went from group to group (g, g), in order of ``group_name``, for the end."""
+        self._traffic = dict(zip(layout.TRAFFIC, map(np.asarray, (state, costate)), strict=True))
+
+    def log(self, wall: float, tick: int, in_flight: int, memory_bytes: int) -> None:
+        """Record how far the run has come after ``wall`` seconds."""
+        row = {"tick": tick, "wall": wall, "in_flight": in_flight, "memory_bytes": memory_bytes}
+        self._append(self._tables.log, row)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell in one line that the file cannot be written; it is not tried again."""
+        try:
+            yield
+        except TraceError:
+            raise
+        except (OSError, RuntimeError) as error:
+            self._failed = True
+            raise TraceError(f"{self.path}: cannot write: {_reason(error)}") from error
+
+    def _append(self, table: Table, row: Mapping[str, ArrayLike]) -> None:
+        with self._writing():
+            table.append(row)
+
+    def _reached(self, tick: int) -> None:
+        self._seen = max(self._seen, tick)
+        now = time.monotonic()
+        if now >= self._flush_at:
+            self.flush()
+            self._flush_at = now + max(FLUSH_SECONDS, FLUSH_SHARE * (now - self._started))
+
+    def flush(self) -> None:
+        """Bring to the file what is over; chunks begun are written again later, and their room is lost."""
+        self._settle(self._over)
+        self._flush_tables()
+
+    def _flush_tables(self) -> None:
+        with self._writing():
+            self._tables.flush()
+
+    def finish(self, status: str = "complete", summary: Mapping[str, Any] | None = None) -> None:
+        """Write everything that is left and close; a second call does nothing, nor one after a failed write.
+
+        Parameters
+        ----------
+        status : str
+            "complete" or "interrupted".
+        summary : mapping, optional
+            What came of the run; kept as JSON.
+        """
+        if not self._open:
+            return
+        self._open = False
+        self._ending = {"status": status, "end": layout.now(), "summary": layout.to_json(dict(summary or {}))}
+        if self.path is not None or "_tables" in vars(self) or len(self._pending) or len(self._faults):
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            if not self._failed:
+                self._settle(self._reached_at_least())
+                self._flush_tables()
+                self._conclude()
+        finally:
+            (recovery.abandon if self._failed else h5py.File.close)(self._file)
+            if self._lock is not None:
+                self._lock.release()
+
+    def _reached_at_least(self) -> int:
+        """Return the last tick of which something is known; nobody says of a failed run that it is over."""
+        rows = self._pending.rows()
+        updates = rows["tick"][rows["kind"] == layout.UPDATE]
+        ticks = updates, rows["sent"], self._faults.rows()["tick"]
+        return max(self._seen, *(int(each.max(initial=-1)) for each in ticks))
+
+    def _conclude(self) -> None:
+        """Write what is known at the end only: new values of what is there, so that the file stays whole."""
+        with self._writing():
+            for name, counts in self._traffic.items():
+                self._file["network"][name][...] = counts
+            for name, text in self._ending.items():
+                recovery.set_text(self._file, name, text)
+            self._file.flush()
+            if self.path is None:
+                image = self._file.id.get_file_image()
+                # HDF5 1.14 takes the mark out of an image and leaves the checksum as it was
+                start, rest = image[: superblock.SIZE], image[superblock.SIZE :]
+                self._image = superblock.cleared(start, len(image)) + rest
+
+    def trace(self) -> Trace:
+        """Return the trace that was written, open for reading; only after ``finish``."""
+        if self._open:
+            raise TraceError("trace: is still being written; finish it first")
+        if self.path is not None:
+            return reader.open(self.path)
+        image = self._image
+        return reader.Trace((lambda: image) if image else self._in_memory)
+
+    def _in_memory(self) -> bytes:
+        """Return the bytes of a trace in which nothing was recorded, as they are written only now."""
+        if not self._image:
+            self._end()
+        return self._image
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.finish("complete" if error is None else "interrupted")
+
+
+def _squeezed(name: str, value: ArrayLike, replicas: int) -> np.ndarray:
+    """Return values (replica, ...) as the file holds them: without the axis where there is one replica."""
+    array = np.asarray(value)
+    if array.shape[:1] != (replicas,):
+        raise TraceError(f"{name}: must have replicas as its first axis, {replicas}, got shape {array.shape}")
+    return array if replicas > 1 else array[0]
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line why HDF5 could not write; its own messages have many."""
+    inner = re.search("error message = '([^']*)'", str(error))
+    if inner:
+        return inner[1]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0]

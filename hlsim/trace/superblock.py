@@ -1,0 +1,90 @@
+"""The first bytes of an HDF5 file: is it open for writing, and how to mend a file whose writer was killed.
+
+An HDF5 file says in its superblock that it is open for writing, and HDF5 refuses to open it again until that
+mark is cleared. A writer that is killed never clears it. A trace is written in SWMR mode (single writer,
+multiple readers), in which the file is whole at every moment; so clearing the mark is all it needs, together
+with the end of the file, which the killed writer may not have brought up to date, and the checksum over both.
+
+Source: HDF5 File Format Specification 3.0, II.A "Disk Format: Level 0A"; checksum: lookup3 by Bob Jenkins.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+VERSION = 3  # the superblock that knows SWMR; the only one that a trace has
+SIZE = 48  # bytes, with 8-byte offsets: 44 of content, 4 of checksum
+FLAGS = 11  # offset of the file consistency flags: 1 open for writing, 4 SWMR
+END = 28  # offset of the end-of-file address
+MASK = 0xFFFFFFFF
+
+
+def read(file: BinaryIO) -> bytes | None:
+    """Return the superblock, or None where the file has none of the kind that a trace has."""
+    file.seek(0)
+    block = file.read(SIZE)
+    ours = len(block) == SIZE and block[:10] == SIGNATURE + bytes([VERSION, 8])
+    return block if ours else None
+
+
+def is_marked(path: Path) -> bool:
+    """Tell whether a file is marked as open for writing: it is being written, or its writer was killed."""
+    with path.open("rb") as file:
+        block = read(file)
+    return block is not None and block[FLAGS] != 0
+
+
+def clear(path: Path) -> None:
+    """Clear the mark of a file that nobody writes any more, and let its end be where the file ends.
+
+    The stored end is often the one from the start of SWMR mode: HDF5 would put new data over old from there.
+    """
+    with path.open("r+b") as file:
+        block = read(file)
+        if block is None:
+            return
+        file.seek(0)
+        file.write(cleared(block, os.fstat(file.fileno()).st_size))
+
+
+def cleared(block: bytes, end: int) -> bytes:
+    """Return a superblock without its mark, for a file that ends at ``end``, with the checksum to match."""
+    fresh = bytearray(block[:-4])
+    fresh[FLAGS] = 0
+    struct.pack_into("<Q", fresh, END, end)
+    return bytes(fresh) + struct.pack("<I", checksum(bytes(fresh)))
+
+
+def checksum(data: bytes) -> int:
+    """Return Jenkins' lookup3 hash (``hashlittle``, initial value 0), which HDF5 uses for its metadata."""
+    a = b = c = (0xDEADBEEF + len(data)) & MASK
+    if not data:
+        return c
+    last = (len(data) - 1) // 12 * 12  # the last block, of 1 to 12 bytes, is mixed in another way
+    for start in range(0, last, 12):
+        x, y, z = struct.unpack_from("<3I", data, start)
+        a, b, c = _mix((a + x) & MASK, (b + y) & MASK, (c + z) & MASK)
+    x, y, z = struct.unpack("<3I", data[last:].ljust(12, b"\0"))
+    return _final((a + x) & MASK, (b + y) & MASK, (c + z) & MASK)
+
+
+def _rotate(x: int, bits: int) -> int:
+    return ((x << bits) | (x >> (32 - bits))) & MASK
+
+
+def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
+    for bits in (4, 6, 8, 16, 19, 4):
+        a = ((a - c) & MASK) ^ _rotate(c, bits)
+        c = (c + b) & MASK
+        a, b, c = b, c, a  # the six steps are one step with the letters moved on
+    return a, b, c
+
+
+def _final(a: int, b: int, c: int) -> int:
+    for bits in (14, 11, 25, 16, 4, 14, 24):
+        c = ((c ^ b) - _rotate(b, bits)) & MASK
+        a, b, c = b, c, a
+    # seven steps move the letters on by one: what the last step made stands in b
+    return b

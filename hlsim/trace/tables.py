@@ -1,0 +1,306 @@
+"""HDF5 as a trace uses it: named dimensions, and tables that grow while others read them.
+
+Dimensions are dimension scales as netCDF-4 has them: a dataset names its dimensions by scales that stand in
+its own group or in one above it. xarray reads them so.
+
+A table is one dataset a column (struct of arrays), all with the same chunks of rows, shuffled and compressed.
+Rows are buffered, and go to the file a whole chunk at a time: a compressed chunk that is written in part has
+to be written again later, and in SWMR mode the room of the first writing is lost. Compressing is most of the
+work, so a large chunk is compressed beside the simulation, by a thread that does nothing else.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hlsim.errors import TraceError
+from hlsim.trace import chunks
+
+COMPRESSION: Mapping[str, Any] = {
+    "compression": "gzip",
+    "compression_opts": chunks.LEVEL,
+    "shuffle": True,
+}
+CHUNK_VALUES = 65536  # values a chunk: 256 KiB of float32, within every version's chunk cache (1 MiB)
+TEXT = h5py.string_dtype()
+NAME = h5py.string_dtype(
+    length=64
+)  # for text that grows: HDF5 cannot append strings of free length in SWMR mode
+NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.{:10d}"  # netCDF-4's own wording
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset of a table.
+
+    Parameters
+    ----------
+    name : str
+    dtype : dtype
+    about : str
+        What it holds, in words; ``long_name`` in the file.
+    dims : tuple of str
+        Names of the dimensions after the table's own axis.
+    """
+
+    name: str
+    dtype: Any
+    about: str = ""
+    dims: tuple[str, ...] = ()
+
+
+def dimension(group: h5py.Group, name: str, values: ArrayLike, about: str = "") -> h5py.Dataset:
+    """Add a dimension with coordinates; text stays text."""
+    scale = variable(group, name, values, (), about)
+    scale.make_scale(name)
+    return scale
+
+
+def variable(
+    group: h5py.Group, name: str, values: ArrayLike, dims: Sequence[str], about: str = ""
+) -> h5py.Dataset:
+    """Add a dataset that does not grow, over dimensions that exist."""
+    array = np.asarray(values)
+    if array.dtype.kind in "UO":
+        array = array.astype(object)
+    elif array.dtype.kind == "b":
+        array = array.astype(np.int8)  # HDF5 has no booleans, and netCDF no such enumeration
+    options = COMPRESSION if array.size > 1024 else {}
+    dtype = TEXT if array.dtype.kind == "O" else array.dtype
+    dataset = group.create_dataset(name, data=array, dtype=dtype, **options)
+    describe(dataset, dims, about)
+    return dataset
+
+
+def describe(dataset: h5py.Dataset, dims: Iterable[str], about: str) -> None:
+    """Name a dataset's dimensions, and say what it holds."""
+    for axis, name in enumerate(dims):
+        dataset.dims[axis].attach_scale(scale(dataset.parent, name))
+    if about:
+        dataset.attrs["long_name"] = about
+
+
+def scale(group: h5py.Group, name: str) -> h5py.Dataset:
+    """Return the nearest dimension of a name, in a group or above it."""
+    while not (name in group and group[name].is_scale):
+        if group.name == "/":
+            raise KeyError(f"no dimension {name!r}")
+        group = group.parent
+    return group[name]
+
+
+def chunk_shape(rows: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the chunks of a column: ``rows`` rows, cut across only where one row is a chunk or more."""
+    chunk: list[int] = []
+    room = max(1, CHUNK_VALUES // rows)
+    for size in reversed(shape):
+        chunk.insert(0, max(1, min(size, room)))
+        room = max(1, room // chunk[0])
+    return (rows, *chunk)
+
+
+def chunk_rows(shapes: Iterable[tuple[int, ...]], most: int) -> int:
+    """Return the rows of a chunk for a table with columns of these shapes: the widest fills a chunk."""
+    widest = max((int(np.prod(shape)) for shape in shapes), default=1)
+    return max(1, min(most, CHUNK_VALUES // max(1, widest)))
+
+
+class Table:
+    """Columns of one group that grow together along an axis.
+
+    Parameters
+    ----------
+    group : h5py.Group
+    axis : str
+        Name of the dimension; where a column has this name, it holds the coordinates.
+    columns : sequence of Column
+    rows : int
+        Rows a chunk, at most.
+    """
+
+    def __init__(self, group: h5py.Group, axis: str, columns: Sequence[Column], rows: int) -> None:
+        shapes = {c.name: tuple(len(scale(group, dim)) for dim in c.dims) for c in columns}
+        self.rows = chunk_rows(shapes.values(), rows)
+        self.names = tuple(shapes)
+        self._filled = 0  # rows in the buffers
+        self._compressing: Future[chunks.Columns] | None = None  # a whole chunk of rows
+        self._written = 0  # rows in the file
+        self._buffers = {c.name: np.empty((self.rows, *shapes[c.name]), c.dtype) for c in columns}
+        self._datasets = {axis: self._scale(group, axis, columns)}
+        for column in columns:
+            if column.name != axis:
+                self._datasets[column.name] = self._create(group, column, shapes[column.name])
+                describe(self._datasets[column.name], (axis, *column.dims), column.about)
+
+    def __len__(self) -> int:
+        return self._written + self._under_way + self._filled
+
+    @property
+    def _under_way(self) -> int:
+        return 0 if self._compressing is None else self.rows
+
+    def _scale(self, group: h5py.Group, axis: str, columns: Sequence[Column]) -> h5py.Dataset:
+        own = next((column for column in columns if column.name == axis), None)
+        dataset = self._create(group, own or Column(axis, np.dtype("f4")), ())
+        dataset.make_scale(axis if own else NO_VARIABLE.format(0))
+        describe(dataset, (), own.about if own else "")
+        return dataset
+
+    def _create(self, group: h5py.Group, column: Column, shape: tuple[int, ...]) -> h5py.Dataset:
+        dataset = group.create_dataset(
+            column.name,
+            shape=(0, *shape),
+            # HDF5 wants chunks of at least 1 within the limits, also where there is nothing
+            maxshape=(None, *(size or None for size in shape)),
+            chunks=chunk_shape(self.rows, shape),
+            dtype=column.dtype,
+            fillvalue=-1 if np.dtype(column.dtype).kind == "i" else None,
+            **COMPRESSION,
+        )
+        if column.dtype == NAME:
+            dataset.attrs["_Encoding"] = "utf-8"  # how xarray knows bytes that are text
+        return dataset
+
+    def append(self, values: Mapping[str, ArrayLike]) -> None:
+        """Add one row: a value for every column."""
+        at = slice(self._filled, self._filled + 1)
+        for name, buffer in self._buffers.items():
+            value = np.asarray(values[name])
+            if value.shape != buffer.shape[1:]:
+                raise TraceError(f"{name}: must have shape {buffer.shape[1:]}, got {value.shape}")
+            fill(buffer[at], value, name)
+        self._grow(1)
+
+    def extend(self, values: Mapping[str, np.ndarray], count: int) -> None:
+        """Add ``count`` rows: for every column an array that begins with this axis."""
+        done = 0
+        while done < count:
+            step = min(count - done, self._room)
+            at = slice(self._filled, self._filled + step)
+            for name, buffer in self._buffers.items():
+                fill(buffer[at], values[name][done : done + step], name)
+            self._grow(step)
+            done += step
+
+    @property
+    def _room(self) -> int:
+        """Rows to the next boundary between chunks."""
+        return self.rows - len(self) % self.rows
+
+    def _grow(self, count: int) -> None:
+        self._filled += count
+        if len(self) % self.rows == 0:
+            self._whole_chunk()
+
+    def _whole_chunk(self) -> None:
+        """Have the buffers compressed and take others; write them where that is little, or was begun."""
+        if self._filled < self.rows or not chunks.worth_a_thread(self._buffers):
+            self.flush()
+            return
+        self._finish_chunk()
+        shapes = {name: self._datasets[name].chunks for name in self._buffers}
+        self._compressing = chunks.compress(self._buffers, shapes)
+        self._buffers = {name: np.empty_like(buffer) for name, buffer in self._buffers.items()}
+        self._filled = 0
+
+    def _finish_chunk(self) -> None:
+        """Write what was compressed meanwhile; wait for it where it is not done."""
+        if self._compressing is None:
+            return
+        columns, self._compressing = self._compressing.result(), None
+        self._write(self.rows, lambda name: chunks.write(self._datasets[name], self._written, columns[name]))
+
+    def flush(self) -> None:
+        """Bring all rows to the file."""
+        self._finish_chunk()
+        if self._filled:
+            self._write(self._filled, self._write_buffer)
+            self._filled = 0
+
+    def _write_buffer(self, name: str) -> None:
+        stop = self._written + self._filled
+        self._datasets[name][self._written : stop] = self._buffers[name][: self._filled]
+
+    def _write(self, count: int, write: Callable[[str], None]) -> None:
+        """Add so many rows to the file. The axis comes last: a row that it has is in every column."""
+        for name in reversed(self._datasets):
+            dataset = self._datasets[name]
+            dataset.resize(self._written + count, axis=0)
+            if name in self._buffers:
+                write(name)
+            dataset.flush()
+        self._written += count
+
+
+def fill(buffer: np.ndarray, values: ArrayLike, name: str) -> None:
+    """Copy values into a buffer, without loss of more than digits.
+
+    Raises
+    ------
+    TraceError
+        The dtypes differ in kind, for example complex numbers for a real column.
+    """
+    try:
+        np.copyto(buffer, values, casting="same_kind")
+    except TypeError:
+        got = np.asarray(values).dtype
+        raise TraceError(f"{name}: values must fit dtype {buffer.dtype}, got {got}") from None
+
+
+class Pending:
+    """Rows that are known before their tick has come, in growing arrays.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        One must be "tick".
+    key : callable
+        Returns a number for every row (k,), by which the rows of one tick are ordered.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], key: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    ) -> None:
+        self._arrays = {column.name: np.empty(1024, column.dtype) for column in columns}
+        self._key = key
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, count: int, values: Mapping[str, ArrayLike]) -> None:
+        """Add rows: for every column ``count`` values, or one for all."""
+        stop = self._size + count
+        if stop > self._arrays["tick"].size:
+            self._arrays = {name: np.resize(array, 2 * stop) for name, array in self._arrays.items()}
+        for name, array in self._arrays.items():
+            fill(array[self._size : stop], values[name], name)
+        self._size = stop
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return views of the columns."""
+        return {name: array[: self._size] for name, array in self._arrays.items()}
+
+    def take(self, tick: int) -> tuple[dict[str, np.ndarray], int]:
+        """Remove the rows up to and including a tick; return them, sorted, and how many they are."""
+        rows = self.rows()
+        ripe = rows["tick"] <= tick
+        taken = {name: array[ripe] for name, array in rows.items()}
+        self._keep(~ripe)
+        order = np.lexsort((self._key(taken), taken["tick"]))
+        return {name: array[order] for name, array in taken.items()}, order.size
+
+    def drop(self, tick: int) -> None:
+        """Forget the rows after a tick."""
+        self._keep(self.rows()["tick"] <= tick)
+
+    def _keep(self, kept: np.ndarray) -> None:
+        size = int(np.count_nonzero(kept))
+        for array in self.rows().values():
+            array[:size] = array[kept]
+        self._size = size

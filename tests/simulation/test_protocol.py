@@ -1,0 +1,173 @@
+"""Stages, rows and controls: what is asked for happens, at the tick asked for, and nothing else does."""
+
+from collections.abc import Generator
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import simpy
+
+import hlsim
+from hlsim.engine.clock import READ, call_at
+from hlsim.engine.controls import Controls
+from hlsim.models.rules import Gate, Hamiltonian, Schedule
+from hlsim.stimulus import Arrays, Stage
+
+ENGINES = ("batched", "reference")
+HOLD = 5
+
+
+def chain() -> nx.DiGraph:
+    """u -> y, one linear leaky neuron with tau = dt: y(t + 1) = w u(t)."""
+    graph = nx.DiGraph()
+    graph.add_node("u", model="input")
+    graph.add_node("y", activation="identity", update="clock", role="output")
+    graph.add_edge("u", "y", weight=0.5)
+    return graph
+
+
+def rows(count: int = 6) -> Arrays:
+    generator = np.random.default_rng(3)
+    return Arrays(generator.normal(size=(count, 1)), generator.normal(size=(count, 1)))
+
+
+def simulate(**options: Any) -> hlsim.Simulation:
+    given: dict[str, Any] = {"rule": Hamiltonian(beta=0.05, eta=0.5), "dtype": "float64", "hold": HOLD}
+    return hlsim.Simulation(chain(), **{**given, **options})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_row_is_held_and_the_next_takes_its_place(engine: str) -> None:
+    data = rows()
+    trace = simulate(stimulus=data, engine=engine).run(every=1)
+    shown = np.array([row.input[0] for row in data.rows("train", None)])
+    np.testing.assert_array_equal(trace["sampled/h"][:, 0], np.repeat(shown, HOLD))
+    assert trace["stimulus/tick"].tolist() == [HOLD * k for k in range(6)]
+    np.testing.assert_array_equal(trace["stimulus/input"][:, 0], shown)
+    assert trace["rows/tick"].tolist() == [HOLD * k + HOLD - 1 for k in range(6)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stage_that_does_not_learn_holds_w_and_omega_bit_for_bit(engine: str) -> None:
+    stages = [Stage("one"), Stage("test", learn=False), Stage("two")]
+    trace = simulate(stimulus=rows(), stages=stages, engine=engine).run(every=1)
+    w, omega = trace["sampled/w"][:, 0], trace["sampled/omega"][:, 0]
+    start, end = 6 * HOLD, 12 * HOLD
+    # The tick at which the switch takes effect still integrates the time before it.
+    assert (w[start : end + 1] == w[start]).all()
+    assert (omega[start : end + 1] == omega[start]).all()
+    assert len(set(w[:start])) > start // 2
+    assert len(set(w[end + 1 :])) > start // 2
+
+
+def errors(trace: Any) -> np.ndarray:
+    """dL/dh at every tick: h - target."""
+    return trace["sampled/h"][:, 1] - np.repeat(trace["stimulus/target"][:, 0], HOLD)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("off", [0, 2, 4, 5, 9])
+def test_a_gate_silences_the_loss_for_the_first_ticks_of_every_row(engine: str, off: int) -> None:
+    """z(t + 1) = phi (h - target) - eta z: with tau = dt the costate shows phi of the tick before."""
+    rule = Hamiltonian(beta=0.0, eta=0.5, phi=Gate(off, 0.7))
+    trace = simulate(stimulus=rows(), rule=rule, engine=engine).run(every=1)
+    phi = np.where(np.arange(6 * HOLD) % HOLD >= off, 0.7, 0.0)
+    assert_costate_follows(trace, phi)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_phi_follows_its_schedule(engine: str) -> None:
+    rule = Hamiltonian(beta=0.0, eta=0.5, phi=Schedule(((2, 1.0), (7, 0.25), (20, 0.0))))
+    trace = simulate(stimulus=rows(), rule=rule, engine=engine).run(every=1)
+    ticks = np.arange(6 * HOLD)
+    assert_costate_follows(trace, np.select([ticks >= 20, ticks >= 7, ticks >= 2], [0.0, 0.25, 1.0], 0.0))
+
+
+def test_a_stage_may_have_a_phi_of_its_own() -> None:
+    stages = [Stage("a"), Stage("b", phi=0.25)]
+    rule = Hamiltonian(beta=0.0, eta=0.5, phi=1.0)
+    trace = simulate(stimulus=rows(3), stages=stages, rule=rule).run(every=1)
+    assert_costate_follows(trace, np.repeat([1.0, 0.25], 3 * HOLD))
+
+
+def assert_costate_follows(trace: Any, phi: np.ndarray) -> None:
+    z, error = trace["sampled/z"][:, 1], errors(trace)
+    np.testing.assert_allclose(z[1:], phi[:-1] * error[:-1] - 0.5 * z[:-1], rtol=1e-13, atol=1e-15)
+    assert z[0] == 0.0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_reset_between_rows_makes_each_row_a_run_of_its_own(engine: str) -> None:
+    """State and costate start anew; w and omega carry over: rows one by one, with weights handed on."""
+    trace = simulate(stimulus=rows(), reset=True, engine=engine).run(every=1)
+    h, z = trace["sampled/h"][:, 1], trace["sampled/z"][:, 1]
+    starts = np.arange(0, 6 * HOLD, HOLD)
+    assert (h[starts] == 0).all()
+    assert (z[starts] == 0).all()
+    assert (h[starts + 1] != 0).all()
+    w, u = trace["sampled/w"][:, 0], trace["sampled/h"][:, 0]
+    np.testing.assert_allclose(h[starts + 1], w[starts] * u[starts], rtol=1e-14)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_process_asks_for_takes_effect_at_its_tick(engine: str) -> None:
+    """Asked for before the phases of a tick: at this tick. Asked for after them: at the next."""
+    sim = simulate(engine=engine, loss=None)
+
+    def play(env: simpy.Environment, controls: Controls) -> Generator[simpy.Event]:
+        yield env.timeout(3)
+        controls.input(np.array([2.0]))
+        yield env.timeout(4)
+        controls.input(np.array([-1.0]))
+        controls.input(np.array([4.0]))  # the last word counts
+
+    sim.env.process(play(sim.env, sim.controls))
+    call_at(sim.env, 5, READ, lambda: sim.controls.input(np.array([3.0])))
+    trace = sim.run(until=12, every=1)
+    expected = np.array([0.0] * 3 + [2.0] * 3 + [3.0] + [4.0] * 5)
+    np.testing.assert_array_equal(trace["sampled/h"][:, 0], expected)
+    np.testing.assert_allclose(trace["sampled/h"][1:, 1], (trace["sampled/w"][:, 0] * expected)[:-1])
+
+
+def test_rows_know_what_was_predicted() -> None:
+    """Prediction: the largest output at a row's last tick, recomputed from the samples."""
+    generator = np.random.default_rng(0)
+    label = generator.integers(0, 3, 20)
+    data = Arrays(generator.normal(size=(20, 4)), np.eye(3)[label], label)
+    graph = hlsim.topology.layered([4, 6, 3], seed=2)
+    sim = hlsim.Simulation(graph, stimulus=data, hold=4, dtype="float64", node_defaults={"update": "clock"})
+    trace = sim.run(every=1)
+    last = trace["rows/tick"]
+    outputs = trace["sampled/h"][last][:, sim.network.outputs]
+    np.testing.assert_array_equal(trace["rows/prediction"], outputs.argmax(1))
+    np.testing.assert_array_equal(trace["rows/label"], label)
+    np.testing.assert_allclose(
+        trace["rows/loss"], 0.5 * ((outputs - np.eye(3)[label]) ** 2).sum(1), rtol=1e-13
+    )
+    right = (outputs.argmax(1) == label).mean()
+    assert trace.summary["accuracy"] == {"train": pytest.approx(right, abs=1e-15)}
+    assert trace.summary["loss"] == pytest.approx(trace["rows/loss"].mean(), rel=1e-13)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_goes_on_where_the_last_one_ended(engine: str) -> None:
+    whole, parts = simulate(stimulus=rows(), engine=engine), simulate(stimulus=rows(), engine=engine)
+    trace = whole.run(every=1)
+    pieces = [parts.run(until, every=1) for until in (7, 8, 21, None)]
+    for name in ("h", "z", "w", "omega"):
+        np.testing.assert_array_equal(
+            np.concatenate([piece[f"sampled/{name}"] for piece in pieces]), trace[f"sampled/{name}"]
+        )
+    assert pieces[-1].summary["node_updates"] == trace.summary["node_updates"]
+    assert pieces[2]["stimulus/tick"].tolist() == [8, 10, 15, 20]
+
+
+def test_a_stage_may_hold_its_rows_for_a_time_of_its_own() -> None:
+    stages = [Stage("brief", hold=2), Stage("long", hold=7), Stage("as told")]
+    sim = simulate(stimulus=rows(3), stages=stages)
+    trace = sim.run(every=1)
+    starts = [0, 2, 4, 6, 13, 20, 27, 32, 37]
+    assert trace["stimulus/tick"].tolist() == starts
+    assert trace["rows/tick"].tolist() == [start - 1 for start in [*starts[1:], 42]]
+    assert sim.tick == 42

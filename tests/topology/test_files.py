@@ -1,0 +1,229 @@
+"""Graphs in files: round trips, and errors that name file and function."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from hlsim import topology
+from hlsim.errors import TopologyError
+from hlsim.topology.network import flatten
+from tests.support.networks import assert_same
+
+
+def rich_graph(kind: type = nx.DiGraph) -> nx.DiGraph:
+    """Every form that an attribute can have."""
+    graph = kind()
+    graph.add_node("in", model="input", size=2)
+    graph.add_node("hidden", size=3, tau=2.5, bias=-0.5, group="core 1", activation="relu")
+    graph.add_node("out", update="clock", tau=4.0, period=3, phase=np.int64(1), role="output")
+    graph.add_node(7, model="instant", send_threshold=0.25)
+    graph.add_edge("in", "hidden", weight=np.arange(6.0).reshape(3, 2) / 7, delay=[[1, 2], [3, 4], [5, 6]])
+    graph.add_edge("hidden", "hidden", connect="random", in_degree=2, weight={"normal": 0.1}, plastic=False)
+    graph.add_edge("hidden", "out", weight={"uniform": [-1, 1]}, feedback_delay={"uniform": [0, 3]})
+    graph.add_edge("hidden", 7, weight=1 / 3, feedback="random", beta=np.float64(0.125))
+    return graph
+
+
+def parallel_graph() -> nx.MultiDiGraph:
+    graph = rich_graph(nx.MultiDiGraph)
+    graph.add_edge("hidden", "out", key=3, weight={"normal": 1.0}, delay=2)
+    graph.add_edge("hidden", "out", key="slow", weight={"normal": 1.0}, delay=9)
+    return graph
+
+
+@pytest.mark.parametrize("suffix", [".json", ".graphml"])
+@pytest.mark.parametrize("make", [rich_graph, parallel_graph])
+def test_a_saved_graph_is_the_same_network(make: Any, suffix: str, tmp_path: Path) -> None:
+    graph = make()
+    topology.save(graph, tmp_path / f"graph{suffix}")
+    loaded = topology.load(tmp_path / f"graph{suffix}")
+    assert type(loaded) is type(graph)
+    assert_same(flatten(loaded, seeds=(1, 2)), flatten(graph, seeds=(1, 2)))
+
+
+def test_networkx_reads_what_is_saved(tmp_path: Path) -> None:
+    graph = topology.layered([2, 2, 1], delay=1)
+    topology.save(graph, tmp_path / "graph.json")
+    topology.save(graph, tmp_path / "graph.graphml")
+    data = json.loads((tmp_path / "graph.json").read_text(encoding="utf-8"))
+    for other in (nx.node_link_graph(data, edges="edges"), nx.read_graphml(tmp_path / "graph.graphml")):
+        assert list(other.nodes(data=True)) == list(graph.nodes(data=True))
+        assert list(other.edges(data=True)) == list(graph.edges(data=True))
+
+
+@pytest.mark.parametrize("edges", ["edges", "links"])
+def test_json_may_call_its_edges_links(edges: str, tmp_path: Path) -> None:
+    graph = topology.layered([2, 2])
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(nx.node_link_data(graph, edges=edges)), encoding="utf-8")
+    assert_same(flatten(topology.load(path)), flatten(graph))
+
+
+GRAPHML = """<?xml version='1.0' encoding='utf-8'?>
+<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+  <key id="d0" for="node" attr.name="tau" attr.type="double"><default>2.5</default></key>
+  <key id="d1" for="edge" attr.name="delay" attr.type="double"><default>4.0</default></key>
+  <graph edgedefault="{direction}">
+    <node id="a"/>
+    <node id="b"><data key="d0">0.5</data></node>
+    <edge id="e0" source="a" target="b"/>
+    <edge id="e1" source="b" target="a"><data key="d1">1.0</data></edge>
+  </graph>
+</graphml>
+"""
+
+
+def test_graphml_of_other_programs_has_defaults_edge_ids_and_no_integers(tmp_path: Path) -> None:
+    path = tmp_path / "graph.graphml"
+    path.write_text(GRAPHML.format(direction="directed"), encoding="utf-8")
+    network = flatten(topology.load(path))
+    assert network.parameters["tau"].tolist() == [2.5, 0.5]
+    assert network.delay.tolist() == [4, 1]
+
+
+BUILD = """
+import networkx as nx
+from dataclasses import dataclass
+
+@dataclass
+class Size:
+    n: "int"
+
+def build(size, *, delay=0):
+    graph = nx.DiGraph()
+    nx.add_path(graph, range(Size(size).n), delay=delay)
+    return graph
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_python_file_builds_its_graph_from_parameters(tmp_path: Path) -> None:
+    path = write(tmp_path / "topology.py", BUILD)
+    graph = topology.load(path, {"size": 3, "delay": 2})
+    assert list(graph.edges(data="delay")) == [(0, 1, 2), (1, 2, 2)]
+    assert [file.name for file in tmp_path.iterdir()] == ["topology.py"]
+
+
+def test_a_python_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "topology.py"
+    for n in (1, 2):
+        write(path, f"import networkx as nx\ndef build():\n    return nx.path_graph({n}, nx.DiGraph)\n")
+        assert len(topology.load(path)) == n
+    assert "topology" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "message"),
+    [
+        ("x = 1\n", {}, "needs a function build(**parameters) that returns a networkx graph"),
+        ("build = 3\n", {}, "needs a function build(**parameters) that returns a networkx graph"),
+        (BUILD, {}, "build: parameter 'size' has no default and must be given"),
+        (
+            BUILD,
+            {"size": 3, "dely": 1},
+            "build: unknown parameter 'dely' (did you mean 'delay'?); known: delay, size",
+        ),
+        ("def build():\n    return 3\n", {}, "build must return a networkx graph, got int"),
+        ("def build():\n    return 1 / 0\n", {}, "build, line 2: ZeroDivisionError: division by zero"),
+        ("def build():\n\n    raise ValueError('a\\nb')\n", {}, "build, line 3: ValueError: a b"),
+        (
+            "from hlsim import topology\ndef build():\n    return topology.ring(1)\n",
+            {},
+            "build, line 3: ring: n must be a whole number >= 2, got 1",
+        ),
+        (
+            "\nimport no_such_module\n",
+            {},
+            "import, line 2: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
+        ("def build(:\n", {}, "import, line 1: SyntaxError: invalid syntax (topology.py, line 1)"),
+    ],
+)
+def test_an_error_in_a_python_file_names_file_function_and_line(
+    text: str, parameters: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "topology.py", text)
+    with pytest.raises(TopologyError) as caught:
+        topology.load(path, parameters)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_build_that_takes_any_parameter_gets_all(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "topology.py",
+        "import networkx as nx\ndef build(**parameters):\n    return nx.DiGraph(graph=parameters)\n",
+    )
+    assert topology.load(path, {"a": 1, "b": 2}).graph == {"graph": {"a": 1, "b": 2}}
+
+
+EMPTY = '{"nodes": [], "edges": []}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "parameters", "message"),
+    [
+        ("graph.json", "{", {}, "not JSON: Expecting property name enclosed in double quotes"),
+        ("graph.json", "[]", {}, "node-link JSON needs the lists 'nodes' and 'edges' (or 'links')"),
+        (
+            "graph.json",
+            '{"nodes": []}',
+            {},
+            "node-link JSON needs the lists 'nodes' and 'edges' (or 'links')",
+        ),
+        ("graph.json", '{"nodes": [3], "edges": []}', {}, "not a node-link graph: "),
+        (
+            "graph.json",
+            '{"nodes": [], "edges": [{"source": "a"}]}',
+            {},
+            "not a node-link graph: KeyError('target')",
+        ),
+        (
+            "graph.json",
+            '{"nodes": [{"id": "a"}], "edges": [{"source": "a", "target": "b"}]}',
+            {},
+            "an edge ends at node 'b', which 'nodes' does not hold",
+        ),
+        (
+            "graph.json",
+            '{"nodes": [{"id": "a"}, {"id": "a"}], "edges": []}',
+            {},
+            "'nodes' must be distinct, got 1 twice",
+        ),
+        ("graph.json", EMPTY, {"delay": 1}, "a graph file takes no parameters, got delay"),
+        ("graph.graphml", "<graphml>", {}, "not GraphML: no element found: line 1, column 9"),
+        ("graph.graphml", "<graphml/>", {}, "not GraphML: "),
+        ("graph.gml", "", {}, "unknown kind of graph file '.gml' (did you mean '.graphml'?); known: "),
+    ],
+)
+def test_a_bad_graph_file_is_named_with_what_is_wrong(
+    name: str, text: str, parameters: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / name, text)
+    with pytest.raises(TopologyError) as caught:
+        topology.load(path, parameters)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TopologyError) as caught:
+        topology.load(tmp_path / "graph.json")
+    assert str(caught.value) == f"{tmp_path / 'graph.json'}: no such file"
+
+
+def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
+    graph = nx.DiGraph()
+    graph.add_node("a", thing=object())
+    with pytest.raises(TopologyError, match=r"graph\.graphml: .*object"):
+        topology.save(graph, tmp_path / "graph.graphml")
+    with pytest.raises(TopologyError, match=r"unknown kind of graph file '\.py'; known: \.graphml, \.json$"):
+        topology.save(graph, tmp_path / "topology.py")
