@@ -54,7 +54,7 @@ PART_NAMES: Mapping[str, tuple[str, ...]] = {
         "engine.circuit.fused.emit", "engine.circuit.fused._send_back", "engine.circuit.projections.emit",
         "engine.circuit.projections._heard", "engine.circuit.projections._sent_back",
         "engine.circuit.projections._send_back", "engine.reference.neuron.receive",
-        "engine.reference.engine.post", "engine.reference.engine._deliver",
+        "engine.reference.engine.send", "engine.reference.engine._deliver",
     ),
     UPDATE: (
         "engine.circuit", "engine.general", "engine.lockstep", "engine.reference",

@@ -57,7 +57,7 @@ def engine(
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
     clocked = network.clock & ~network.is_input
     loops = wanted(compiled, network.m * replicas, chosen.type, on_arrival=not clocked.any())
-    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, controls.wiring)
+    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, controls.touchable)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
     made: type[Batched] | type[Arrivals] = Lockstep if lockstep.qualifies(circuit) else Batched
     if loops and arrival.qualifies(circuit):

@@ -10,7 +10,7 @@ import simpy
 from numpy.typing import NDArray
 
 from hlsim.engine.clock import call_at
-from hlsim.engine.links import LinkChange, Links, Wiring
+from hlsim.engine.links import LinkChange, Links, TouchableLinks
 from hlsim.errors import ExperimentError, StimulusError
 from hlsim.models.rules.rule import Phase
 
@@ -53,7 +53,7 @@ class Controls:
         Shapes that values are checked against: ``(columns,)`` for all replicas, or ``(replica, columns)``.
     phases : bool
         Whether the rule has phases; without them ``nudge``, ``mark`` and ``quiet`` are refused.
-    wiring : Wiring, optional
+    touchable : TouchableLinks, optional
         Links that may be touched; without, ``links`` is refused. An attribute.
     """
 
@@ -65,9 +65,9 @@ class Controls:
         nodes: int = 0,
         *,
         phases: bool = True,
-        wiring: Wiring | None = None,
+        touchable: TouchableLinks | None = None,
     ) -> None:
-        self._has_phases, self.wiring = phases, wiring
+        self._has_phases, self.touchable = phases, touchable
         self._replicas, self._n_input, self._n_output, self._nodes = replicas, n_input, n_output, nodes
         self._waiting: simpy.Event | None = None
         self._changes = Changes()
@@ -149,10 +149,10 @@ class Controls:
         loss : float
             Probability that a message is lost.
         """
-        if self.wiring is None:
+        if self.touchable is None:
             raise ExperimentError("links: need a simulation with faults, such as faults=Faults(manual=True)")
         values = {"down": down, "delay": delay, "loss": loss, "jitter": jitter}
-        self.rewire(self.wiring.changes(values, where, replica))
+        self.rewire(self.touchable.changes(values, where, replica))
 
     def rewire(self, changes: Sequence[LinkChange]) -> None:
         """Change links one by one, by index; nothing is checked."""

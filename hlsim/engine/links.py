@@ -114,7 +114,7 @@ class LinkChange:
     value: float
 
 
-class Wiring:
+class TouchableLinks:
     """The links that may be touched during a run, and their keys for what is drawn.
 
     Parameters

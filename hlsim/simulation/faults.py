@@ -15,7 +15,7 @@ from hlsim.engine.links import (
     SPELL,
     LinkChange,
     Links,
-    Wiring,
+    TouchableLinks,
     check_probability,
     check_property,
     check_ticks,
@@ -105,7 +105,7 @@ class Faults:
         check_probability("faults: failing", self.failing)
         check_number("faults: downtime", self.downtime, 1.0)
 
-    def wiring(self, network: Network, rule: Rule, seeds: Sequence[int]) -> Wiring | None:
+    def touchable(self, network: Network, rule: Rule, seeds: Sequence[int]) -> TouchableLinks | None:
         """Return the links of a network that may be touched; None: nothing ever happens to any.
 
         Raises
@@ -121,10 +121,10 @@ class Faults:
             touched |= own if change.links is None else change.links.among(network, rule)
         if not touched.any():
             return None
-        wiring = Wiring(network, rule, touched, seeds)
+        touchable = TouchableLinks(network, rule, touched, seeds)
         for change in self.changes:
-            wiring.changes(change.values, change.links or self.links)
-        return wiring
+            touchable.changes(change.values, change.links or self.links)
+        return touchable
 
 
 class FaultProcess:
@@ -134,11 +134,11 @@ class FaultProcess:
     has to look at links that stay as they are.
     """
 
-    def __init__(self, faults: Faults, controls: Controls, wiring: Wiring, rule: Rule) -> None:
-        self._faults, self._controls, self._wiring = faults, controls, wiring
+    def __init__(self, faults: Faults, controls: Controls, touchable: TouchableLinks, rule: Rule) -> None:
+        self._faults, self._controls, self._wiring = faults, controls, touchable
         self._script = sorted(faults.changes, key=lambda change: change.tick)
-        chosen = faults.links.among(wiring.network, rule) & (faults.failing > 0)
-        self._chosen = np.tile(chosen, wiring.replicas)
+        chosen = faults.links.among(touchable.network, rule) & (faults.failing > 0)
+        self._chosen = np.tile(chosen, touchable.replicas)
         self._cells = np.flatnonzero(self._chosen.any(0))
         self._turn = np.zeros(len(self._cells), np.int64)
         self._ends = self._lengths(np.arange(len(self._cells)))

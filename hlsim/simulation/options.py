@@ -21,14 +21,14 @@ def controls(
     network: Network, rule: Rule, faults: Faults | None, seeds: Sequence[int], batch: int
 ) -> Controls:
     """Return the controls of a network; they hold the links that faults may touch."""
-    wiring = None if faults is None else faults.wiring(network, rule, seeds)
-    if wiring is not None and batch > 1:
+    touchable = None if faults is None else faults.touchable(network, rule, seeds)
+    if touchable is not None and batch > 1:
         raise ExperimentError(
             f"simulation.batch: must be 1 with faults, since replicas that share synapses share no message, "
             f"got {batch}"
         )
     columns = len(network.inputs), len(network.outputs)
-    return Controls(batch * len(seeds), *columns, network.n, phases=rule.nudges, wiring=wiring)
+    return Controls(batch * len(seeds), *columns, network.n, phases=rule.nudges, touchable=touchable)
 
 
 def network(

@@ -154,9 +154,9 @@ class Simulation:
         return process
 
     def _start_faults(self, faults: Faults | None) -> None:
-        wiring = self.controls.wiring
-        if faults is not None and wiring is not None:
-            self.env.process(FaultProcess(faults, self.controls, wiring, self.rule).run(self.env))
+        touchable = self.controls.touchable
+        if faults is not None and touchable is not None:
+            self.env.process(FaultProcess(faults, self.controls, touchable, self.rule).run(self.env))
 
     def _start_protocol(
         self,

@@ -180,9 +180,9 @@ def test_a_message_without_delay_that_is_late_arrives_at_a_later_tick(engine: st
     """It is heard at its own tick, or, where chance made it late, at the one that chance says."""
     faults = Faults(jitter=2)
     sim, trace = counting(faults, engine, 60, pair(delay=0, update=update))
-    wiring = faults.wiring(sim.network, sim.rule, [0])
-    assert wiring is not None
-    extra = [int(late(wiring.keys[:1], tick, 0, torch.tensor([2]))) for tick in range(60)]
+    touchable = faults.touchable(sim.network, sim.rule, [0])
+    assert touchable is not None
+    extra = [int(late(touchable.keys[:1], tick, 0, torch.tensor([2]))) for tick in range(60)]
     assert set(extra) == {0, 1, 2}
     come = [max((s for s in range(60) if s + extra[s] <= tick), default=-1) for tick in range(60)]
     assert heard(trace) == [sent + 1 for sent in come]
@@ -226,10 +226,10 @@ def test_the_hash_is_that_of_splitmix64() -> None:
 def test_draws_are_uniform_and_know_nothing_of_each_other() -> None:
     """Over links, over ticks, and between neighbours in every argument; 5 standard errors."""
     sim = Simulation(nx.gnm_random_graph(40, 400, seed=1, directed=True), rule=NOBODY_LEARNS, loss="none")
-    wiring = Faults(loss=0.5).wiring(sim.network, sim.rule, [3])
-    assert wiring is not None
-    draws = np.array([[uniform(wiring.keys, t, k, LOST).numpy() for t in range(200)] for k in (0, 1)])
-    other = np.array([uniform(wiring.keys, t, 0, LATE).numpy() for t in range(200)])
+    touchable = Faults(loss=0.5).touchable(sim.network, sim.rule, [3])
+    assert touchable is not None
+    draws = np.array([[uniform(touchable.keys, t, k, LOST).numpy() for t in range(200)] for k in (0, 1)])
+    other = np.array([uniform(touchable.keys, t, 0, LATE).numpy() for t in range(200)])
     error = 1 / np.sqrt(12 * draws[0].size)
     assert abs(draws[0].mean() - 0.5) < 5 * error
     counts, _ = np.histogram(draws[0], np.linspace(0, 1, 17))

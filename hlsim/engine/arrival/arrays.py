@@ -32,7 +32,7 @@ CHUNKS_AHEAD = 2
 NEVER = 2**60
 
 
-class Wires(NamedTuple):
+class Edges(NamedTuple):
     """Edges, and where those of a neuron begin and end.
 
     Attributes
@@ -166,7 +166,7 @@ class Net(NamedTuple):
     """All arrays of a circuit; ``traits`` are the constants of neurons, ``stimulus`` is added to drives."""
 
     traits: Array
-    wires: Wires
+    edges: Edges
     values: Values
     agenda: Agenda
     work: Work
@@ -175,12 +175,12 @@ class Net(NamedTuple):
 
 def make(circuit: Circuit) -> Net:
     """Return the arrays of a circuit before tick 0."""
-    wires, places = _wires(circuit)
+    edges, places = _edges(circuit)
     return Net(
         _traits(circuit),
-        wires,
+        edges,
         _values(circuit, places),
-        _agenda(circuit, wires),
+        _agenda(circuit, edges),
         _work(circuit),
         flat(circuit.state.u),
     )
@@ -233,7 +233,7 @@ def _table(copies: int, columns: dict[str, tuple[Any, Any]]) -> Array:
     return np.tile(table, copies)
 
 
-def _wires(circuit: Circuit) -> tuple[Wires, int]:
+def _edges(circuit: Circuit) -> tuple[Edges, int]:
     """Return the edges, and how many costates are heard."""
     push = circuit.push
     size, number = circuit.replicas * circuit.n, _number(circuit)
@@ -261,7 +261,7 @@ def _wires(circuit: Circuit) -> tuple[Wires, int]:
         "fixed": (np.bool_, push.random[back]),
     }
     tables = _table(1, outward), _table(1, backward)
-    return Wires(start, *tables, *rates), len(hear)
+    return Edges(start, *tables, *rates), len(hear)
 
 
 def _rates(start: Array, beta: Array, plastic: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -293,8 +293,8 @@ def _values(circuit: Circuit, heard: int) -> Values:
     )
 
 
-def _agenda(circuit: Circuit, wires: Wires) -> Agenda:
-    delays = wires.out["delay"].max(initial=0), wires.back["delay"].max(initial=0)
+def _agenda(circuit: Circuit, edges: Edges) -> Agenda:
+    delays = edges.out["delay"].max(initial=0), edges.back["delay"].max(initial=0)
     buckets = 2 * (int(max(delays)) + 1)
     items = circuit.replicas * circuit.n + buckets
     kind = [("address", np.int32), ("node", np.int32), ("value", _number(circuit))]
@@ -308,7 +308,7 @@ def _agenda(circuit: Circuit, wires: Wires) -> Agenda:
         np.zeros(0, np.dtype(kind, align=True)),
         np.zeros(3, np.int64),
     )
-    return grown(empty, CHUNKS_AHEAD * reserve(wires, empty))
+    return grown(empty, CHUNKS_AHEAD * reserve(edges, empty))
 
 
 def _sources() -> str:
@@ -322,9 +322,9 @@ def _sources() -> str:
     return "sources_" + sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def reserve(wires: Wires, agenda: Agenda) -> int:
+def reserve(edges: Edges, agenda: Agenda) -> int:
     """Return how many chunks must be free before a tick: at most every edge carries a message each way."""
-    messages = len(wires.out) + len(wires.back)
+    messages = len(edges.out) + len(edges.back)
     return min(messages, messages // CHUNK + len(agenda.buckets))
 
 
@@ -366,7 +366,7 @@ def _work(circuit: Circuit) -> Work:
 
 def listening(net: Net, on: bool) -> Net:
     """Return the arrays with room for what an observer is told of a tick, or with none."""
-    room = max(len(net.wires.out), len(net.wires.back)) if on else 0
+    room = max(len(net.edges.out), len(net.edges.back)) if on else 0
     work = net.work
     log = {
         "log_edge": np.empty((2, room), work.log_edge.dtype),

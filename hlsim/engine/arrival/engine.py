@@ -42,7 +42,7 @@ def qualifies(circuit: Circuit) -> bool:
         and set(circuit.network.activation) <= set(arrays.ACTIVATION_NAMES)
         and bool(circuit.arrival.all())
         and not circuit.plan.pulls
-        and circuit.wires is None
+        and circuit.failing is None
         and circuit.device.type == "cpu"
         and len(circuit.push.target) < 2**31
     )
@@ -112,7 +112,7 @@ class Arrivals:
         # Who listens is told tick by tick.
         until = tick + 1 if self._observer is not None else max(tick + 1, self._next_event())
         net = self._room()
-        reserve = arrays.reserve(net.wires, net.agenda)
+        reserve = arrays.reserve(net.edges, net.agenda)
         last, finite, following = self._loops.run(net, self._terms(), opened, until, _BUDGET, reserve)
         if last >= 0:
             self._told(last, finite)
@@ -178,7 +178,7 @@ class Arrivals:
     def _room(self) -> arrays.Net:
         """Return the arrays, with room in the calendar for whatever a tick may send."""
         net = self._net
-        if net.agenda.tally[1] < arrays.reserve(net.wires, net.agenda):
+        if net.agenda.tally[1] < arrays.reserve(net.edges, net.agenda):
             self._net = net._replace(agenda=arrays.grown(net.agenda))
         return self._net
 

@@ -6,10 +6,10 @@ from hlsim.engine.loops import inner
 
 
 @inner
-def learn(wires: Any, x: Any, i: int, i1: Any, i2: Any, memory: Any, fade: Any) -> None:
+def learn(edges: Any, x: Any, i: int, i1: Any, i2: Any, memory: Any, fade: Any) -> None:
     """Move the in-synapses of neuron i, see ``Hamiltonian.synapse_hold``."""
-    into, rates = _of(wires, i)
-    w, omega, s, beta, plastic = x.w[into], x.omega[into], x.s[into], wires.beta[rates], wires.plastic[rates]
+    into, rates = _of(edges, i)
+    w, omega, s, beta, plastic = x.w[into], x.omega[into], x.s[into], edges.beta[rates], edges.plastic[rates]
     for k in range(len(w)):
         met = s[k] * plastic[k]
         w[k] -= beta[k] * (omega[k] * memory + met * i2)
@@ -17,9 +17,9 @@ def learn(wires: Any, x: Any, i: int, i1: Any, i2: Any, memory: Any, fade: Any) 
 
 
 @inner
-def driven(wires: Any, x: Any, i: int) -> Any:
+def driven(edges: Any, x: Any, i: int) -> Any:
     """Return sum w s."""
-    into, _ = _of(wires, i)
+    into, _ = _of(edges, i)
     w, s = x.w[into], x.s[into]
     drive = type(x.h[i])(0)
     for k in range(len(w)):
@@ -28,10 +28,10 @@ def driven(wires: Any, x: Any, i: int) -> Any:
 
 
 @inner
-def driven_and_drift(wires: Any, x: Any, i: int) -> Any:
+def driven_and_drift(edges: Any, x: Any, i: int) -> Any:
     """Return sum w s, and on what the drift of the drive depends: A, B and size of ``Push.drift``."""
-    into, rates = _of(wires, i)
-    w, omega, s, beta = x.w[into], x.omega[into], x.s[into], wires.beta[rates]
+    into, rates = _of(edges, i)
+    w, omega, s, beta = x.w[into], x.omega[into], x.s[into], edges.beta[rates]
     drive = a = b = size = type(x.h[i])(0)
     for k in range(len(w)):
         drive += w[k] * s[k]
@@ -42,8 +42,8 @@ def driven_and_drift(wires: Any, x: Any, i: int) -> Any:
 
 
 @inner
-def _of(wires: Any, i: int) -> tuple[slice, slice]:
+def _of(edges: Any, i: int) -> tuple[slice, slice]:
     """Return where the in-edges of neuron i stand, and their rates."""
-    first, last = wires.start[i].into, wires.start[i + 1].into
-    at = wires.start[i].rates
+    first, last = edges.start[i].into, edges.start[i + 1].into
+    at = edges.start[i].rates
     return slice(first, last), slice(at, at + last - first)

@@ -38,7 +38,7 @@ def open_tick(net: Any, terms: Any, now: int, others: Any) -> None:
     if terms.couples:
         _couple(net.traits, net.work, now)
     if now > 0:
-        _advance(net.traits, net.wires, net.values, net.work, terms, now, 0)
+        _advance(net.traits, net.edges, net.values, net.work, terms, now, 0)
 
 
 @inner
@@ -74,7 +74,7 @@ def _couple(traits: Any, work: Any, now: int) -> None:
 
 
 @inner
-def _advance(traits: Any, wires: Any, x: Any, work: Any, terms: Any, now: int, first: int) -> None:
+def _advance(traits: Any, edges: Any, x: Any, work: Any, terms: Any, now: int, first: int) -> None:
     """Integrate those due from ``first`` on exactly, from their last update to now."""
     for k in range(first, work.tally[0]):
         i = work.due[k]
@@ -92,7 +92,7 @@ def _advance(traits: Any, wires: Any, x: Any, work: Any, terms: Any, now: int, f
             p1, p2 = integrals(terms.eta, duration)
             i1, i2 = x.q[i] * p1, x.q[i] * p2
         if terms.learning:
-            learn(wires, x, i, i1, i2, integrals(terms.eta, duration)[0], math.exp(-terms.eta * duration))
+            learn(edges, x, i, i1, i2, integrals(terms.eta, duration)[0], math.exp(-terms.eta * duration))
             x.moved[i] = True
 
 
@@ -133,7 +133,7 @@ def _settle(net: Any, terms: Any, kind: int, now: int) -> None:
         return
     first = net.work.tally[0]
     _mark_reached(net.agenda, net.work, kind, now)
-    _advance(net.traits, net.wires, net.values, net.work, terms, now, first)
+    _advance(net.traits, net.edges, net.values, net.work, terms, now, first)
     _deliver(net.agenda, net.values, net.work.notes, kind, now)
 
 
@@ -152,20 +152,20 @@ def _send_states(net: Any, now: int, level: int) -> None:
         if trait.sends_state and free and pending(x.h[i], x.h_sent[i], trait.send_threshold):
             x.h_sent[i], x.h_sent_at[i] = x.h[i], now
             work.sends[STATE, i] += 1
-            fan = net.wires.out[net.wires.start[i].out : net.wires.start[i + 1].out]
-            _post_states(net.agenda, work, fan, x.h[i], now)
+            fan = net.edges.out[net.edges.start[i].out : net.edges.start[i + 1].out]
+            _emit_states(net.agenda, work, fan, x.h[i], now)
 
 
 @inner
-def _post_states(agenda: Any, work: Any, fan: Any, value: Any, now: int) -> None:
+def _emit_states(agenda: Any, work: Any, fan: Any, value: Any, now: int) -> None:
     depth = len(agenda.buckets) // 2
     base = now % depth
-    for wire in fan:
-        slot = base + wire.delay
+    for each in fan:
+        slot = base + each.delay
         slot -= depth if slot >= depth else 0
-        put(agenda, STATE * depth + slot, now + wire.delay, now, wire.edge, wire.node, value)
+        put(agenda, STATE * depth + slot, now + each.delay, now, each.edge, each.node, value)
         if work.log_edge.shape[1]:
-            _log(work, STATE, wire.edge, value)
+            _log(work, STATE, each.edge, value)
 
 
 @inner
@@ -181,17 +181,17 @@ def _log(work: Any, kind: int, edge: int, value: Any) -> None:
 @inner
 def _drives(net: Any, terms: Any, now: int, level: int) -> None:
     """Evaluate neurons due, instant ones of a rank or all OTHERS."""
-    x, wires, work = net.values, net.wires, net.work
+    x, edges, work = net.values, net.edges, net.work
     for k in range(work.tally[0]):
         i = work.due[k]
         trait, note = net.traits[i], work.notes[i]
         if trait.model == INPUT or (trait.rank if trait.model == INSTANT else OTHERS) != level:
             continue
         if terms.learning:
-            drive, note.a, note.b, note.size = driven_and_drift(wires, x, i)
+            drive, note.a, note.b, note.size = driven_and_drift(edges, x, i)
             note.drive = now
         else:
-            drive = driven(wires, x, i)
+            drive = driven(edges, x, i)
         a = net.stimulus[i] + drive
         y = rest(trait.activation, a)
         x.a[i], note.rest = a, y
@@ -207,7 +207,7 @@ def _loss(net: Any, terms: Any, now: int) -> None:
     if terms.couples:
         first = work.tally[0]
         _couple(net.traits, work, now)
-        _advance(net.traits, net.wires, x, work, terms, now, first)
+        _advance(net.traits, net.edges, x, work, terms, now, first)
     for k in range(work.tally[0]):
         i = work.due[k]
         if net.traits[i].is_output and terms.loss != CROSS_ENTROPY:
@@ -262,7 +262,7 @@ def _gather(net: Any, terms: Any, i: int, now: int) -> None:
     """Take in the costates heard; their sum is what it was where none came."""
     x = net.values
     if net.work.notes[i].heard == now:
-        heard, r = type(terms.dt)(0), x.r[net.wires.start[i].hear : net.wires.start[i + 1].hear]
+        heard, r = type(terms.dt)(0), x.r[net.edges.start[i].hear : net.edges.start[i + 1].hear]
         for k in range(len(r)):
             heard += r[k]
         x.heard[i] = heard
@@ -276,21 +276,21 @@ def _send_costate(net: Any, i: int, now: int) -> None:
     if trait.sends_costate and free and wants_costate(x, trait, i, x.q[i]):
         x.q_sent[i], x.q_sent_at[i], x.moved[i] = x.q[i], now, False
         net.work.sends[COSTATE, i] += 1
-        fan = net.wires.back[net.wires.start[i].back : net.wires.start[i + 1].back]
-        _post_costates(net.agenda, net.work, fan, x.w, x.q[i], now)
+        fan = net.edges.back[net.edges.start[i].back : net.edges.start[i + 1].back]
+        _emit_costates(net.agenda, net.work, fan, x.w, x.q[i], now)
 
 
 @inner
-def _post_costates(agenda: Any, work: Any, fan: Any, w: Any, q: Any, now: int) -> None:
+def _emit_costates(agenda: Any, work: Any, fan: Any, w: Any, q: Any, now: int) -> None:
     depth = len(agenda.buckets) // 2
     base = now % depth
-    for wire in fan:
-        r = (wire.weight if wire.fixed else w[wire.edge]) * q
-        slot = base + wire.delay
+    for each in fan:
+        r = (each.weight if each.fixed else w[each.edge]) * q
+        slot = base + each.delay
         slot -= depth if slot >= depth else 0
-        put(agenda, COSTATE * depth + slot, now + wire.delay, now, wire.place, wire.node, r)
+        put(agenda, COSTATE * depth + slot, now + each.delay, now, each.place, each.node, r)
         if work.log_edge.shape[1]:
-            _log(work, COSTATE, wire.edge, r)
+            _log(work, COSTATE, each.edge, r)
 
 
 # ---- the end of a tick, and the loop over ticks
@@ -314,7 +314,7 @@ def _close_tick(net: Any, terms: Any, now: int) -> bool:
         return False
     for k in range(work.tally[0]):
         i = work.due[k]
-        at = wake_at(net.traits[i], net.wires, net.values, work.notes[i], terms, i, now)
+        at = wake_at(net.traits[i], net.edges, net.values, work.notes[i], terms, i, now)
         plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, i, at)
     return True
 

@@ -80,7 +80,7 @@ def wants_costate(x: Any, trait: Any, i: int, q: Any) -> bool:
 
 
 @inner
-def wake_at(trait: Any, wires: Any, x: Any, note: Any, terms: Any, i: int, now: int) -> int:
+def wake_at(trait: Any, edges: Any, x: Any, note: Any, terms: Any, i: int, now: int) -> int:
     """Return the tick at which a neuron must update although nothing reaches it; see ``wakeups``."""
     wake, leaky = NEVER, trait.model == LEAKY
     if trait.sends_state:
@@ -107,7 +107,7 @@ def wake_at(trait: Any, wires: Any, x: Any, note: Any, terms: Any, i: int, now: 
             wait = crossing(q, goal, lam, x.q_sent[i], trait.costate_threshold, terms.dt)
         wake = min(wake, _after(now, wait, x.q_sent_at[i] + trait.send_interval))
     if terms.learning:
-        wake = min(wake, now + _drift(trait, wires, x, note, terms, i, now))
+        wake = min(wake, now + _drift(trait, edges, x, note, terms, i, now))
     return wake if wake < NEVER else NEVER
 
 
@@ -117,10 +117,10 @@ def _after(now: int, wait: int, free: int) -> int:
 
 
 @inner
-def _drift(trait: Any, wires: Any, x: Any, note: Any, terms: Any, i: int, now: int) -> int:
+def _drift(trait: Any, edges: Any, x: Any, note: Any, terms: Any, i: int, now: int) -> int:
     """Return in how many ticks the neuron's own weights will have moved its drive, or is to be seen to."""
     if note.drive != now:
-        _, note.a, note.b, note.size = driven_and_drift(wires, x, i)
+        _, note.a, note.b, note.size = driven_and_drift(edges, x, i)
     leaky = trait.model == LEAKY
     still = (x.z[i] == 0 and x.g[i] == 0) if leaky else x.q[i] == 0
     if note.size == 0 and (note.b == 0 or still):

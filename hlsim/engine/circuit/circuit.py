@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from hlsim.engine.circuit import plan
-from hlsim.engine.circuit.failing import Wires
+from hlsim.engine.circuit.failing import FailingLinks
 from hlsim.engine.circuit.state import Some, State, Whole
 from hlsim.engine.circuit.synapses import LAST
-from hlsim.engine.links import Wiring
+from hlsim.engine.links import TouchableLinks
 from hlsim.errors import NumericalError
 from hlsim.models.losses import Loss
 from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron
@@ -46,7 +46,7 @@ class Circuit:
         dtype: torch.dtype,
         device: torch.device,
         compiled: bool = False,
-        wiring: Wiring | None = None,
+        touchable: TouchableLinks | None = None,
     ) -> None:
         self.compiled = compiled
         self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
@@ -54,11 +54,11 @@ class Circuit:
         # Of the neurons' numbers; those of synapses are real.
         self.number = dtype.to_complex() if rule.complex_states else dtype
         self.nudges = rule.nudges
-        single = None if wiring is None else wiring.edges
+        single = None if touchable is None else touchable.edges
         self.plan = plan.make(network, rule, replicas, dtype, self.number, device, compiled, single)
         self.push = self.plan.push
         # What becomes of messages; None: they all arrive, after the delays of the graph.
-        self.wires = None if wiring is None else Wires(wiring, self.push)
+        self.failing = None if touchable is None else FailingLinks(touchable, self.push)
         self.state = State.zeros(network, replicas, self.plan.weight, rule.synapse_fields, self.number)
         self._constants(network)
         self._sort(network)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hlsim.engine.circuit.calendar import Delivery
 from hlsim.engine.circuit.push import Push
-from hlsim.engine.links import LOST, LinkChange, Wiring, late, uniform
+from hlsim.engine.links import LOST, LinkChange, TouchableLinks, late, uniform
 
 
 @dataclass(frozen=True)
@@ -22,22 +22,24 @@ class _Kind:
     jitter: Tensor
 
 
-class Wires:
+class FailingLinks:
     """What every flat edge of ``Push`` does to messages.
 
     Parameters
     ----------
-    wiring : Wiring
+    touchable : TouchableLinks
         Edges that may be touched; ``push`` has them all.
     """
 
-    def __init__(self, wiring: Wiring, push: Push) -> None:
+    def __init__(self, touchable: TouchableLinks, push: Push) -> None:
         device = push.delay.device
         self._push = push
-        cells = np.add.outer(np.arange(wiring.replicas) * wiring.network.m, push.edges).ravel()
-        self._key = wiring.keys[torch.as_tensor(cells)].to(device)
+        cells = np.add.outer(np.arange(touchable.replicas) * touchable.network.m, push.edges).ravel()
+        self._key = touchable.keys[torch.as_tensor(cells)].to(device)
         # Flat edge of a cell, replica * edges of the network + edge.
-        self._place = torch.full((wiring.replicas * wiring.network.m,), -1, dtype=torch.int64, device=device)
+        self._place = torch.full(
+            (touchable.replicas * touchable.network.m,), -1, dtype=torch.int64, device=device
+        )
         self._place[torch.as_tensor(cells, device=device)] = torch.arange(len(cells), device=device)
 
         def zeros(dtype: torch.dtype) -> Tensor:

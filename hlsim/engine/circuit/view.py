@@ -125,8 +125,8 @@ def set_values(circuit: Circuit, changes: Changes) -> None:
     state.phi = state.phi if changes.phi is None else changes.phi
     state.learning = state.learning if changes.learn is None else changes.learn
     state.nudge = state.nudge if changes.nudge is None else changes.nudge
-    if c.wires is not None:
-        c.wires.change(changes.links)
+    if c.failing is not None:
+        c.failing.change(changes.links)
     if changes.noise is not None:
         state.noise = real(c, changes.noise).to(c.number)
 

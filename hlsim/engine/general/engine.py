@@ -18,7 +18,7 @@ from hlsim.engine.clock import Ticks, coming_tick
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.general import wakeups
 from hlsim.engine.general.quiet import quiet
-from hlsim.engine.general.sending import Post
+from hlsim.engine.general.sending import Sending
 from hlsim.engine.general.wakeups import clocks
 from hlsim.engine.interface import Observer
 from hlsim.models.messages import COSTATE, STATE
@@ -37,7 +37,7 @@ class Batched:
         self._ticks = Ticks(env, lambda tick: self._run(tick, controls.take()))
         size = circuit.replicas * circuit.n
         self._calendar = Calendar(size, circuit.device)
-        self._post = Post(circuit, self._calendar, self._make_late)
+        self._sending = Sending(circuit, self._calendar, self._make_late)
         # Event neurons that are due at the running tick, by flat index.
         self._due = torch.zeros(size, dtype=torch.bool, device=circuit.device)
         self._sync_updates = 0
@@ -53,11 +53,11 @@ class Batched:
     @property
     def observer(self) -> Observer | None:
         """Who hears of every message and update."""
-        return self._post.observer
+        return self._sending.observer
 
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
-        self._post.observer = observer
+        self._sending.observer = observer
 
     def start(self) -> None:
         """Ask SimPy for tick 0."""
@@ -70,23 +70,23 @@ class Batched:
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
         return {
-            "state": self._post.counts[STATE].cpu().numpy(),
-            "costate": self._post.counts[COSTATE].cpu().numpy(),
+            "state": self._sending.counts[STATE].cpu().numpy(),
+            "costate": self._sending.counts[COSTATE].cpu().numpy(),
             "updates": (self._updates + self._sync_updates * self.circuit.sync).cpu().numpy(),
             "overtaken": np.array([int(self.circuit.push.overtaken)]),
-            "lost": np.array([0 if self.circuit.wires is None else self.circuit.wires.lost]),
+            "lost": np.array([0 if self.circuit.failing is None else self.circuit.failing.lost]),
             "in_flight": np.array([self._calendar.in_flight]),
         }
 
     def _run(self, tick: int, changes: Changes) -> None:
         c = self.circuit
-        self._now = self._post.now = tick
+        self._now = self._sending.now = tick
         self._asked = self._asked if changes.empty else tick
         states, costates, woken = self._calendar.pop(tick)
         if changes.reset:
             states = costates = None
-        if c.wires is not None:
-            states, costates = c.wires.newer(STATE, states), c.wires.newer(COSTATE, costates)
+        if c.failing is not None:
+            states, costates = c.failing.newer(STATE, states), c.failing.newer(COSTATE, costates)
         self._find_due(changes, states, costates, woken)
         self._someone = bool(self._due.any())
         if tick > 0:
@@ -103,7 +103,7 @@ class Batched:
         # r = w q with the weights of phase 5, before phase 6 moves them.
         for pull in c.plan.pulls:
             pull.emit(c.state)
-        self._post.report()
+        self._sending.report()
         self._learn_instant()
         self._finish()
 
@@ -174,7 +174,7 @@ class Batched:
             pull.reset(self.circuit.state)
         self.circuit.push.reset()
         self._calendar.clear_messages()
-        self._post.reset()
+        self._sending.reset()
         if self.observer is not None:
             self.observer.dropped(self._now)
 
@@ -192,9 +192,9 @@ class Batched:
         # Chosen before any message of this tick can make others due.
         senders = self._chosen(~c.instant)
         if c.sync_stateful is not None:
-            self._post.sync_state(c.sync_stateful)
+            self._sending.sync_state(c.sync_stateful)
         if len(senders):
-            self._post.state(senders)
+            self._sending.state(senders)
 
     # ---- phase 3: drives
 
@@ -211,7 +211,7 @@ class Batched:
                 if block.rank == level:
                     self._evaluate(block, block.whole, block.whole.take(total))
                     if block.model.instant:
-                        self._post.sync_state(block.whole)
+                        self._sending.sync_state(block.whole)
             self._event_drives(level, stimulus)
 
     def _event_drives(self, level: int, stimulus: Tensor) -> None:
@@ -223,7 +223,7 @@ class Batched:
         for block, mask in c.by_block(chosen):
             self._evaluate(block, chosen.where(mask), drive[mask])
         if level != LAST:
-            self._post.state(chosen)
+            self._sending.state(chosen)
 
     def _evaluate(self, block: Block, chosen: Selection, a: Tensor) -> None:
         state, model, sigma = self.circuit.state, block.model, block.activation
@@ -286,10 +286,10 @@ class Batched:
         due = self._chosen(c.stateful)
         if c.sync_stateful is not None:
             c.sync_stateful.put(state.q, c.sync_stateful.take(state.z) * c.sync_stateful.take(state.df_da))
-            self._post.sync_costate(c.sync_stateful, self._sync_moved)
+            self._sending.sync_costate(c.sync_stateful, self._sync_moved)
         if len(due):
             due.put(state.q, due.take(state.z) * due.take(state.df_da))
-            self._post.costate(due)
+            self._sending.costate(due)
 
     def _instant_costates(self, level: int, heard: Tensor) -> None:
         c = self.circuit
@@ -297,12 +297,12 @@ class Batched:
             if block.model.instant and block.back_rank == level:
                 self._gather(block.whole, block.whole.take(heard))
                 self._instant_q(block.whole)
-                self._post.sync_costate(block.whole, self._sync_moved)
+                self._sending.sync_costate(block.whole, self._sync_moved)
         chosen = self._chosen(c.at_backward[level])
         if len(chosen):
             self._gather(chosen, c.push.heard(chosen))
             self._instant_q(chosen)
-            self._post.costate(chosen)
+            self._sending.costate(chosen)
 
     def _gather(self, chosen: Selection, heard: Tensor) -> None:
         state = self.circuit.state
@@ -340,7 +340,7 @@ class Batched:
             self._calendar.wake(arrival.flat, wakeups.predict(c, self._now, arrival))
         if len(due):
             self._due[due.flat] = False
-        if self._controls.waiting and quiet(c, self._calendar, self._post, self._now, self._asked):
+        if self._controls.waiting and quiet(c, self._calendar, self._sending, self._now, self._asked):
             self._controls.settled(self._env)
         self._ask_for_next()
 

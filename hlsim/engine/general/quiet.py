@@ -5,11 +5,11 @@ from torch import Tensor
 from hlsim.engine.circuit.advance import own
 from hlsim.engine.circuit.calendar import Calendar
 from hlsim.engine.circuit.circuit import Block, Circuit
-from hlsim.engine.general.sending import Post
+from hlsim.engine.general.sending import Sending
 from hlsim.engine.general.wakeups import pending, unheard
 
 
-def quiet(circuit: Circuit, calendar: Calendar, post: Post, tick: int, asked: int) -> bool:
+def quiet(circuit: Circuit, calendar: Calendar, sending: Sending, tick: int, asked: int) -> bool:
     """Tell, at the end of a tick, whether nothing is on its way and no neuron has anything to send.
 
     Neurons on arrival have something to send if they are to wake up. Clocked ones have if what they send, its
@@ -17,7 +17,7 @@ def quiet(circuit: Circuit, calendar: Calendar, post: Post, tick: int, asked: in
     of the loss differs by that from the one in their drive; and before they have heard what the controls
     were asked for last, at tick ``asked``.
     """
-    if calendar.in_flight or post.carrying or calendar.waking(tick) or circuit.push.undelivered:
+    if calendar.in_flight or sending.carrying or calendar.waking(tick) or circuit.push.undelivered:
         return False
     if bool((circuit.state.updated < asked)[:, circuit.clock & ~circuit.sync].any()):
         return False

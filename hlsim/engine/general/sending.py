@@ -15,7 +15,7 @@ from hlsim.engine.interface import Observer
 from hlsim.models.messages import COSTATE, STATE
 
 
-class Post:
+class Sending:
     """Sends states and costates of one circuit.
 
     Parameters
@@ -50,7 +50,7 @@ class Post:
         senders = chosen.where(ready & free & chosen.param(c.sends_state))
         if len(senders):
             self._mark(STATE, senders, state.m, state.h_sent, state.h_sent_at)
-            self._post_states(senders)
+            self._send_states(senders)
             if c.nudges:
                 self._carry(self._reach[senders.nodes])
 
@@ -65,7 +65,7 @@ class Post:
         if len(senders):
             self._mark(COSTATE, senders, state.q, state.q_sent, state.q_sent_at)
             senders.put(state.moved, False)
-            self._post_costates(senders)
+            self._send_costates(senders)
 
     def sync_state(self, whole: Whole) -> None:
         """Synchronous neurons send h: projections read it, here it is counted and posted on single edges."""
@@ -77,7 +77,7 @@ class Post:
         if c.nudges:
             self._carry((changed * whole.param(self._reach)).view(-1))
         if c.mixed_out is not None:
-            self._post_states(self._among(c.mixed_out, whole, changed))
+            self._send_states(self._among(c.mixed_out, whole, changed))
 
     def sync_costate(self, whole: Whole, moved: bool) -> None:
         """Synchronous neurons send q; ``moved``: their weights have moved since they last did."""
@@ -90,7 +90,7 @@ class Post:
         whole.put(state.q_sent, q)
         self._count(COSTATE, whole, changed)
         if c.mixed_back is not None:
-            self._post_costates(self._among(c.mixed_back, whole, changed))
+            self._send_costates(self._among(c.mixed_back, whole, changed))
 
     @property
     def carrying(self) -> bool:
@@ -141,24 +141,24 @@ class Post:
         if self.observer is not None:
             whole.put(self._sent[kind], whole.take(self._sent[kind]) | changed)
 
-    def _post_states(self, senders: Some) -> None:
+    def _send_states(self, senders: Some) -> None:
         push = self._c.push
         edge, row = push.edges_of(push.outgoing, senders)
-        self._post(STATE, edge, senders.take(self._c.state.m)[row], push.delay[edge], push.target)
+        self._send(STATE, edge, senders.take(self._c.state.m)[row], push.delay[edge], push.target)
 
-    def _post_costates(self, senders: Some) -> None:
+    def _send_costates(self, senders: Some) -> None:
         push = self._c.push
         edge, row = push.edges_of(push.backward, senders)
         r = push.costate(self._c.state, edge, senders.take(self._c.state.q)[row])
-        self._post(COSTATE, edge, r, push.feedback_delay[edge], push.source)
+        self._send(COSTATE, edge, r, push.feedback_delay[edge], push.source)
 
-    def _post(self, kind: int, edge: Tensor, value: Tensor, delay: Tensor, ends: Tensor) -> None:
+    def _send(self, kind: int, edge: Tensor, value: Tensor, delay: Tensor, ends: Tensor) -> None:
         """Put messages on flat edges: delivered at once where the delay is 0, else in the calendar."""
         if len(edge) == 0:
             return
-        wires = self._c.wires
-        if wires is not None:
-            arrives, delay = wires.send(kind, edge, self.now)
+        failing = self._c.failing
+        if failing is not None:
+            arrives, delay = failing.send(kind, edge, self.now)
             self._report_lost(kind, edge[~arrives], value[~arrives])
             edge, value, delay = edge[arrives], value[arrives], delay[arrives]
         at_once = delay == 0
@@ -168,8 +168,8 @@ class Post:
         if bool(at_once.any()):
             self._reached(ends[edge[at_once]])
             self._c.push.deliver(kind, edge[at_once], value[at_once])
-            if wires is not None:
-                wires.at_once(kind, edge[at_once], self.now)
+            if failing is not None:
+                failing.at_once(kind, edge[at_once], self.now)
         if self.observer is not None:
             self._report_pushed(kind, edge, value, delay)
 

@@ -68,7 +68,7 @@ class Lockstep(Batched):
         self._p = {name: values.numpy() for name, values in circuit.parameters.items()}
         self._sends = circuit.sends_state.numpy(), circuit.sends_costate.numpy()
         self._learns, self._emits = circuit.learns.numpy(), circuit.is_input.numpy()
-        self._counted = [counts.numpy() for counts in (*self._post.counts, self._updates)]
+        self._counted = [counts.numpy() for counts in (*self._sending.counts, self._updates)]
         self._inputs = Group(Whole(circuit.inputs), circuit.replicas) if len(circuit.inputs) else None
         self._groups = [Group(block.whole, circuit.replicas, block) for block in circuit.sync_blocks]
         sync = circuit.sync_stateful

@@ -17,7 +17,7 @@ from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.interface import Observer
 from hlsim.engine.links import LinkChange
 from hlsim.engine.reference.neuron import CONDUCT, CONTROL, COUPLE, FINISH, LOSS_COUPLE, MAIL, Process
-from hlsim.engine.reference.record import Record, Wire, record
+from hlsim.engine.reference.record import FailingLink, Record, record
 from hlsim.errors import ExperimentError
 from hlsim.models.losses import Loss
 from hlsim.models.messages import COSTATE, STATE
@@ -63,7 +63,7 @@ class Reference:
         self._phase = (-1, 0)
         self._in_flight = self._lost = 0
         # Those of which something was asked, by kind and cell.
-        self._wires: dict[tuple[int, int], Wire] = {}
+        self._failing: dict[tuple[int, int], FailingLink] = {}
         self._conducting = -1
         self._number = torch.complex128 if rule.complex_states else torch.float64
         self._checking, self._asked = -1, 0
@@ -112,7 +112,7 @@ class Reference:
     def _enter(self, phase: int) -> None:
         self._phase = (self.now, phase)
 
-    def post(self, replica: int, kind: int, edge: int, value: Value, delay: int) -> None:
+    def send(self, replica: int, kind: int, edge: int, value: Value, delay: int) -> None:
         """Schedule a message on an edge: one SimPy event."""
         arrives, delay = self._fate(replica, kind, edge, delay)
         if not arrives:
@@ -130,10 +130,10 @@ class Reference:
     def _fate(self, replica: int, kind: int, edge: int, delay: int) -> tuple[bool, int]:
         """Return whether a message that is sent now arrives, and after how many ticks."""
         cell = replica * self.network.m + edge
-        wire = self._wires.get((kind, cell))
-        if wire is None or self._controls.wiring is None:
+        failing = self._failing.get((kind, cell))
+        if failing is None or self._controls.touchable is None:
             return True, delay
-        return wire.fate(self._controls.wiring.keys[cell : cell + 1], kind, self.now, delay)
+        return failing.fate(self._controls.touchable.keys[cell : cell + 1], kind, self.now, delay)
 
     def _lose(self, replica: int, kind: int, edge: int, value: Value) -> None:
         self._lost += 1
@@ -227,8 +227,8 @@ class Reference:
 
     def _rewire(self, change: LinkChange) -> None:
         for cell in change.cells.tolist():
-            wire = self._wires.setdefault((change.kind, cell), Wire())
-            setattr(wire, change.what, change.value)
+            failing = self._failing.setdefault((change.kind, cell), FailingLink())
+            setattr(failing, change.what, change.value)
 
     # ---- the coupled loss
 
@@ -336,8 +336,8 @@ class _Desk:
     def event(self) -> simpy.Event:
         return self._world.env.event()
 
-    def post(self, kind: int, edge: int, value: Value, delay: int) -> None:
-        self._world.post(self._replica, kind, edge, value, delay)
+    def send(self, kind: int, edge: int, value: Value, delay: int) -> None:
+        self._world.send(self._replica, kind, edge, value, delay)
 
     def wake(self, one: Process, tick: int) -> None:
         self._world.wake(one, tick)

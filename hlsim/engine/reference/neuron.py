@@ -46,7 +46,7 @@ class Office(Protocol):
     def phase(self) -> int: ...
     def at(self, phase: int) -> simpy.Event: ...
     def event(self) -> simpy.Event: ...
-    def post(self, kind: int, edge: int, value: Value, delay: int) -> None: ...
+    def send(self, kind: int, edge: int, value: Value, delay: int) -> None: ...
     def wake(self, process: "Process", tick: int) -> None: ...
     def couple(self, process: "Process") -> None: ...
     def report(self, process: "Process", h: Value) -> None: ...
@@ -283,7 +283,7 @@ class Process:
             r.h_sent, r.h_sent_at = r.m, now
             self.counts[STATE] += 1
             for link in r.links:
-                self._office.post(STATE, link.edge, r.m, link.delay)
+                self._office.send(STATE, link.edge, r.m, link.delay)
 
     def _drive(self) -> None:
         """Hear what has arrived, and evaluate the model."""
@@ -361,7 +361,7 @@ class Process:
             for synapse in r.synapses:
                 if synapse.feedback:
                     weight = synapse.feedback_weight if synapse.feedback == 2 else synapse.w
-                    self._office.post(COSTATE, synapse.edge, weight * r.q, synapse.feedback_delay)
+                    self._office.send(COSTATE, synapse.edge, weight * r.q, synapse.feedback_delay)
 
     def _learn_instant(self) -> None:
         now, r = self._office.now, self._r

@@ -53,7 +53,7 @@ class Link:
 
 
 @dataclass
-class Wire:
+class FailingLink:
     """What the world does to messages of one kind on one edge; no neuron knows of it."""
 
     down: float = 0.0
