@@ -6,8 +6,10 @@ What users write with stands here; docs/design.md says what each package is and 
 import sys
 
 from hlsim import analysis, experiment, models, report, stimulus, sweep, topology, trace
+from hlsim.analysis import baseline, oracle
 from hlsim.errors import HlsimError
-from hlsim.models import losses, neurons, rules
+from hlsim.models import losses, neurons, ops, rules
+from hlsim.models.rules import phi
 from hlsim.simulation import Simulation, faults, noise
 from hlsim.topology import network
 
@@ -18,6 +20,7 @@ __all__ = [
     "Simulation",
     "__version__",
     "analysis",
+    "baseline",
     "experiment",
     "faults",
     "losses",
@@ -25,6 +28,8 @@ __all__ = [
     "network",
     "neurons",
     "noise",
+    "ops",
+    "oracle",
     "report",
     "rules",
     "stimulus",
@@ -34,7 +39,7 @@ __all__ = [
 ]
 
 # Public modules that lie deeper: `from hlsim.rules import Hamiltonian` works as `hlsim.rules` does.
-for _module in (faults, losses, network, neurons, noise, rules):
+for _module in (baseline, faults, losses, network, neurons, noise, ops, oracle, phi, rules):
     sys.modules[f"hlsim.{_module.__name__.rpartition('.')[2]}"] = _module
 
 # It runs networks, so it lives with the sweeps; it is asked for among the analyses.

@@ -161,7 +161,10 @@ def test_importing_the_package_loads_nobody_who_draws_or_distributes() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["rules", "losses", "neurons", "network", "faults", "noise"])
+@pytest.mark.parametrize(
+    "name",
+    ["baseline", "faults", "losses", "network", "neurons", "noise", "ops", "oracle", "phi", "rules"],
+)
 def test_public_modules_can_be_imported_from(name: str) -> None:
     """`from hlsim.rules import Hamiltonian`, though the module lies deeper."""
     code = f"from hlsim.{name} import *; import hlsim.{name} as x; import hlsim; assert x is hlsim.{name}"

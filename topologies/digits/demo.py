@@ -4,8 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hlsim import experiment, trace
-from hlsim.analysis import baseline
+from hlsim import baseline, experiment, trace
 
 HERE = Path(__file__).parent
 TRACES = HERE.parents[1] / "traces"

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hlsim import experiment
-from hlsim.analysis import baseline
+from hlsim import baseline, experiment
 
 HERE = Path(__file__).parent
 DWELL = "ends = 'dwell', reset = true"

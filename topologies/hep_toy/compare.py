@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hlsim import experiment
-from hlsim.topology.network import Network
+from hlsim.network import Network
 
 HERE = Path(__file__).parent
 GRADIENT = json.loads((HERE / "weights.json").read_text())["gradient"]

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hlsim import experiment
-from hlsim.analysis import baseline
+from hlsim import baseline, experiment
 from hlsim.experiment import Experiment
 
 HERE = Path(__file__).parent
