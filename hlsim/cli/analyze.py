@@ -59,7 +59,8 @@ def analyze(
         show_findings(path.name, found)
 
 
-def _listed(option: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
+def listed(option: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
+    """Return the values of an option that are written with commas between them."""
     try:
         return [kind(part) for part in text.split(",")]
     except ValueError:

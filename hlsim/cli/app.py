@@ -44,10 +44,12 @@ def options(
     """Take the options that belong to no command."""
 
 
-def _default_trace(name: str) -> Path:
+def default_trace(name: str) -> Path:
+    """Return where a trace goes that is given no path: into the folder traces, if there is one."""
     folder = Path("traces")
     return (folder if folder.is_dir() else Path()) / f"{name}.h5"
 
 
-def _described(wanted: Experiment) -> dict[str, Any]:
+def described(wanted: Experiment) -> dict[str, Any]:
+    """Return what there is in the network of an experiment."""
     return describe(wanted.network, wanted.settings.simulation.dtype)

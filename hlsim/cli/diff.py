@@ -9,8 +9,7 @@ import typer
 
 from hlsim import trace as traces
 from hlsim.analysis import differences as diffs
-from hlsim.analysis.differences import Diff, Difference
-from hlsim.analysis.places import Place
+from hlsim.analysis.differences import Diff, Difference, Place
 from hlsim.cli.analyze import plain
 from hlsim.cli.terminal import show_table
 from hlsim.report.words import number

@@ -9,7 +9,7 @@ import typer
 from hlsim import experiment, topology
 from hlsim import trace as traces
 from hlsim.cli import terminal
-from hlsim.cli.app import GRAPHS, UNSHOWN, Overrides, _described
+from hlsim.cli.app import GRAPHS, UNSHOWN, Overrides, described
 from hlsim.cli.terminal import show, show_table
 from hlsim.errors import ExperimentError
 from hlsim.experiment.forecast import estimate
@@ -61,7 +61,7 @@ def info(
         show(str(path), terminal.network_rows(describe(_graph(path, overrides))))
     elif path.is_dir() or path.suffix == ".toml":
         wanted = experiment.load(path, overrides or [])
-        show(f"{wanted.name}: network", terminal.network_rows(_described(wanted)))
+        show(f"{wanted.name}: network", terminal.network_rows(described(wanted)))
         typer.echo(wanted.toml())
     elif overrides:
         raise ExperimentError(

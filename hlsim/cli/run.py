@@ -12,7 +12,7 @@ import typer
 from hlsim import experiment
 from hlsim import trace as traces
 from hlsim.cli import terminal
-from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, _default_trace, _described
+from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, default_trace, described
 from hlsim.cli.profiling import Profile
 from hlsim.cli.terminal import show
 from hlsim.errors import ExperimentError
@@ -47,7 +47,7 @@ def run(
     """Run an experiment and record its trace."""
     named = {"engine": engine, "device": device, "seed": seed, "until": until}
     wanted = experiment.load(path, _with_named(overrides or [], named))
-    file = output or _default_trace(wanted.name)
+    file = output or default_trace(wanted.name)
     _check_together(dry_run, quiet, profile)
     if dry_run:
         _show_plan(wanted, file)
@@ -82,7 +82,7 @@ def _with_named(overrides: Sequence[str], named: dict[str, Any]) -> list[str]:
 
 
 def _show_plan(wanted: Experiment, file: Path) -> None:
-    show(f"{wanted.name}: network", terminal.network_rows(_described(wanted)))
+    show(f"{wanted.name}: network", terminal.network_rows(described(wanted)))
     show(f"{wanted.name}: a run into {file} would take", terminal.estimate_rows(estimate(wanted)))
 
 

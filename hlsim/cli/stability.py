@@ -8,7 +8,7 @@ import typer
 import xarray as xr
 
 from hlsim import sweep
-from hlsim.cli.analyze import _listed, plain
+from hlsim.cli.analyze import listed, plain
 from hlsim.cli.terminal import show_table
 from hlsim.report.figures import stability as stability_chart
 
@@ -22,7 +22,7 @@ def stability(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how large a rate of learning may be where gradients are late, beside its closed form."""
-    found = sweep.stability(_listed("delays", delays, int), _listed("etas", etas, float), way=way)
+    found = sweep.stability(listed("delays", delays, int), listed("etas", etas, float), way=way)
     for folder, suffix in ((png, "png"), (svg, "svg")):
         if folder is not None:
             from hlsim.report import draw_matplotlib

@@ -12,7 +12,7 @@ import xarray as xr
 from hlsim import experiment
 from hlsim import sweep as sweeps
 from hlsim.cli import terminal
-from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, _default_trace
+from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, default_trace
 from hlsim.errors import ExperimentError
 from hlsim.report.figures import sweep as sweep_charts
 from hlsim.report.words import percent
@@ -133,7 +133,7 @@ def sweep(
 ) -> None:
     """Run an experiment over every combination of values and seeds; go on where an earlier call stopped."""
     name = experiment.load(path, overrides or []).name
-    folder = output or _default_trace(f"{name}-sweep").with_suffix("")
+    folder = output or default_trace(f"{name}-sweep").with_suffix("")
     axes = grids.parse(grid or [])
     if table is not None:
         sweeps.check_file(table)

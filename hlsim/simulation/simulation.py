@@ -20,9 +20,8 @@ from hlsim.simulation import options
 from hlsim.simulation.faults import FaultProcess, Faults
 from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.simulation.protocol import PhaseRun, Presentation, Protocol, alone
-from hlsim.simulation.scores import Scores
 from hlsim.simulation.traffic import Storm, Traffic
-from hlsim.simulation.watch import Progress, Watch
+from hlsim.simulation.watch import Progress, Scores, Watch
 from hlsim.stimulus import Stage, Stream
 from hlsim.topology.network import Network
 from hlsim.trace import Trace

@@ -146,7 +146,8 @@ def write_changing(file: h5py.File) -> None:
     recovery.set_text(file, "summary", "{}")
 
 
-def _write_traffic(group: h5py.Group, network: Network) -> None:
+def write_traffic(group: h5py.Group, network: Network) -> None:
+    """Make room for the counts of messages between groups, which are known at the end."""
     names = group_names(network)
     dimension(group, "group_name", np.array(names, dtype=object), "group that sends")
     dimension(group, "to_group_name", np.array(names, dtype=object), "group that receives")

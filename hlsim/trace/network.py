@@ -7,7 +7,7 @@ import numpy as np
 
 from hlsim.topology.files import NodeLink
 from hlsim.topology.network import Network
-from hlsim.trace.layout import _write_traffic
+from hlsim.trace.layout import write_traffic
 from hlsim.trace.reader import Trace
 from hlsim.trace.tables import dimension, variable
 
@@ -48,7 +48,7 @@ def write_network(file: h5py.File, network: Network) -> None:
     parameters = group.create_group("parameters")
     for name, values in network.parameters.items():
         variable(parameters, name, values, ("node",), "nan: the node's model has no such parameter")
-    _write_traffic(group, network)
+    write_traffic(group, network)
 
 
 def _write_weights(group: h5py.Group, network: Network) -> None:

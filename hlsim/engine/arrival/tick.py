@@ -9,8 +9,15 @@ from typing import Any
 
 from hlsim.engine.arrival.arrays import CHUNK, CROSS_ENTROPY, INPUT, INSTANT, LEAKY, SILENT
 from hlsim.engine.arrival.calendar import bucket_of, coming, empty, plan, pop, put
-from hlsim.engine.arrival.formulas import costate_hold, integrals, rest, slope
-from hlsim.engine.arrival.synapses import driven, driven_and_drift, learn
+from hlsim.engine.arrival.formulas import (
+    costate_hold,
+    driven,
+    driven_and_drift,
+    integrals,
+    learn,
+    rest,
+    slope,
+)
 from hlsim.engine.arrival.wakeups import pending, wake_at, wants_costate
 from hlsim.engine.loops import entry, inner
 

@@ -4,8 +4,7 @@ import math
 from typing import Any
 
 from hlsim.engine.arrival.arrays import INPUT, INSTANT, LEAKY, NEVER, SILENT
-from hlsim.engine.arrival.formulas import integrals, second_integral
-from hlsim.engine.arrival.synapses import driven_and_drift
+from hlsim.engine.arrival.formulas import driven_and_drift, integrals, second_integral
 from hlsim.engine.loops import inner
 
 # Later than any run: as good as never.

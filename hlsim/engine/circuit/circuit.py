@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hlsim.engine.circuit import plan
-from hlsim.engine.circuit.failing import FailingLinks
+from hlsim.engine.circuit.push import FailingLinks
 from hlsim.engine.circuit.state import Some, State, Whole
 from hlsim.engine.circuit.synapses import LAST
 from hlsim.engine.links import TouchableLinks
