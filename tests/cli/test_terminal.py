@@ -1,0 +1,52 @@
+"""What is shown of a run that goes on: a bar on a terminal, elsewhere a line now and then."""
+
+import re
+import sys
+
+import pytest
+
+from hlsim.cli import terminal
+from hlsim.simulation.watch import Progress
+
+
+class Terminal:
+    """A stream that says it is a terminal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+STANDINGS = [Progress(tick, 4000, tick / 1000, 50 * tick) for tick in (1000, 2000, 3000)]
+
+
+def test_a_terminal_shows_a_bar_with_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "120")):
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    with terminal.progress(stream) as progress:  # type: ignore[arg-type]
+        for standing in STANDINGS:
+            progress(standing)
+    text = re.sub(r"\x1b\[[\d;?]*\w", "", stream.text)
+    assert "3,000 of 4,000 ticks" in text
+    assert "1,000 ticks/s, 50,000 messages/s" in text
+
+
+def test_elsewhere_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 9.0, 11.0, 11.0, 12.0])
+    monkeypatch.setattr("hlsim.cli.terminal.time.monotonic", lambda: next(clock))
+    with terminal.progress(sys.stderr) as progress:
+        for standing in STANDINGS:
+            progress(standing)
+    line = "2,000 of 4,000 ticks, 1,000 ticks/s, 50,000 messages/s, 2.00 s left\n"
+    assert capsys.readouterr().err == line
