@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from hlsim import experiment
+from hlsim.errors import ExperimentError
 
 TOML = """\
 [network]
@@ -59,3 +63,18 @@ def write(folder: Path, toml: str = TOML) -> Path:
     split = np.array(["train"] * TRAIN + ["test"] * TEST)
     np.savez(folder / "stream.npz", input=target + 0.1, target=target, label=label, split=split)
     return folder
+
+
+NETWORK = '[network]\ntopology = "topology.py"\n'
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "experiment.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(ExperimentError) as caught:
+        experiment.load(path, overrides)
+    return str(caught.value)
