@@ -1,7 +1,6 @@
 """What omega became beside what exact gradients would have made of it."""
 
 from pathlib import Path
-from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -10,36 +9,16 @@ import pytest
 from hlsim import Simulation, experiment, topology
 from hlsim.analysis import oracle
 from hlsim.analysis.alignment import alignment, best_lag, steps_to_exact
-from hlsim.analysis.learned import learned_by
 from hlsim.errors import TraceError
 from hlsim.models.losses import LOSSES, Custom
-from hlsim.models.rules import Equilibrium, Hamiltonian, Rule
-from hlsim.models.rules.phi import Gate, Schedule
-from hlsim.stimulus import Arrays, Stage
-from hlsim.topology.network import flatten
+from hlsim.models.rules import Equilibrium, Hamiltonian
+from hlsim.stimulus import Arrays
 from hlsim.trace.network import network_of
-from hlsim.trace.reader import Trace
 from tests.support import experiments
-from tests.support.places import TOPOLOGIES
+from tests.support.learned import layers, learned
+from tests.support.theory import CLOCK
 
-DIGITS = TOPOLOGIES / "digits"
-CLOCK = {"update": "clock"}
 GROUPS = ["hidden1", "hidden2", "output", "all"]
-
-
-def layers(**attributes: Any) -> nx.DiGraph:
-    return topology.layered([4, 6, 5, 3], seed=1, bias=0.1, **attributes)
-
-
-def learned(
-    graph: nx.Graph, rule: Rule, rows: int = 12, hold: int = 1, every: int = 1, **options: Any
-) -> Trace:
-    generator = np.random.default_rng(2)
-    stream = Arrays(generator.normal(size=(rows, 4)), generator.normal(size=(rows, 3)) / 2)
-    sim = Simulation(
-        graph, rule=rule, stimulus=stream, hold=hold, dtype="float64", node_defaults=CLOCK, **options
-    )
-    return sim.run(every=every)
 
 
 # ---- where omega is its ideal
@@ -200,46 +179,6 @@ def test_the_best_lag_is_that_of_a_pure_delay() -> None:
 
 
 # ---- what a trace tells
-
-
-def test_the_network_of_a_trace_is_the_one_that_ran() -> None:
-    graph = topology.random(12, 4, seed=3, delay=(0, 3), inputs=2, outputs=2, bias=0.1)
-    network = flatten(graph, node_defaults=CLOCK)
-    found = network_of(Simulation(network).run(until=2))
-    for name, value in vars(network).items():
-        if name == "parameters":
-            for parameter, values in value.items():
-                np.testing.assert_array_equal(found.parameters[parameter], values)
-        elif name != "node_link":
-            np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
-    assert found.graph == network.graph
-
-
-def test_rule_and_loss_are_those_of_the_experiment() -> None:
-    settings = ["stage.train.rows=6", "stage.train.passes=1", "stage.test.rows=1", "record.every=1"]
-    trace = experiment.load(DIGITS, settings).run()
-    plan = experiment.load(DIGITS, settings)
-    rule = plan.rule()
-    assert isinstance(rule, Hamiltonian)
-    mine = alignment(trace)
-    other = alignment(trace, rule=rule, loss=plan.settings.loss.kind)
-    np.testing.assert_array_equal(mine.cosine, other.cosine)
-    assert np.isfinite(mine.cosine.values[-1]).all()
-
-
-@pytest.mark.parametrize("phi", [0.5, Gate(1, 2.0), Schedule(((3, 2.0), (9, 0.5)))])
-def test_a_run_without_an_experiment_tells_what_it_learned_by(phi: Any) -> None:
-    """Rule, loss, and the stages with their phi: as if they were given."""
-    stages = [Stage("train"), Stage("more", phi=phi), Stage("still", learn=False)]
-    rule = Hamiltonian(beta=0.02, eta=0.3, phi=phi, order="sequential")
-    trace = learned(layers(model="instant"), rule, rows=4, hold=3, stages=stages, loss="cross_entropy")
-    found = learned_by(trace)
-    assert (found.rule, found.loss.name) == (rule, "cross_entropy")
-    assert found.learns.tolist() == [True] * 24 + [False] * 12
-    # Instant neurons in sequential order have their ideal, with that phi.
-    compared = alignment(trace).isel(tick=slice(12, None)).sel(group="all")
-    np.testing.assert_allclose(compared.cosine, 1.0, rtol=1e-9)
-    np.testing.assert_allclose(compared.norm_ratio, 1.0, rtol=1e-9)
 
 
 def test_what_a_trace_does_not_tell_is_said() -> None:

@@ -1,6 +1,5 @@
 """What a run needed from elsewhere, counted by hand and from every message, and what that costs."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,7 @@ import numpy as np
 import pytest
 
 from hlsim import Simulation, analysis, experiment, topology
-from hlsim.analysis.hardware import LOIHI, PARTS, PROFILES, Hardware, load
-from hlsim.errors import ExperimentError
+from hlsim.analysis.hardware import PARTS, Hardware
 from hlsim.models.rules import Equilibrium, Hamiltonian
 from hlsim.trace import Trace
 from tests.support import experiments
@@ -101,9 +99,6 @@ def test_backpropagation_keeps_a_state_until_its_error_is_back() -> None:
     assert np.isnan(analysis.locality(run(looped)).kept_by_backpropagation.sel(node=hidden[0]))
 
 
-# ---- cost
-
-
 def test_a_cost_is_what_was_done_times_its_price() -> None:
     trace = run(layers())
     prices = {part: float(10**k) for k, part in enumerate(PARTS)}
@@ -132,32 +127,3 @@ def test_learning_counts_where_synapses_learn(tmp_path: Path) -> None:
         trace["network/target"][trace["network/plastic"].astype(bool)], minlength=node.max() + 1
     )
     assert analysis.cost(trace)["count"].sel(part="learning") == into[node[tick < learns]].sum()
-
-
-def test_profiles_have_sources_and_known_parts() -> None:
-    for name, hardware in PROFILES.items():
-        assert load(name) is hardware
-        assert hardware.source
-        assert all(value > 0.0 for value in (*hardware.energy.values(), *hardware.time.values()))
-    assert LOIHI.energy["synapse"] == 23.6e-12
-
-
-def test_hardware_from_a_file_and_what_it_must_not_hold(tmp_path: Path) -> None:
-    file = tmp_path / "chip.toml"
-    file.write_text("source = 'data sheet'\n[energy]\nmessage = 2e-12\n", encoding="utf-8")
-    found = load(str(file))
-    assert (found.name, found.source, found.energy) == ("chip", "data sheet", {"message": 2e-12})
-    for text, message in {
-        "[energy]\nspike = 1.0": "unknown part 'spike'; known: boundary, byte",
-        "[time]\nbyte = -1.0": "time.byte: must be finite and >= 0, got -1.0",
-        "energy = 3": "energy must be a table, got 3",
-        "price = 3": "unknown key 'price'",
-        "=": "cannot read this hardware",
-    }.items():
-        file.write_text(text, encoding="utf-8")
-        with pytest.raises(ExperimentError, match=re.escape(message)):
-            load(str(file))
-    with pytest.raises(ExperimentError, match=r"unknown hardware 'lohi'.*did you mean 'loihi'"):
-        load("lohi")
-    with pytest.raises(ExperimentError, match="cannot read this hardware"):
-        load(str(tmp_path / "none.toml"))
