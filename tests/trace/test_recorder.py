@@ -1,213 +1,20 @@
-"""A trace gives back what was recorded, whoever reads it, whenever it is read, however the run ended."""
+"""What is recorded, when, and in which order; what it is of, in memory or in a file."""
 
-import json
-import math
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import h5py
-import matplotlib.pyplot
 import numpy as np
 import pytest
-import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlsim
 from hlsim import trace
 from hlsim.errors import TraceError
-from hlsim.stimulus import Digits
-from hlsim.topology.network import Network
-from hlsim.trace import Recorder, tables
 from hlsim.trace import recorder as recording
-from tests.support.places import ROOT
-from tests.support.traces import (
-    NETWORK,
-    NEURONAL,
-    SAMPLED,
-    SYNAPTIC,
-    check_recorded,
-    network,
-    record,
-    recorder,
-    shape,
-    values,
-)
+from tests.support.traces import NETWORK, SAMPLED, check_recorded, record, recorder, values
 
-# ---- round trips
-
-
-@dataclass
-class Run:
-    """A random run: what to record, and how."""
-
-    n: int
-    m: int
-    replicas: int
-    shared: bool
-    dtype: str
-    every: dict[str, int]
-    sampled: tuple[str, ...]
-    chunk: int
-    ticks: int
-    seed: int
-    wrote: dict[str, list[Any]] = field(default_factory=dict)
-
-    def network(self) -> Network:
-        return network(self.n, self.m, 1 if self.shared else self.replicas)
-
-    def rate(self, name: str) -> int:
-        return self.every.get(name, self.every["default"])
-
-    def keep(self, name: str, value: Any) -> None:
-        self.wrote.setdefault(name, []).append(value)
-
-    def write(self, path: Path) -> None:
-        """Record random numbers, and keep what they were."""
-        rng = np.random.default_rng(self.seed)
-        net, p = self.network(), self.replicas
-        with Recorder(
-            path,
-            header={"dtype": self.dtype},
-            network=net,
-            replicas=p,
-            every=self.every,
-            sampled=self.sampled,
-            chunk=self.chunk,
-        ) as rec:
-            for tick in range(self.ticks):
-                row = {name: self.draw(rng, name, shape(name, net, p)) for name in rec.due(tick)}
-                if row:
-                    rec.sample(tick, row)
-                for name, value in row.items():
-                    self.keep(f"sampled/{name}", value)
-                shown, target = (
-                    rng.normal(size=(p, 1)),
-                    rng.normal(size=(p, 1)) if rng.random() < 0.5 else None,
-                )
-                rec.stimulus(tick, shown, target)
-                self.keep("stimulus/input", shown)
-                self.keep("stimulus/target", np.full((p, 1), np.nan) if target is None else target)
-                label, split = rng.integers(-1, 9, p), rng.choice(["train", "prüfen"])
-                rec.row(tick, split, label, -label, row.get("loss", np.zeros(p)))
-                self.keep("rows/label", label)
-                self.keep("rows/split", split)
-
-    def draw(self, rng: np.random.Generator, name: str, size: tuple[int, ...]) -> np.ndarray:
-        value = rng.normal(size=size)
-        if name in NEURONAL and self.dtype.startswith("complex"):
-            return value + 1j * rng.normal(size=size)
-        return value
-
-    def expected(self, name: str) -> np.ndarray:
-        """What was recorded, in the dtype of the file and without an axis for a single replica."""
-        array = np.array(self.wrote[name])
-        of = name.partition("/")[2]
-        if of not in ("split", "label"):
-            dtype = np.dtype(self.dtype)
-            array = array.astype(dtype if of in NEURONAL else np.empty(0, dtype).real.dtype)
-        if of != "split" and (self.replicas == 1 or (of in SYNAPTIC and self.shared)):
-            array = array[:, 0]
-        return array
-
-
-RUNS = st.builds(
-    Run,
-    n=st.integers(2, 5),
-    m=st.integers(0, 6),
-    replicas=st.sampled_from([1, 3]),
-    shared=st.booleans(),
-    dtype=st.sampled_from(["float32", "float64", "complex64", "complex128"]),
-    every=st.fixed_dictionaries({"default": st.integers(1, 3)}, optional={"w": st.integers(1, 4)}),
-    sampled=st.sets(st.sampled_from(SAMPLED)).map(tuple),
-    chunk=st.integers(1, 12),
-    ticks=st.integers(1, 20),
-    seed=st.integers(0, 99),
-)
-
-
-# xarray takes a third of a second to open a trace
-FEW = settings(max_examples=settings().max_examples // 2)
-
-
-@FEW
-@given(run=RUNS)
-def test_every_reader_gets_what_was_recorded(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("trace") / "t.h5"
-    run.write(path)
-    with h5py.File(path) as plain, trace.open(path) as ours, ours.tree() as tree:
-        for name in run.wrote:
-            expected = run.expected(name)
-            stored = plain[name].asstr()[:] if name == "rows/split" else plain[name][:]
-            assert name == "rows/split" or stored.dtype == expected.dtype
-            for found in (stored, tree[name].to_numpy(), ours[name]):
-                np.testing.assert_array_equal(found, expected)
-        check_dimensions(run, tree)
-
-
-def check_dimensions(run: Run, tree: xr.DataTree) -> None:
-    """Check that xarray finds the dimensions and the coordinates."""
-    net = run.network()
-    many = ("replica",) if run.replicas > 1 else ()
-    # the axis "tick" belongs to the first that is sampled; others of its rate share it
-    rate = next((run.rate(name) for name in SAMPLED if name in run.sampled), 0)
-    for name in run.sampled:
-        axis = "tick" if run.rate(name) == rate else f"tick_{run.rate(name)}"
-        over = ("node",) if name in NEURONAL else ("edge",) if name in SYNAPTIC else ()
-        own = () if name in SYNAPTIC and run.shared else many
-        found = tree[f"sampled/{name}"]
-        assert found.dims == (axis, *own, *over)
-        assert found[axis].to_numpy().tolist() == list(range(0, run.ticks, run.rate(name)))
-        if "node" in over:
-            assert found.node.to_numpy().tolist() == list(net.label)
-        if "edge" in over:
-            assert found.edge.to_numpy().tolist() == list(range(net.m))
-    assert tree["stimulus/input"].dims == ("tick", *many, "input_node")
-    assert tree["stimulus/target"].output_node.to_numpy().tolist() == [net.label[-1]]
-    assert tree["rows/label"].dims == ("row", *many)
-    assert tree["events/tick"].dims == ("event",)
-
-
-def test_xarray_opens_a_trace_unaided(tmp_path: Path) -> None:
-    with recorder(tmp_path / "t.h5", every=1) as rec:
-        record(rec, 0, 5)
-    with xr.open_datatree(tmp_path / "t.h5", engine="h5netcdf") as tree:
-        assert tree["sampled/h"].sel(node="n[2]", tick=3).item() == 3 + 2 / 1024
-        assert tree["rows/split"].to_numpy().tolist() == ["train"] * 5
-
-
-@pytest.mark.parametrize("path", [None, "t.h5"])
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_the_network_is_in_the_trace(path, replicas: int, tmp_path: Path) -> None:
-    net = network(5, 9, replicas)
-    with recorder(path and tmp_path / path, net, replicas=replicas) as rec:
-        pass
-    with rec.trace() as read:
-        assert read.network["node_label"].tolist() == list(net.label)
-        for name in ("group", "model", "activation"):
-            assert read.network[name].tolist() == list(getattr(net, name))
-        for name in (
-            "source",
-            "target",
-            "delay",
-            "feedback_delay",
-            "plastic",
-            "feedback",
-            "beta",
-            "clock",
-            "rank",
-        ):
-            np.testing.assert_array_equal(read.network[name], getattr(net, name))
-        weight, feedback = (
-            (net.weight, net.feedback_weight) if replicas > 1 else (net.weight[0], net.feedback_weight[0])
-        )
-        np.testing.assert_array_equal(read.network["weight0"], weight)
-        np.testing.assert_array_equal(read.network["feedback_weight"], feedback)
-        np.testing.assert_array_equal(read.network["inputs"], net.inputs)
-        np.testing.assert_array_equal(read.network["parameters/tau"], net.parameters["tau"])
-        assert json.loads(str(read.network["graph"])) == json.loads(net.graph)
+# ---- in memory
 
 
 def test_a_trace_in_memory_touches_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,25 +51,6 @@ def test_a_trace_in_memory_that_is_looked_at_late_is_that_of_its_own_run(tmp_pat
     assert late.attrs["start"] <= late.attrs["end"] <= at_once.attrs["start"]
 
 
-def test_attributes_tell_where_a_run_comes_from(tmp_path: Path) -> None:
-    header = {"experiment": "[simulation]\nseed = 3\n", "seed": 3, "dt": 0.5, "device": "cpu", "reset": True}
-    summary = {"loss": np.float32(0.5), "accuracy": {"test": 0.25}, "ticks": np.arange(2), "nothing": None}
-    with recorder(tmp_path / "t.h5", header=header | {"none": None, "list": [1, 2]}) as rec:
-        rec.finish("complete", summary)
-    with rec.trace() as read, h5py.File(tmp_path / "t.h5") as plain:
-        for attrs in (read.attrs, plain.attrs, read.tree().attrs):
-            assert {name: attrs[name] for name in header} == header
-            assert (attrs["format"], attrs["format_version"]) == ("hlsim-trace", 1)
-            assert attrs["list"] == "[1, 2]"
-            assert "none" not in attrs
-        assert plain.attrs["status"] == b"complete"
-        for attrs in (read.attrs, read.tree().attrs):
-            assert attrs["status"] == "complete"
-            assert attrs["start"] <= attrs["end"]
-            assert json.loads(attrs["summary"]) == read.summary
-        assert read.summary == {"loss": 0.5, "accuracy": {"test": 0.25}, "ticks": [0, 1], "nothing": None}
-
-
 def test_traffic_is_counted_from_group_to_group() -> None:
     with recorder(None) as rec:
         assert rec.group_name == ("a", "b", "in")
@@ -271,37 +59,6 @@ def test_traffic_is_counted_from_group_to_group() -> None:
         found = read.tree()["network"]["traffic_state"].sel(group_name="in", to_group_name="b")
         assert found.item() == 7
         np.testing.assert_array_equal(read["network/traffic_costate"], np.eye(3))
-
-
-def test_hdf5_1_10_can_read_a_trace(tmp_path: Path) -> None:
-    """Newer HDF5 writes newer versions of datatypes if it is let; version 3 is the last that 1.10 knows."""
-    with recorder(tmp_path / "t.h5", header={"dtype": "complex64"}):
-        pass
-    with h5py.File(tmp_path / "t.h5") as file:
-        versions = set()
-        # an encoded datatype: two bytes of encoding, then class and version in four bits each
-        file.visititems(
-            lambda _, item: (
-                versions.add(item.id.get_type().encode()[2] >> 4) if hasattr(item, "dtype") else None
-            )
-        )
-        assert max(versions) <= 3
-    assert (tmp_path / "t.h5").read_bytes()[8] == 3  # the superblock
-
-
-def test_h5web_is_told_what_to_plot() -> None:
-    """NXdata as NeXus has it: the signal is there, with one axis a dimension, of its length."""
-    with recorder(None, replicas=2) as rec:
-        rec.sample(0, values(rec, 0, replicas=2))
-    with rec.trace() as read:
-        assert read.h5[read.attrs["default"]].attrs["NX_class"] == "NXdata"
-        groups = [group for group in read.h5.values() if "signal" in group.attrs]
-        assert len(groups) == 7
-        for group in groups:
-            signal, axes = group[group.attrs["signal"]], group.attrs["axes"]
-            assert len(axes) == signal.ndim
-            for axis, size in zip(axes, signal.shape, strict=True):
-                assert axis == "." or group[axis].shape == (size,)
 
 
 # ---- sampling
@@ -355,20 +112,6 @@ def test_a_sample_that_does_not_fit_is_refused() -> None:
                 rec.sample(0, row)
         with pytest.raises(TraceError, match=r"name 'x{65}': must have at most 64 bytes, got 65"):
             rec.row(0, "x" * 65, [0], [0], [0])
-
-
-@given(
-    rows=st.integers(1, 100_000),
-    shape=st.lists(st.sampled_from([0, 1, 2, 30, 1000, 70_000, 10**6]), max_size=2).map(tuple),
-)
-def test_chunks_are_as_large_as_agreed(rows: int, shape: tuple[int, ...]) -> None:
-    rows = tables.chunk_rows([shape, ()], rows)
-    sizes = tuple(max(1, size) for size in shape)
-    chunk = tables.chunk_shape(rows, shape)
-    assert all(1 <= part <= size for part, size in zip(chunk[1:], sizes, strict=True))
-    assert math.prod(chunk) <= max(tables.CHUNK_VALUES, rows)
-    # cut across only where a single row does not fit
-    assert chunk[1:] == sizes or rows == 1 or 0 in shape
 
 
 # ---- events
@@ -481,51 +224,3 @@ def test_events_in_flight_do_not_pile_up() -> None:
             rec.message(0, tick + np.arange(10), np.zeros(10, int), np.zeros(10), tick)
             rec.now(tick)
             assert len(rec._pending) <= 300
-
-
-# ---- reading
-
-
-def test_a_dataset_that_is_not_there_is_named_with_the_others() -> None:
-    with recorder(None) as rec:
-        pass
-    with rec.trace() as read:
-        assert "sampled/h" in read
-        assert "sampled/v" not in read
-        assert "sampled" not in read
-        with pytest.raises(
-            TraceError, match=r"trace in memory: unknown dataset 'sampled/hh' .*sampled/h'.*, sampled/z"
-        ):
-            read["sampled/hh"]
-        with pytest.raises(TraceError, match="network/source has no ticks along its first dimension"):
-            read.ticks("network/source")
-        with pytest.raises(TraceError, match="rows/label has no ticks along its first dimension"):
-            read.ticks("rows/label")
-
-
-# ---- the page about traces
-
-PAGE = (ROOT / "docs" / "trace.md").read_text(encoding="utf-8")
-
-
-def test_the_examples_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    sim = hlsim.Simulation(hlsim.topology.layered([64, 4, 10]), stimulus=Digits(), hold=4)
-    sim.run(until=40, record="digits.h5").close()
-    examples = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 3
-    for text in examples:
-        exec(compile(text, "trace.md", "exec"), {})
-    with trace.open("mine.h5") as read:
-        assert read["sampled/h"].shape == (20, 6)
-    matplotlib.pyplot.close("all")
-
-
-def test_the_page_names_everything_that_is_in_a_trace(tmp_path: Path) -> None:
-    with recorder(tmp_path / "t.h5", every={"default": 1, "w": 3}, replicas=2):
-        pass
-    prose = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
-    told = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", prose))))
-    with trace.open(tmp_path / "t.h5") as read:
-        last = {name.rpartition("/")[2] for name in read.names()} - {"tick_3"}
-        assert last | read.attrs.keys() - {"NX_class", "default"} <= told

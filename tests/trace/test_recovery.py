@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import resource
 import shutil
 import subprocess
@@ -24,13 +23,7 @@ from hlsim.trace import Recorder, recovery, superblock
 from hlsim.trace import reader as reading
 from hlsim.trace import recorder as recording
 from tests.support.places import ROOT
-from tests.support.traces import (
-    NETWORK,
-    check_recorded,
-    record,
-    recorder,
-    values,
-)
+from tests.support.traces import NETWORK, check_recorded, record, recorder, values
 
 # ---- the end of a run
 
@@ -225,28 +218,6 @@ def test_a_trace_that_came_to_its_end_is_not_mended(tmp_path: Path) -> None:
     assert (tmp_path / "t.h5").read_bytes() == before
 
 
-def test_the_axis_of_a_table_grows_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a row that the axis has is in every column, whenever the writer is killed."""
-    grown: dict[str, list[str]] = {}
-    resize = h5py.Dataset.resize
-
-    def noted(dataset: h5py.Dataset, *size: Any, **axis: Any) -> None:
-        grown.setdefault(dataset.parent.name, []).append(dataset.name.rpartition("/")[2])
-        resize(dataset, *size, **axis)
-
-    monkeypatch.setattr(h5py.Dataset, "resize", noted)
-    with recorder(tmp_path / "t.h5", every=1, events=("message",)) as rec:
-        record(rec, 0, 3)
-    last = {group: names[-1] for group, names in grown.items()}
-    assert last == {
-        "/sampled": "tick",
-        "/events": "event",
-        "/stimulus": "tick",
-        "/rows": "row",
-        "/log": "tick",
-    }
-
-
 def test_without_locks_nothing_is_mended(left_behind: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "fcntl", None)
     before = left_behind.read_bytes()
@@ -254,32 +225,6 @@ def test_without_locks_nothing_is_mended(left_behind: Path, monkeypatch: pytest.
         assert read.status == "running"
         check_recorded(read, 20)
     assert left_behind.read_bytes() == before
-
-
-def test_lookup3_gives_the_values_of_its_author_and_of_hdf5(tmp_path: Path) -> None:
-    """The first two are from the driver in Bob Jenkins' lookup3.c."""
-    assert superblock.checksum(b"") == 0xDEADBEEF
-    assert superblock.checksum(b"Four score and seven years ago") == 0x17770551
-    lengths = set()
-    for size in range(300, 312):
-        with h5py.File(tmp_path / "f.h5", "w", libver=("v110", "v110")) as file:
-            # a fill value stands in the header of its dataset and makes it longer
-            file.create_dataset("x", shape=(), dtype=f"S{size}", fillvalue=b"x" * size)
-        data = (tmp_path / "f.h5").read_bytes()
-        headers = [object_header(data, match.start()) for match in re.finditer(b"OHDR", data)]
-        for block in (data[: superblock.SIZE], *headers):
-            assert superblock.checksum(block[:-4]) == int.from_bytes(block[-4:], "little")
-            lengths.add((len(block) - 4) % 12)
-    assert lengths == set(range(12))
-
-
-def object_header(data: bytes, start: int) -> bytes:
-    """The first block of an object header, version 2 (HDF5 File Format Specification 3.0, IV.A.1.b)."""
-    flags = data[start + 5]
-    at = start + 6 + 16 * (flags >> 5 & 1) + 4 * (flags >> 4 & 1)
-    width = 1 << (flags & 3)
-    size = int.from_bytes(data[at : at + width], "little")
-    return data[start : at + width + size + 4]
 
 
 # ---- two processes
@@ -433,25 +378,6 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_flushed(tmp_path: Path) -> 
     with trace.open(tmp_path / "t.h5") as read:
         assert read.status == "interrupted"
         check_recorded(read, 20)
-
-
-def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "t.h5"
-    with pytest.raises(TraceError, match=r"t\.h5: cannot read: No such file or directory$"):
-        trace.open(path)
-    with pytest.raises(TraceError, match=r"cannot read: Is a directory$"):
-        trace.open(tmp_path)
-    path.write_text("not HDF5")
-    with pytest.raises(TraceError, match=r"t\.h5: is no hlsim trace$"):
-        trace.open(path)
-    with h5py.File(path, "w") as file:
-        file.attrs["format"] = "something else"
-    with pytest.raises(TraceError, match=r"t\.h5: is no hlsim trace$"):
-        trace.open(path)
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"format": "hlsim-trace", "format_version": 2})
-    with pytest.raises(TraceError, match=r"t\.h5: format_version must be 1, got 2$"):
-        trace.open(path)
 
 
 def test_a_file_that_only_its_writer_may_open_is_one_line(
