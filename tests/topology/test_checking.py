@@ -8,7 +8,6 @@ import pytest
 
 from hlsim.errors import ExperimentError, TopologyError
 from hlsim.models import neurons
-from hlsim.topology.attributes import edge_attributes, node_attributes
 from hlsim.topology.checking import check
 from hlsim.topology.network import flatten
 
@@ -431,19 +430,6 @@ def test_arrival_is_refused_for_a_model_without_exact_hold(monkeypatch: pytest.M
     assert str(caught.value) == "node 'x': update must be 'clock' for model 'cubic', which has no exact hold"
     network = flatten(node(model="cubic", update="clock", gain=2))
     np.testing.assert_array_equal(network.parameters["gain"], [np.nan, 2.0])
-
-
-def test_every_parameter_of_every_model_is_a_node_attribute() -> None:
-    parameters = {name for model in neurons.MODELS.values() for name in model.parameters}
-    assert parameters <= node_attributes().keys()
-
-
-@pytest.mark.parametrize("table", [node_attributes(), edge_attributes()], ids=["node", "edge"])
-def test_every_attribute_is_documented_and_keeps_its_own_rule(table: dict[str, Any]) -> None:
-    for name, attribute in table.items():
-        assert attribute.meaning
-        if attribute.default not in (None, ""):
-            assert attribute.parse(attribute.default) == attribute.default, name
 
 
 @pytest.mark.parametrize("value", [3, 3.0, np.int32(3), np.float32(3.0)])

@@ -1,4 +1,4 @@
-"""Symmetric couplings: an edge without direction is a synapse each way, of one weight."""
+"""From a graph to arrays: symmetric couplings, each a synapse either way; populations; draws."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import hlsim
 from hlsim import topology
 from hlsim.errors import ExperimentError, TopologyError
 from hlsim.models.rules import HolomorphicEquilibrium
-from hlsim.topology.network import Network, flatten
+from hlsim.topology.network import NONE, RANDOM, SYMMETRIC, Network, flatten
 from tests.support.networks import assert_same
+
+# ---- symmetric couplings
 
 
 def synapses(network: Network, row: int = 0) -> dict[tuple[str, str], tuple[float, int]]:
@@ -174,3 +176,201 @@ def test_what_has_no_meaning_for_a_rule_is_refused_and_not_ignored() -> None:
     ):
         with pytest.raises(hlsim.HlsimError, match=r"is for rules with phases"):
             ask()
+
+
+# ---- populations and random connections
+
+
+def test_labels_stand_in_natural_order() -> None:
+    graph = nx.DiGraph()
+    labels = ["a", "a1", "a02", "a2", "a10", "a10b2", "a10b10", "b[2]", "b[10]"]
+    graph.add_nodes_from(reversed(labels))
+    assert list(flatten(graph).label) == labels
+
+
+def test_parallel_edges_stand_in_natural_order_of_their_keys() -> None:
+    graph = nx.MultiDiGraph()
+    for key in (10, 2, "b", "a", 1):
+        graph.add_edge("x", "y", key=key, weight=float(key) if isinstance(key, int) else 0.5)
+    graph.edges["x", "y", "b"]["weight"] = 0.75
+    assert flatten(graph).weight.tolist() == [[1.0, 2.0, 10.0, 0.5, 0.75]]
+
+
+def test_a_population_equals_the_graph_expanded_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    w_ab, w_bb, w_bc = rng.normal(size=(12, 3)), rng.normal(size=(12, 12)), rng.normal(size=(12, 12))
+    d_ab, f_ab = rng.integers(0, 9, (12, 3)), rng.integers(0, 9, (12, 3))
+    compact = nx.DiGraph()
+    compact.add_node("a", size=3, role="input", tau=2.0)
+    compact.add_node("b", size=12, bias=0.5, group="g")
+    compact.add_node("c", size=12, model="instant", role="output")
+    compact.add_edge("a", "b", weight=w_ab, delay=d_ab.tolist(), feedback_delay=f_ab, beta=0.5)
+    compact.add_edge("b", "b", weight=w_bb, delay=2, feedback="none")
+    compact.add_edge("b", "c", weight=w_bc, connect="one_to_one", plastic=False)
+
+    single = nx.DiGraph()
+    single.add_nodes_from((f"a[{i}]" for i in range(3)), role="input", tau=2.0)
+    single.add_nodes_from((f"b[{i}]" for i in range(12)), bias=0.5, group="g")
+    single.add_nodes_from((f"c[{i}]" for i in range(12)), model="instant", role="output")
+    for i in range(12):
+        for j in range(3):
+            delays = {"delay": int(d_ab[i, j]), "feedback_delay": int(f_ab[i, j])}
+            single.add_edge(f"a[{j}]", f"b[{i}]", weight=w_ab[i, j], beta=0.5, **delays)
+        for j in range(12):
+            single.add_edge(f"b[{j}]", f"b[{i}]", weight=w_bb[i, j], delay=2, feedback="none")
+        single.add_edge(f"b[{i}]", f"c[{i}]", weight=w_bc[i, i], plastic=False)
+    assert_same(flatten(compact), flatten(single))
+
+
+def pairs(network: Network) -> list[tuple[str, str]]:
+    names = np.array(network.label)
+    return list(zip(names[network.source].tolist(), names[network.target].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "in_degree"), [(20, 7, 3), (20, 7, 18), (20, 7, 20), (1, 4, 1)]
+)
+def test_a_random_connection_gives_every_target_its_in_degree(
+    sources: int, targets: int, in_degree: int
+) -> None:
+    graph = nx.DiGraph()
+    graph.add_node("a", size=sources)
+    graph.add_node("b", size=targets)
+    graph.add_edge("a", "b", connect="random", in_degree=in_degree)
+    network = flatten(graph)
+    assert len(set(pairs(network))) == network.m == targets * in_degree
+    assert set(np.bincount(network.target)[np.unique(network.target)]) == {in_degree}
+
+
+@pytest.mark.parametrize(
+    "how", [{"in_degree": 5}, {"in_degree": 29}, {"probability": 0.3}, {"probability": 1.0}]
+)
+def test_a_random_connection_within_a_population_leaves_out_the_neuron_itself(how: dict[str, Any]) -> None:
+    graph = nx.DiGraph()
+    graph.add_node("p", size=30)
+    graph.add_edge("p", "p", connect="random", **how)
+    network = flatten(graph)
+    assert (network.source != network.target).all()
+    assert len(set(pairs(network))) == network.m
+    if how.get("in_degree") == 29 or how.get("probability") == 1.0:
+        assert network.m == 30 * 29
+
+
+def test_random_sources_are_drawn_evenly() -> None:
+    """400 times 10 of 99 others: every neuron is a source 40.4 +- 6 times; chi-square over 100 neurons."""
+    out = np.zeros(100)
+    for seed in range(4):
+        graph = nx.DiGraph()
+        graph.add_node("p", size=100)
+        graph.add_edge("p", "p", connect="random", in_degree=10)
+        out += np.bincount(flatten(graph, seeds=(seed,)).source, minlength=100)
+    assert ((out - 40) ** 2 / 40).sum() < 149  # 99 degrees of freedom, probability 0.001
+
+
+def test_a_probability_connects_that_share_of_pairs() -> None:
+    graph = nx.DiGraph()
+    graph.add_node("a", size=200)
+    graph.add_node("b", size=300)
+    graph.add_edge("a", "b", connect="random", probability=0.1)
+    network = flatten(graph)
+    assert network.m == pytest.approx(6000, abs=4 * np.sqrt(60_000 * 0.1 * 0.9))
+    assert len(set(pairs(network))) == network.m
+
+
+# ---- draws
+
+
+def drawn(**attributes: Any) -> Network:
+    graph = nx.DiGraph()
+    graph.add_node("a", size=200)
+    graph.add_node("b", size=200)
+    graph.add_edge("a", "b", **attributes)
+    return flatten(graph, seeds=(0, 1))
+
+
+def test_weights_have_the_moments_that_were_asked_for() -> None:
+    """40 000 draws each; four standard errors."""
+    normal = drawn(weight={"normal": 0.5}).weight
+    np.testing.assert_allclose(normal.mean(axis=1), 0.0, atol=4 * 0.5 / 200)
+    np.testing.assert_allclose(normal.std(axis=1), 0.5, rtol=4 / np.sqrt(80_000))
+    uniform = drawn(weight={"uniform": [1, 3]}).weight
+    assert ((uniform >= 1) & (uniform <= 3)).all()
+    np.testing.assert_allclose(uniform.mean(axis=1), 2.0, atol=4 * np.sqrt(1 / 3) / 200)
+    np.testing.assert_allclose(uniform.var(axis=1), 1 / 3, rtol=0.02)
+
+
+def test_delays_are_drawn_with_both_ends_and_feedback_delays_are_the_same_unless_given() -> None:
+    network = drawn(delay={"uniform": [2, 5]})
+    counts = np.bincount(network.delay, minlength=7)
+    assert counts[[0, 1, 6]].sum() == 0
+    assert ((counts[2:6] - 10_000) ** 2 / 10_000).sum() < 16.3  # 3 degrees of freedom, probability 0.001
+    assert np.array_equal(network.delay, network.feedback_delay)
+    other = drawn(delay={"uniform": [2, 5]}, feedback_delay={"uniform": [2, 5]})
+    assert np.array_equal(other.delay, network.delay)
+    assert abs(np.corrcoef(other.delay, other.feedback_delay)[0, 1]) < 4 / 200
+
+
+def test_replicas_share_the_structure_but_not_the_weights() -> None:
+    network = drawn(weight={"normal": 1.0}, feedback="random", delay={"uniform": [0, 9]})
+    assert abs(np.corrcoef(network.weight)[0, 1]) < 4 / 200
+    assert abs(np.corrcoef(network.feedback_weight)[0, 1]) < 4 / 200
+    assert network.delay.shape == (network.m,)
+
+
+def test_connections_and_delays_are_those_of_the_first_seed() -> None:
+    graph = nx.DiGraph()
+    graph.add_node("p", size=30)
+    graph.add_edge(
+        "p", "p", connect="random", in_degree=5, delay={"uniform": [0, 9]}, feedback_delay={"uniform": [0, 9]}
+    )
+    alone, first, second = (flatten(graph, seeds=seeds) for seeds in ((3,), (3, 4), (4, 3)))
+    for name in ("source", "target", "delay", "feedback_delay"):
+        assert np.array_equal(getattr(alone, name), getattr(first, name)), name
+        assert not np.array_equal(getattr(alone, name), getattr(second, name)), name
+    assert (alone.seed, first.seed, second.seed) == (3, 3, 4)
+
+
+def test_a_seed_gives_the_same_weights_whatever_its_place_among_the_seeds() -> None:
+    graph = topology.layered([3, 4, 2], draw=False)
+    alone, second = flatten(graph, seeds=(7,)), flatten(graph, seeds=(5, 7))
+    assert np.array_equal(alone.weight[0], second.weight[1])
+    assert not np.isclose(second.weight[0], second.weight[1]).any()
+
+
+def test_a_draw_does_not_depend_on_what_else_is_in_the_graph() -> None:
+    small = topology.layered([3, 4], draw=False, delay=(0, 9))
+    large = small.copy()
+    large.add_edge("a new one", "output[0]", weight={"normal": 1.0})
+    one, other = flatten(small), flatten(large)
+    kept = np.array([other.label[i] != "a new one" for i in other.source])
+    assert np.array_equal(one.weight, other.weight[:, kept])
+    assert np.array_equal(one.delay, other.delay[kept])
+
+
+def test_feedback_is_coded_and_never_sent_to_inputs() -> None:
+    graph = nx.DiGraph()
+    graph.add_node("in", model="input")
+    for target, feedback in (("n", "none"), ("r", "random"), ("s", "symmetric")):
+        graph.add_edge("a", target, weight={"normal": 1.0}, feedback=feedback)
+        graph.add_edge("in", target, weight={"normal": 1.0}, feedback=feedback)
+    network = flatten(graph)
+    assert [network.label[i] for i in network.source] == ["a"] * 3 + ["in"] * 3
+    assert network.feedback.tolist() == [NONE, RANDOM, SYMMETRIC, NONE, NONE, NONE]
+    assert np.isnan(network.feedback_weight[0]).tolist() == [True, False, True, True, True, True]
+
+
+def test_random_feedback_is_drawn_like_the_weight_and_apart_from_it() -> None:
+    normal = drawn(weight={"normal": 0.5}, feedback="random")
+    np.testing.assert_allclose(normal.feedback_weight.std(axis=1), 0.5, rtol=0.02)
+    assert abs(np.corrcoef(normal.weight[0], normal.feedback_weight[0])[0, 1]) < 4 / 200
+    uniform = drawn(weight={"uniform": [1, 3]}, feedback="random")
+    assert (uniform.feedback_weight.min(), uniform.feedback_weight.max()) >= (1, 1)
+    np.testing.assert_allclose(uniform.feedback_weight.mean(axis=1), 2.0, atol=0.02)
+
+
+def test_random_feedback_of_given_weights_is_normal_with_their_mean_square() -> None:
+    array = np.where(np.arange(40_000).reshape(200, 200) % 2, 1.0, -7.0)
+    for weight, scale in ((-2.0, 2.0), (array, 5.0)):
+        feedback = drawn(weight=weight, feedback="random").feedback_weight
+        np.testing.assert_allclose(feedback.mean(axis=1), 0.0, atol=4 * scale / 200)
+        np.testing.assert_allclose(feedback.std(axis=1), scale, rtol=0.02)
