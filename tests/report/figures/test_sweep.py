@@ -10,8 +10,8 @@ import xarray as xr
 from hlsim.report.charts import Chart, Heat, Line, Missing, Texts, Whiskers
 from hlsim.report.figures import sweep as sweep_charts
 from hlsim.sweep import sweep
-from tests.report.test_figures import of
 from tests.support import experiments
+from tests.support.charts import of
 
 STAGES = ["train", "test"]
 
