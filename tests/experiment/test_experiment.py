@@ -12,10 +12,7 @@ import torch
 from hlsim import Simulation, experiment, topology
 from hlsim.errors import ExperimentError, HlsimError, StimulusError
 from hlsim.experiment import Experiment
-from hlsim.experiment.settings import (
-    Settings,
-    StageTable,
-)
+from hlsim.experiment.settings import Settings, StageTable
 from hlsim.models.losses import LOSSES, Custom
 from hlsim.models.rules import Gate, Hamiltonian
 from hlsim.stimulus import Arrays, Stage
