@@ -8,14 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from hlsim import experiment, trace
+from hlsim import experiment, sweep, trace
 from hlsim.cli.app import app
 from hlsim.report import figures
-from hlsim.sweep import course
 from tests.report.figures.test_sweep import dataset
 from tests.support import experiments
 from tests.support.places import ROOT
@@ -106,9 +106,9 @@ def test_the_page_on_reports_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shutil.copy("digits.h5", "slow.h5")
     Path("delays").mkdir()
     shutil.copy("digits.h5", "delays/delay=0.h5")
-    monkeypatch.setattr(course, "load", lambda _: dataset(), raising=False)
+    monkeypatch.setattr(sweep, "load", lambda _: dataset())
     page = ROOT / "docs" / "report.md"
-    names = vars(figures).copy()
+    names: dict[str, Any] = {}
     for language, text in blocks(page):
         if language == "console":
             for words in commands(text):
@@ -119,7 +119,7 @@ def test_the_page_on_reports_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pages <= {path.name for path in tmp_path.iterdir()}
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png", ".svg"}
     with trace.open("digits.h5") as opened:
-        (line,) = names["outputs"](opened, figures.Asked()).panels[0].marks
+        (line,) = names["outputs"](opened).panels[0].marks
         assert line.y.tolist() == opened["sampled/loss"].tolist()
 
 

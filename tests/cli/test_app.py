@@ -135,7 +135,7 @@ def test_a_bug_shows_its_traceback(hlsim_: Command, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise RuntimeError("of our own making")
 
-    monkeypatch.setattr("hlsim.experiment.forecast.estimate", broken)
+    monkeypatch.setattr("hlsim.cli.run.estimate", broken)
     with pytest.raises(RuntimeError, match="of our own making"):
         cli.main(["run", "tiny", "--dry-run"])
 

@@ -9,7 +9,6 @@ import xarray as xr
 
 from hlsim import sweep
 from hlsim.cli import terminal
-from hlsim.sweep import course
 from tests.support.commands import Command, Outcome, assert_one_line
 
 
@@ -63,7 +62,7 @@ def test_report_of_a_folder_is_that_of_its_sweep(
         asked.append(folder)
         return sweep.sweep("tiny", {"learning.beta": [0.01, 0.1]}, seeds=2)
 
-    monkeypatch.setattr(course, "load", load, raising=False)
+    monkeypatch.setattr(sweep, "load", load)
     Path("delays").mkdir()
     traced.rename("delays/beta=1.h5")
     assert hlsim_("report", "delays/") == Outcome(0, f"{Path('delays').resolve()}.html\n", "")

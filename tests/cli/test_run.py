@@ -118,7 +118,7 @@ def test_a_run_interrupted_before_it_began_speaks_of_no_trace(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hlsim.simulation.simulation.Simulation", stopped)
+    monkeypatch.setattr("hlsim.experiment.experiment.Simulation", stopped)
     assert hlsim_("run", "tiny") == Outcome(130, "", "hlsim: interrupted\n")
 
 

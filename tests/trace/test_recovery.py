@@ -231,7 +231,7 @@ def test_without_locks_nothing_is_mended(left_behind: Path, monkeypatch: pytest.
 
 WRITER = """
 import sys
-from hlsim import recording
+from hlsim.trace import recorder as recording
 from tests.support.traces import Path, recorder, record
 
 recording.FLUSH_SECONDS = recording.FLUSH_SHARE = 0
