@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from hlsim.engine.arrival.arrays import CHUNK, CROSS_ENTROPY, INPUT, INSTANT, LEAKY, SILENT
-from hlsim.engine.arrival.calendar import bucket_of, coming, empty, plan, pop, put
+from hlsim.engine.arrival.calendar import bucket_of, clear_messages, coming, empty, plan, pop, put
 from hlsim.engine.arrival.formulas import (
     costate_hold,
     driven,
@@ -20,6 +20,8 @@ from hlsim.engine.arrival.formulas import (
 )
 from hlsim.engine.arrival.wakeups import pending, wake_at, wants_costate
 from hlsim.engine.loops import entry, inner
+
+__all__ = ["clear_messages", "open_tick", "run"]  # what the engine calls
 
 STATE, COSTATE = 0, 1
 # Every neuron but the instant ones: those that have a state of their own, or are given one.
