@@ -299,15 +299,13 @@ def test_a_report_that_draws_nothing_loads_nothing_that_draws(imported: list[set
     assert {"bokeh", "matplotlib"} <= at_last
 
 
-def test_a_report_knows_neither_the_terminal_nor_the_sweep(imported: list[set[str]]) -> None:
+def test_a_report_loads_nothing_of_the_terminal(imported: list[set[str]]) -> None:
     """Whoever draws from Python, or on a server, has no command line."""
     assert not imported[-1] & {
         "rich",
         "typer",
         "hlsim.cli.terminal",
         "hlsim.cli",
-        "hlsim.sweep",
-        "hlsim.experiment",
     }
 
 
