@@ -29,7 +29,7 @@ def chosen_workers(jobs: int | None, scheduler: str | None, dashboard: str | Non
         raise ExperimentError("--dashboard goes with --scheduler local: another scheduler has its own")
     if jobs is not None and scheduler not in (None, LOCAL):
         raise ExperimentError(
-            "--jobs is for this machine: a cluster has the chosen_workers that were started for it"
+            "--jobs is for this machine: a cluster has the workers that were started for it"
         )
     if scheduler is None:
         yield Serial() if jobs in (None, 1) else Processes(jobs)
@@ -37,7 +37,7 @@ def chosen_workers(jobs: int | None, scheduler: str | None, dashboard: str | Non
     with Cluster(scheduler, jobs or 1, dashboard) as cluster:
         sys.stderr.write(f"hlsim: dashboard: {cluster.dashboard}\n")
         if not cluster.workers:
-            sys.stderr.write("hlsim: the scheduler has no chosen_workers yet: runs wait for them\n")
+            sys.stderr.write("hlsim: the scheduler has no workers yet: runs wait for them\n")
         yield cluster
 
 
