@@ -132,7 +132,10 @@ def member(case: Case, network: hlsim.network.Network, k: int) -> hlsim.Simulati
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_member_is_the_run_with_its_weights_on_the_structure_that_all_share(kind: str) -> None:
-    """Also where delays and connections are drawn; in small networks the same bits, and the same traffic."""
+    """Also where delays and connections are drawn, with the same traffic.
+
+    The last bit of an activation in torch depends on where a number stands in its tensor.
+    """
 
     @settings(max_examples=max(4, settings().max_examples // 10))
     @given(cases(kind, 40))
@@ -143,8 +146,9 @@ def test_a_member_is_the_run_with_its_weights_on_the_structure_that_all_share(ki
             alone = member(case, together.network, k)
             own = alone.run(until=40, every=1)
             for name in SAMPLED:
-                mine = np.ascontiguousarray(trace[f"sampled/{name}"][:, k])
-                assert mine.tobytes() == own[f"sampled/{name}"].tobytes(), name
+                mine = trace[f"sampled/{name}"][:, k]
+                its_own = own[f"sampled/{name}"].reshape(mine.shape)
+                np.testing.assert_allclose(mine, its_own, rtol=1e-11, atol=1e-13, err_msg=name)
             for name in ("state", "costate", "updates"):
                 assert (together.counts()[name][k] == alone.counts()[name][0]).all()
 

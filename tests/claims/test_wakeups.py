@@ -83,15 +83,26 @@ def test_what_a_neuron_has_not_told_is_below_its_threshold_at_every_tick(kind: s
     check()
 
 
+def contracting(graph: nx.MultiDiGraph) -> dict[str, dict[str, list[float]]]:
+    """Return weights with which no neuron hears more than .9 of what others say, forward or back."""
+    size = {node: data.get("size") or 1 for node, data in graph.nodes(data=True)}
+    heard = [sum(size[other] for other, _ in graph.in_edges(node)) for node in graph]
+    heard += [sum(size[other] for _, other in graph.out_edges(node)) for node in graph]
+    return {"weight": {"uniform": [-0.9 / max(heard), 0.9 / max(heard)]}}
+
+
 @engines
 def test_a_network_that_comes_to_rest_falls_silent_and_costs_nothing(engine: str) -> None:
-    """With learning off and thresholds > 0 nothing is left to happen: SimPy's queue is empty."""
+    """With learning off and thresholds > 0 nothing is left to happen: SimPy's queue is empty.
+
+    No slope of an activation is above 1, so weights below 1 in sum make every loop a contraction.
+    """
 
     @settings(max_examples=EXAMPLES)
     @given(cases("arrival", 20))
     def check(drawn: Case) -> None:
         node = {"send_threshold": 0.01, "costate_threshold": 0.01}
-        case = fixed(drawn, node=node, without=("learn",))
+        case = fixed(drawn, node=node, edge=contracting(drawn.graph), without=("learn",))
         case = Case(case.graph, case.options, ((0, "learn", (False,)), *case.script))
         sim = build(case, engine=engine)
         while sim.env.peek() < 2000:
