@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hlsim.errors import TraceError, unknown
 from hlsim.models.losses import LOSSES, Custom, Loss
 from hlsim.models.rules import Hamiltonian
-from hlsim.models.rules.phi import Gate, Phi, Schedule, of_form
+from hlsim.models.rules.phi import Phi, changes, of_form
 from hlsim.trace import Trace
 from hlsim.trace.reader import ticks
 
@@ -96,14 +96,8 @@ def _phi_by_tick(trace: Trace, settings: Mapping[str, Any], phi: Phi) -> Array:
     }
     found = np.full(ticks(trace), phi if isinstance(phi, float | int) else 0.0)
     for name, start, stop in _rows(trace):
-        now = own.get(name, phi)
-        if isinstance(now, Schedule):
-            steps, values = map(np.array, zip(*((0, 0.0), *now.points), strict=True))
-            at = np.searchsorted(steps, np.arange(start, stop), "right") - 1
-            found[start:stop] = values[at]
-        else:
-            for after, value in now.changes() if isinstance(now, Gate) else [(0, now)]:
-                found[min(start + after, stop) : stop] = value
+        for tick, value in changes(own.get(name, phi), start, stop - start):
+            found[tick:stop] = value
     return found
 
 

@@ -1,5 +1,6 @@
 """Stages and rows in time: a SimPy process that acts on the network only through its controls."""
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from hlsim.engine.clock import READ, call_at
 from hlsim.engine.controls import Controls
 from hlsim.errors import StimulusError
-from hlsim.models.rules.phi import Gate, Phi, Schedule
+from hlsim.models.rules.phi import Phi, changes
 from hlsim.models.rules.rule import Phase, Rule
 from hlsim.simulation.noise import NoiseProcess
 from hlsim.stimulus import Row, Stage, Stream
@@ -114,8 +115,6 @@ class Protocol:
             self._controls.learn(stage.learn)
             if self._noise is not None:
                 self._noise.switch(stage.noise, int(env.now))
-            if isinstance(phi, Schedule):
-                env.process(follow(env, self._controls, phi))
             for shown in self._presentations(stage):
                 if self._reset and not first:
                     self._controls.reset()
@@ -169,17 +168,8 @@ class Protocol:
         hold = shown.stage.hold or self._hold
         last = start + hold - 1
         call_at(env, last, READ, lambda: self._on_row(last, shown))
-        elapsed = 0
-        if not isinstance(phi, Schedule):
-            changes = phi.changes() if isinstance(phi, Gate) else [(0, phi)]
-            for after, value in changes:
-                if after >= hold:
-                    break
-                if after > elapsed:
-                    yield env.timeout(after - elapsed)
-                    elapsed = after
-                self._controls.phi(value)
-        yield env.timeout(hold - elapsed)
+        yield from follow(env, self._controls, changes(phi, start, hold))
+        yield env.timeout(start + hold - env.now)
 
     def _presentations(self, stage: Stage) -> Iterator[Presentation]:
         if len(self._seeds) > 1:
@@ -198,25 +188,18 @@ class Protocol:
 
 
 def follow(
-    env: simpy.Environment, controls: Controls, schedule: Schedule
+    env: simpy.Environment, controls: Controls, points: Sequence[tuple[int, float]]
 ) -> Generator[simpy.Event, object, None]:
-    """Set phi as scheduled, from the tick that has come."""
-    past = [value for tick, value in schedule.points if tick <= env.now]
-    controls.phi(past[-1] if past else 0.0)
-    for tick, value in schedule.points:
+    """Set phi to the value of each point at its tick."""
+    for tick, value in points:
         if tick > env.now:
             yield env.timeout(tick - env.now)
-            controls.phi(value)
+        controls.phi(value)
 
 
 def alone(env: simpy.Environment, controls: Controls, phi: Phi) -> Generator[simpy.Event, object, None]:
-    """Set phi from tick 0 on where no rows are shown."""
-    if isinstance(phi, Schedule):
-        yield from follow(env, controls, phi)
-        return
-    for tick, value in phi.changes() if isinstance(phi, Gate) else [(0, phi)]:
-        yield env.timeout(tick - env.now)
-        controls.phi(value)
+    """Set phi from tick 0 on where no rows are shown: the whole run is one."""
+    yield from follow(env, controls, changes(phi, 0, math.inf))
 
 
 def _stacked(stage: Stage, rows: Sequence[Row], count: int) -> Presentation:

@@ -21,10 +21,6 @@ class Gate:
             )
         check_number("learning.phi", self.value)
 
-    def changes(self) -> list[tuple[int, float]]:
-        """Return (ticks after the start of a row, phi from there on)."""
-        return [(0, 0.0), (self.off, self.value)] if self.off else [(0, self.value)]
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -41,6 +37,21 @@ class Schedule:
 
 
 Phi = float | Gate | Schedule
+
+
+def changes(phi: Phi, start: int, ticks: float) -> list[tuple[int, float]]:
+    """Return phi in a row that begins at tick ``start`` and lasts so many: (tick, value from there on).
+
+    The first is at ``start``: a row has its own phi from the beginning, whatever was in force before.
+    """
+    if isinstance(phi, Gate):
+        points: tuple[tuple[int, float], ...] = ((start, 0.0), (start + phi.off, phi.value))
+    elif isinstance(phi, Schedule):
+        points = ((0, 0.0), *phi.points)
+    else:
+        points = ((start, phi),)
+    begins = [value for tick, value in points if tick <= start][-1]
+    return [(start, begins), *(point for point in points if start < point[0] < start + ticks)]
 
 
 def form(phi: Phi) -> float | dict[str, Any]:
