@@ -20,6 +20,7 @@ from hlsim.experiment import Experiment
 from hlsim.experiment.forecast import estimate
 from hlsim.report.words import size
 from hlsim.trace import Trace
+from hlsim.trace.reader import check_free
 
 
 def run(
@@ -33,6 +34,7 @@ def run(
             help="The trace; traces/NAME.h5 if there is traces/, or NAME.h5.",
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a trace that is there.")] = False,
     overrides: Overrides = None,
     engine: Annotated[str | None, typer.Option(help="batched or reference.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
@@ -52,7 +54,7 @@ def run(
     if dry_run:
         _show_plan(wanted, file)
     else:
-        _run(wanted, file, quiet, Profile() if profile else None)
+        _run(wanted, file, overwrite, quiet, Profile() if profile else None)
 
 
 def _check_together(dry_run: bool, quiet: bool, profile: bool) -> None:
@@ -86,13 +88,14 @@ def _show_plan(wanted: Experiment, file: Path) -> None:
     show(f"{wanted.name}: a run into {file} would take", terminal.estimate_rows(estimate(wanted)))
 
 
-def _run(wanted: Experiment, file: Path, quiet: bool, profile: Profile | None) -> None:
+def _run(wanted: Experiment, file: Path, overwrite: bool, quiet: bool, profile: Profile | None) -> None:
+    check_free(file, overwrite, "say --overwrite")
     try:
         if quiet:
-            wanted.run(file).close()
+            wanted.run(file, overwrite=overwrite).close()
         else:
             with terminal.progress(sys.stderr) as progress, profile or nullcontext():
-                trace = wanted.run(file, progress)
+                trace = wanted.run(file, progress, overwrite=overwrite)
             _show_end(wanted, trace, file, profile)
     except KeyboardInterrupt:
         sys.stderr.write(f"hlsim: interrupted{_kept(file)}\n")

@@ -164,6 +164,16 @@ class Controls:
         self._changes.reset = True
         self._ring()
 
+    def rest(self) -> None:
+        """Show nothing and learn nothing from this tick on, but for what has been asked for already."""
+        changes = self._changes
+        if changes.input is None:
+            self.input(np.zeros(self._n_input))
+        if changes.target is None:
+            self.target(None)
+        if changes.learn is None:
+            self.learn(False)
+
     def take(self) -> Changes:
         """Return what was asked for since the last call."""
         changes, self._changes = self._changes, Changes()

@@ -81,9 +81,13 @@ class Experiment:
         )
 
     def run(
-        self, record: str | Path | None = None, progress: Callable[[Progress], None] | None = None
+        self,
+        record: str | Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        *,
+        overwrite: bool = False,
     ) -> Trace:
-        """Build the simulation and run it to its end; see ``Simulation.run`` for the two parameters."""
+        """Build the simulation and run it to its end; see ``Simulation.run`` for the parameters."""
         table = self.settings.record
         return self.simulation().run(
             self.settings.simulation.until,
@@ -92,6 +96,7 @@ class Experiment:
             sampled=table.sampled,
             events=table.events,
             progress=progress,
+            overwrite=overwrite,
         )
 
     @cached_property

@@ -142,7 +142,10 @@ def check_counts(**counts: object) -> None:
 
 
 def check_stages(rule: Rule, stages: Sequence[Stage], hold: int) -> None:
-    """Refuse what stages cannot ask of a rule with phases: a phi, or no time to settle."""
+    """Refuse two of one name, and what cannot be asked of a rule with phases: a phi, or no time to settle."""
+    names = [stage.name for stage in stages]
+    for name in (name for name in names if names.count(name) > 1):
+        raise ExperimentError(f"stage {name!r}: is there twice, and stages are told apart by their names")
     if not rule.nudges:
         return
     for stage in stages:

@@ -76,6 +76,8 @@ class Protocol:
         Called with a PhaseRun after the last tick of a phase.
     noise : NoiseProcess, optional
         Switched on and off as the stages want it.
+    first : bool
+        Whether no row was shown before: the first one needs no reset.
     """
 
     def __init__(
@@ -92,9 +94,10 @@ class Protocol:
         on_row: Callable[[int, Presentation], None],
         on_phase: Callable[[PhaseRun], None],
         noise: NoiseProcess | None = None,
+        first: bool = True,
     ) -> None:
         self._controls, self._stream, self._stages = controls, stream, stages
-        self._hold, self._reset, self._rule = hold, reset, rule
+        self.hold, self._reset, self._rule, self._first = hold, reset, rule, first
         self._seeds, self._batch, self._over = seeds, batch, 0
         self._on_row, self._on_phase, self._noise = on_row, on_phase, noise
 
@@ -105,11 +108,11 @@ class Protocol:
 
     def ticks(self) -> int | None:
         """Return how many ticks the stages last, at most where phases may end sooner; None: for ever."""
-        return length(self._stream, self._stages, self._rule, self._hold, self._batch)
+        return length(self._stream, self._stages, self._rule, self.hold, self._batch)
 
     def run(self, env: simpy.Environment) -> Generator[simpy.Event, object, None]:
         """Be the process."""
-        first = True
+        first = self._first
         for stage in self._stages:
             phi = self._rule.phi if stage.phi is None else stage.phi
             self._controls.learn(stage.learn)
@@ -125,6 +128,7 @@ class Protocol:
             # The mark of the last phase takes effect at a tick of its own.
             self._controls.nudge(0.0)
             yield env.timeout(1)
+        self._controls.rest()
 
     def _phases(self, env: simpy.Environment, shown: Presentation) -> Generator[simpy.Event, object, None]:
         """Lead through the phases of a row; only the free one where it is not learned from."""
@@ -135,7 +139,7 @@ class Protocol:
         for phase in phases:
             self._controls.nudge(phase.nudge)
             start = int(env.now)
-            quiet = yield from self._settle(env, phase, shown.stage.hold or self._hold)
+            quiet = yield from self._settle(env, phase, shown.stage.hold or self.hold)
             last = int(env.now) - 1
             self._on_phase(PhaseRun(phase, start, last, quiet))
             if phase.readable and not read:
@@ -165,7 +169,7 @@ class Protocol:
         start = int(env.now)
         self._controls.input(shown.input)
         self._controls.target(shown.target)
-        hold = shown.stage.hold or self._hold
+        hold = shown.stage.hold or self.hold
         last = start + hold - 1
         call_at(env, last, READ, lambda: self._on_row(last, shown))
         yield from follow(env, self._controls, changes(phi, start, hold))

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from hlsim.engine import build
 from hlsim.engine.controls import Changes
 from hlsim.engine.threads import threads as torch_threads
-from hlsim.errors import ExperimentError, unknown
+from hlsim.errors import ExperimentError, check_count, unknown
 from hlsim.models.losses import Loss
 from hlsim.models.rules import Hamiltonian, Rule
 from hlsim.simulation import options
@@ -25,7 +27,7 @@ from hlsim.simulation.watch import Progress, Scores, Watch
 from hlsim.stimulus import Stage, Stream
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
-from hlsim.trace.recorder import Recorder
+from hlsim.trace.recorder import Before, Recorder
 
 
 class Simulation:
@@ -133,13 +135,21 @@ class Simulation:
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
         self._recorder: Recorder | None = None
         self._watch: Watch | None = None
-        self._input = np.zeros((self.replicas, len(self.network.inputs)))
-        self._target: NDArray[np.float64] | None = None
+        # Every field but the loss: what is left of a run.
+        self._fields = tuple(
+            n for n in dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields)) if n != "loss"
+        )
+        self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._wall, self._sent_before = 0.0, 0
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm = Storm(self.network)
         self._noise = self._start_noise(noise, seeds, batch)
         self._start_faults(faults)
+        self._show: Callable[..., Protocol] | None = None
+        self._stages: tuple[Stage, ...] = ()
+        self._stages_end: int | None = None
+        self._share: Callable[[], float | None] = lambda: None
+        self._process: simpy.Process | None = None
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
@@ -166,22 +176,17 @@ class Simulation:
         seeds: Sequence[int],
         batch: int,
     ) -> None:
-        self._stages_end: int | None = None
-        self._header["learning"] = options.learning(self.rule, self.loss, stages or ())
-        self._share: Callable[[], float | None] = lambda: None
-        self._process: simpy.Process | None = None
         if stimulus is None:
+            self._header["learning"] = options.learning(self.rule, self.loss, ())
             if stages:
                 raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
             self.env.process(alone(self.env, self.controls, self.rule.phi))
             return
         options.check_columns(stimulus, self.network)
-        stages = [Stage()] if stages is None else stages
-        options.check_stages(self.rule, stages, hold)
-        protocol = Protocol(
+        self._show = partial(
+            Protocol,
             self.controls,
             stimulus,
-            stages,
             hold=hold,
             reset=reset,
             rule=self.rule,
@@ -191,9 +196,19 @@ class Simulation:
             on_phase=self._phase,
             noise=self._noise,
         )
-        self._stages_end = protocol.ticks()
-        if self.rule.nudges:
-            self._share = protocol.share
+        self._begin([Stage()] if stages is None else stages)
+
+    def _begin(self, stages: Sequence[Stage]) -> None:
+        """Have stages shown from the tick that has come."""
+        if self._show is None:
+            raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
+        protocol = self._show(stages, first=not self._stages)
+        options.check_stages(self.rule, (*self._stages, *stages), protocol.hold)
+        self._stages += tuple(stages)
+        self._header["learning"] = options.learning(self.rule, self.loss, self._stages)
+        ticks = protocol.ticks()
+        self._stages_end = None if ticks is None else self.tick + ticks
+        self._share = protocol.share if self.rule.nudges else lambda: None
         self._process = self.env.process(protocol.run(self.env))
 
     # ---- running
@@ -212,11 +227,19 @@ class Simulation:
         sampled: Iterable[str] | None = None,
         events: Iterable[str] = (),
         progress: Callable[[Progress], None] | None = None,
+        stages: Sequence[Stage] | None = None,
+        overwrite: bool = False,
     ) -> Trace:
         """Run up to tick ``until`` (not included), or to the end of the stages; call again to go on.
 
+        After the last row of the stages nothing is shown (inputs are 0), there is no target, and learning is
+        off, unless the controls are asked for something else.
+
         Parameters
         ----------
+        until : int, optional
+            Without, the run ends with the last row: where phases end by quiescence, perhaps before the tick
+            that stages last at most.
         record : path, optional
             Where the trace goes; without one it is kept in memory.
         every : int or mapping
@@ -228,17 +251,25 @@ class Simulation:
             Among "message", "update".
         progress : callable, optional
             Called about twice a second with a ``Progress``.
+        stages : sequence of Stage, optional
+            More rows of the stimulus, after those that are over: another pass, say.
+        overwrite : bool
+            Whether a finished trace at ``record`` is replaced.
 
         Returns
         -------
         Trace
-            Of this call; closed by the garbage collector or as a context manager.
+            Of this call: the traces of several, laid end to end, are that of one. Closed by the garbage
+            collector or as a context manager.
 
         Raises
         ------
         NumericalError
             A state became infinite or NaN; the trace up to there is kept.
         """
+        if stages is not None:
+            self._check_over()
+            self._begin(stages)
         end = self._end(until)
         recorder = Recorder(
             record,
@@ -249,16 +280,20 @@ class Simulation:
             sampled=self._sampled(sampled),
             events=tuple(events),
             fields=self.rule.synapse_fields,
+            states=[name for name in ("h", "z", "a") if name in self._fields],
+            overwrite=overwrite,
+            before=replace(self._before, tick=self.tick),
         )
         started = time.perf_counter()
-        status = "interrupted"
+        status, final = "interrupted", None
         try:
-            self._go(end, recorder, progress)
-            status = "complete"
+            self._go(end, until is None, recorder, progress)
+            status, final = "complete", self._engine.read(self._fields, self.tick - 1)
         finally:
             self._wall += time.perf_counter() - started
             recorder.traffic(*self.traffic())
-            recorder.finish(status, self.summary)
+            recorder.finish(status, self.summary, final)
+            self._before = replace(self._before, under_way=recorder.under_way())
         return recorder.trace()
 
     def _sampled(self, names: Iterable[str] | None) -> tuple[str, ...]:
@@ -269,39 +304,51 @@ class Simulation:
             )
         return sampled
 
+    def _check_over(self) -> None:
+        if self._showing() and (self._stages_end is None or self.tick < self._stages_end):
+            end = "a tick that nobody knows" if self._stages_end is None else f"tick {self._stages_end}"
+            raise ExperimentError(
+                f"stage: more stages follow on those before, which last to {end}; this is tick {self.tick}"
+            )
+
+    def _showing(self) -> bool:
+        return self._process is not None and self._process.is_alive
+
     def _end(self, until: int | None) -> int:
         end = self._stages_end if until is None else until
         if end is None:
             raise ExperimentError(
                 "simulation.until: is needed where no stage says how long a run is, got none"
             )
-        if not isinstance(end, int) or end <= self.tick:
+        if until is None and (end <= self.tick or not self._showing()):
             raise ExperimentError(
-                f"simulation.until: must be a whole number of ticks > {self.tick}, got {end!r}"
+                f"simulation.until: is needed at tick {self.tick}, where the stages are over, got none"
             )
-        return end
+        check_count("simulation.until", end, self.tick + 1, " of ticks")
+        return int(end)
 
-    def _go(self, end: int, recorder: Recorder, progress: Callable[[Progress], None] | None) -> None:
+    def _go(
+        self, end: int, whole: bool, recorder: Recorder, progress: Callable[[Progress], None] | None
+    ) -> None:
+        """Run up to ``end``, or as long as rows are shown where ``whole``."""
         self._recorder = recorder
-        share = self._share if end == self._stages_end else lambda: None
+        share = self._share if whole else lambda: None
         self._watch = Watch(
             self.env, self._engine, self.network, recorder, end, self._messages, share, progress
         )
-        if self.tick > 0:
-            recorder.stimulus(self.tick, self._input, self._target)
         self._watch.start()
         complete = False
         try:
             with torch_threads(self.threads):
-                self._run_stages(end)
+                self._run_stages(end, whole)
             complete = True
         finally:
             self._watch.stop(self.tick if complete else None)
             self._watch = self._recorder = None
 
-    def _run_stages(self, end: int) -> None:
+    def _run_stages(self, end: int, whole: bool) -> None:
         """Run up to ``end``, or until the stages are over where phases may be shorter than they might be."""
-        stages = self._process if end == self._stages_end else None
+        stages = self._process if whole else None
         if stages is not None and stages.is_alive:
             stages.callbacks.append(simpy.core.StopSimulation.callback)
         # What an earlier call would have stopped at stands in SimPy's queue still.
@@ -312,16 +359,22 @@ class Simulation:
 
     def _heard(self, changes: Changes) -> None:
         """The engine takes changes: keep what is fed as it was used, and what happened to links."""
-        if self._recorder is not None:
-            for change in changes.links:
-                self._recorder.link(self.tick, change.what, change.kind, change.cells, change.value)
-        if changes.input is None and changes.target is None and not changes.no_target:
+        before, fed = self._before, changes.input is not None or changes.target is not None
+        self._before = replace(
+            before,
+            input=before.input if changes.input is None else changes.input,
+            target=changes.target if changes.target is not None or changes.no_target else before.target,
+            phi=before.phi if changes.phi is None else changes.phi,
+            learn=before.learn if changes.learn is None else changes.learn,
+        )
+        recorder = self._recorder
+        if recorder is None:
             return
-        self._input = self._input if changes.input is None else changes.input
-        if changes.target is not None or changes.no_target:
-            self._target = changes.target
-        if self._recorder is not None:
-            self._recorder.stimulus(self.tick, self._input, self._target)
+        for change in changes.links:
+            recorder.link(self.tick, change.what, change.kind, change.cells, change.value)
+        if fed or changes.no_target:
+            recorder.stimulus(self.tick, self._before.input, self._before.target)
+        recorder.controls(self.tick, phi=changes.phi, learn=changes.learn, reset=changes.reset)
 
     def _row(self, tick: int, shown: Presentation) -> None:
         if shown.readable:

@@ -13,7 +13,7 @@ import numpy as np
 from hlsim.errors import TraceError, unknown
 from hlsim.topology.network import Network
 from hlsim.trace import recovery
-from hlsim.trace.tables import NAME, Column, Table, dimension, variable
+from hlsim.trace.tables import NAME, Column, Table, dimension, room, variable
 
 FORMAT = "hlsim-trace"
 FORMAT_VERSION = 1
@@ -26,6 +26,7 @@ SAMPLED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "loss": ((), "loss at the outputs"),
     "w": (("edge",), "weight"),
 }
+STATES = ("h", "z", "a")
 OMEGA: Mapping[str, str] = {"omega": "weight costate"}
 EVENTS = ("message", "update")
 KINDS = ("state message", "costate message", "update")  # meaning of /events/kind 0, 1, 2
@@ -258,6 +259,53 @@ def stimulus_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -
     table = Table(group, "tick", columns, rows)
     plottable(group, "input")
     return table
+
+
+def control_table(file: h5py.File, rows: int) -> Table:
+    """Write /controls, empty: what else the controls were asked for, each in force from its tick on."""
+    group = file.create_group("controls")
+    columns = [
+        Column("tick", np.int64, "tick from which on the values are in force"),
+        Column("phi", np.float64, "scale of the loss gradient"),
+        Column("learn", np.int8, "1: synapses move; 0: they are held"),
+        Column("reset", np.int8, "1: h, z and messages were forgotten at this tick"),
+    ]
+    table = Table(group, "tick", columns, rows)
+    plottable(group, "phi")
+    return table
+
+
+def write_before(
+    file: h5py.File,
+    dtype: np.dtype,
+    replicas: int,
+    before: Mapping[str, Any],
+) -> None:
+    """Write /before: what was fed, phi and the switch of learning before the trace's first tick."""
+    group, over = file.create_group("before"), replica_dims(replicas)
+    variable(group, "input", before["input"].astype(real(dtype)), (*over, "input_node"), "input")
+    variable(
+        group, "target", before["target"].astype(real(dtype)), (*over, "output_node"), "target; nan: none"
+    )
+    variable(group, "phi", np.float64(before["phi"]), (), "scale of the loss gradient")
+    variable(group, "learn", np.int8(before["learn"]), (), "1: synapses move; 0: they are held")
+
+
+def final_fields(
+    file: h5py.File,
+    names: Iterable[str],
+    fields: Mapping[str, str],
+    dtype: np.dtype,
+    replicas: tuple[int, int],
+) -> dict[str, h5py.Dataset]:
+    """Write /final, to be filled at the end: states and synapse fields after the run's last tick."""
+    group, made = file.create_group("final"), {}
+    for name in names:
+        dims, what = quantities(fields)[name]
+        over = replica_dims(replicas[dims == ("edge",)]) + dims
+        about = f"{what} after the last tick; nan: not known, the run was cut off"
+        made[name] = room(group, name, dtype if dims == ("node",) else real(dtype), over, about)
+    return made
 
 
 def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:

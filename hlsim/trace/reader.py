@@ -70,8 +70,11 @@ def attributes(path: Path) -> dict[str, Any]:
     return found
 
 
-def check_free(path: Path) -> None:
-    """Refuse to write where there is no folder, or over anything but a trace that nobody writes any more."""
+def check_free(path: Path, overwrite: bool = False, how: str = "say overwrite") -> None:
+    """Refuse to write where there is no folder, or over what is there already.
+
+    To overwrite means a trace that nobody writes any more, and nothing else.
+    """
     if not path.parent.is_dir():
         raise TraceError(f"{path}: cannot write: there is no folder {path.parent}")
     if not path.exists():
@@ -82,6 +85,8 @@ def check_free(path: Path) -> None:
         raise TraceError(f"{path}: cannot write: it exists and is no hlsim trace") from None
     if superblock.is_marked(path) and recovery.is_written(path):
         raise TraceError(f"{path}: cannot write: another run is writing it")
+    if not overwrite:
+        raise TraceError(f"{path}: cannot write: the trace exists; give another path, or {how}")
 
 
 def _patiently(path: Path, read: Callable[[bool], Result]) -> Result:

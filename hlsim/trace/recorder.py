@@ -1,5 +1,6 @@
 """Writes traces while a run goes on, so that others can read them and little is lost if the run is killed."""
 
+import itertools
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ FLUSH_SHARE = 0.1  # what a long one loses at most, as a share of its wall time
 LOG_ROWS = 1024
 # Files that HDF5 1.10 and later read: "latest" writes datatypes that only HDF5 2 knows.
 VERSIONS = ("v110", "v110")
+_IN_MEMORY = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,39 @@ class _Tables:
     events: Table
     faults: Table
     stimulus: Table
+    controls: Table
     rows: Table
     phases: Table
     log: Table
 
     def flush(self) -> None:
-        single = (self.events, self.faults, self.stimulus, self.rows, self.phases, self.log)
+        single = (self.events, self.faults, self.stimulus, self.controls, self.rows, self.phases, self.log)
         for table in (*self.sampled.values(), *single):
             table.flush()
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a run that goes on brings with it.
+
+    Attributes
+    ----------
+    tick : int
+        The first tick of the trace.
+    input, target : (replica, columns), optional
+        What was fed before it.
+    phi, learn : float, bool
+        What was in force before it.
+    under_way : mapping, optional
+        Messages sent before it that have not arrived, see ``Recorder.under_way``.
+    """
+
+    tick: int = 0
+    input: np.ndarray | None = None
+    target: np.ndarray | None = None
+    phi: float = 0.0
+    learn: bool = True
+    under_way: Mapping[str, np.ndarray] | None = None
 
 
 class Recorder:
@@ -55,7 +82,7 @@ class Recorder:
     Parameters
     ----------
     path : path or None
-        File to write. Its folder must exist; a trace that is there is replaced. None: keep it in memory.
+        File to write. Its folder must exist. None: keep it in memory.
     header : mapping
         Root attributes: ``dtype`` (of h, z, a and messages: float32, float64, complex64, complex128),
         ``experiment``, ``seed``, ``dt``, ``device`` and what else tells where the run comes from.
@@ -69,13 +96,19 @@ class Recorder:
         Among h, z, a, loss, w and ``fields``; among message, update.
     fields : mapping of str to str
         Synapse fields of the rule, and what each one is.
+    states : iterable of str
+        Among h, z, a: those that neurons have.
     chunk : int
         Rows a chunk, at most.
+    overwrite : bool
+        Whether a finished trace that is there may be replaced.
+    before : Before, optional
+        What a run that goes on brings with it; without, this one begins at tick 0.
 
     Raises
     ------
     TraceError
-        The file cannot be written, or is written by another run; an option has no meaning.
+        The file is there already, cannot be written, or is written by another run; an option has no meaning.
     """
 
     def __init__(
@@ -89,13 +122,18 @@ class Recorder:
         sampled: Iterable[str] = tuple(layout.quantities(layout.OMEGA)),
         events: Iterable[str] = (),
         fields: Mapping[str, str] = layout.OMEGA,
+        states: Iterable[str] = layout.STATES,
         chunk: int = 32768,
+        overwrite: bool = False,
+        before: Before | None = None,
     ) -> None:
         self.path = None if path is None else Path(path)
         self.every, self._fields = layout.rates(every, sampled, fields), fields
-        self.events = layout.known_events(events)
+        self.events, self._states = layout.known_events(events), tuple(states)
         self.group_name = layout.group_names(network)
-        self._network, self._attributes = network, layout.first_attributes() | dict(header)
+        self._network = network
+        self._before = Before() if before is None else before
+        self._attributes = layout.first_attributes() | {"first_tick": self._before.tick} | dict(header)
         self._replicas = (replicas, len(network.weight))  # of neurons, of synapses
         self._chunk = chunk
         self._traffic: dict[str, np.ndarray] = {}
@@ -107,16 +145,20 @@ class Recorder:
         self._dtype, self._settle_at = dtype, chunk
         self._pending = Pending(layout.event_columns(dtype, replicas), layout.event_key)
         self._faults = Pending(layout.fault_columns(dtype, replicas), layout.fault_key)
+        if "message" in self.events and self._before.under_way:
+            self._add(len(self._before.under_way["tick"]), self._before.under_way)
+        self._controls = (self._before.phi, self._before.learn)
+        self._final: dict[str, np.ndarray] = {}
         self._lock: recovery.WriterLock | None = None
         if self.path is not None:
-            self._create(self.path)
+            self._create(self.path, overwrite)
         self._started = time.monotonic()
         self._flush_at = self._started + FLUSH_SECONDS
 
-    def _create(self, path: Path) -> None:
+    def _create(self, path: Path, overwrite: bool) -> None:
         """Lay the file out aside and put it in its place when it is whole, as it stays from there on."""
         with self._writing():
-            reader.check_free(path)
+            reader.check_free(path, overwrite)
             aside = path.with_name(f".{path.name}.{os.getpid()}")
             try:
                 self._file = h5py.File(aside, "w", libver=VERSIONS, locking=False)
@@ -134,7 +176,9 @@ class Recorder:
         They are made when something is recorded, or when someone looks at the trace: most of a run in which
         nothing happens would be spent on them.
         """
-        self._file = h5py.File("memory", "w", driver="core", backing_store=False, libver=VERSIONS)
+        # HDF5 knows files by name, those in memory too: two runs at a time must not be one.
+        name = f"memory {next(_IN_MEMORY)}"
+        self._file = h5py.File(name, "w", driver="core", backing_store=False, libver=VERSIONS)
         return self._lay_out()
 
     def _lay_out(self) -> "_Tables":
@@ -144,15 +188,24 @@ class Recorder:
         layout.write_changing(file)
         write_dimensions(file, self._network, replicas)
         write_network(file, self._network)
+        self._write_before(file)
+        names = (*self._states, "w", *self._fields)
+        self._finals = layout.final_fields(file, names, self._fields, dtype, self._replicas)
         return _Tables(
             layout.sampled_tables(file, self.every, self._fields, dtype, self._replicas, chunk),
             layout.event_table(file, layout.event_columns(dtype, replicas), chunk),
             layout.fault_table(file, layout.fault_columns(dtype, replicas), chunk),
             layout.stimulus_table(file, dtype, replicas, chunk),
+            layout.control_table(file, chunk),
             layout.row_table(file, dtype, replicas, chunk),
             layout.phase_table(file, chunk),
             layout.log_table(file, min(chunk, LOG_ROWS)),
         )
+
+    def _write_before(self, file: h5py.File) -> None:
+        before = self._before
+        values = self._fed(before.input, before.target) | {"phi": before.phi, "learn": before.learn}
+        layout.write_before(file, self._dtype, self._replicas[0], values)
 
     def due(self, tick: int) -> tuple[str, ...]:
         """Return the names of what is to be sampled at a tick."""
@@ -183,12 +236,26 @@ class Recorder:
         synaptic = name == "w" or name in self._fields
         return _squeezed(name, value, self._replicas[synaptic])
 
-    def stimulus(self, tick: int, input: ArrayLike, target: ArrayLike | None) -> None:  # noqa: A002 - its name
+    def stimulus(self, tick: int, input: ArrayLike | None, target: ArrayLike | None) -> None:  # noqa: A002 - its name
         """Record what is fed from a tick on: input (replica, n_input), target (replica, n_output) or None."""
-        if target is None:
-            target = np.full((self._replicas[0], len(self._network.outputs)), np.nan)
-        row = {"input": self._own("input", input), "target": self._own("target", target)}
-        self._append(self._tables.stimulus, {"tick": tick, **row})
+        self._append(self._tables.stimulus, {"tick": tick, **self._fed(input, target)})
+
+    def _fed(self, input_: ArrayLike | None, target: ArrayLike | None) -> dict[str, np.ndarray]:
+        """Return what is fed as the file holds it; None: inputs of 0, no target."""
+        replicas, network = self._replicas[0], self._network
+        input_ = np.zeros((replicas, len(network.inputs))) if input_ is None else input_
+        target = np.full((replicas, len(network.outputs)), np.nan) if target is None else target
+        return {"input": self._own("input", input_), "target": self._own("target", target)}
+
+    def controls(
+        self, tick: int, *, phi: float | None = None, learn: bool | None = None, reset: bool = False
+    ) -> None:
+        """Record phi, the switch of learning and resets as asked for at a tick, where anything changes."""
+        asked = self._controls[0] if phi is None else phi, self._controls[1] if learn is None else learn
+        if reset or asked != self._controls:
+            self._controls = asked
+            row = {"tick": tick, "phi": asked[0], "learn": int(asked[1]), "reset": int(reset)}
+            self._append(self._tables.controls, row)
 
     def row(self, tick: int, split: str, label: ArrayLike, prediction: ArrayLike, loss: ArrayLike) -> None:
         """Record what came of a row of the stream: label, prediction, loss (replica,); -1 for no class."""
@@ -316,7 +383,16 @@ class Recorder:
         with self._writing():
             self._tables.flush()
 
-    def finish(self, status: str = "complete", summary: Mapping[str, Any] | None = None) -> None:
+    def under_way(self) -> dict[str, np.ndarray]:
+        """Return the messages that were still on their way at the end, for who records what follows."""
+        return {name: array.copy() for name, array in self._pending.rows().items()}
+
+    def finish(
+        self,
+        status: str = "complete",
+        summary: Mapping[str, Any] | None = None,
+        final: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
         """Write everything that is left and close; a second call does nothing, nor one after a failed write.
 
         Parameters
@@ -325,10 +401,13 @@ class Recorder:
             "complete" or "interrupted".
         summary : mapping, optional
             What came of the run; kept as JSON.
+        final : mapping, optional
+            Every field but the loss after the last tick, as for ``sample``.
         """
         if not self._open:
             return
         self._open = False
+        self._final = {name: self._own(name, value) for name, value in (final or {}).items()}
         self._ending = {"status": status, "end": layout.now(), "summary": layout.to_json(dict(summary or {}))}
         if self.path is not None or "_tables" in vars(self) or len(self._pending) or len(self._faults):
             self._end()
@@ -356,6 +435,8 @@ class Recorder:
         with self._writing():
             for name, counts in self._traffic.items():
                 self._file["network"][name][...] = counts
+            for name, values in self._final.items():
+                self._finals[name][...] = values
             for name, text in self._ending.items():
                 recovery.set_text(self._file, name, text)
             self._file.flush()

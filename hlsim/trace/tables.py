@@ -77,6 +77,16 @@ def variable(
     return dataset
 
 
+def room(group: h5py.Group, name: str, dtype: np.dtype, dims: Sequence[str], about: str) -> h5py.Dataset:
+    """Add a dataset over dimensions that exist, whose numbers come later; until then they are nan."""
+    shape = tuple(len(scale(group, dim)) for dim in dims)
+    options = COMPRESSION if np.prod(shape) > 1024 else {}
+    blank = np.full((), np.nan, dtype)[()]
+    dataset = group.create_dataset(name, shape, dtype, fillvalue=blank, **options)
+    describe(dataset, dims, about)
+    return dataset
+
+
 def describe(dataset: h5py.Dataset, dims: Iterable[str], about: str) -> None:
     """Name a dataset's dimensions, and say what it holds."""
     for axis, name in enumerate(dims):

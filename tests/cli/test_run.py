@@ -51,6 +51,18 @@ def test_the_trace_goes_where_it_is_told_to(hlsim_: Command) -> None:
     assert list(Path("traces").iterdir()) == []
 
 
+def test_a_trace_that_is_there_is_replaced_only_where_that_is_said(hlsim_: Command) -> None:
+    """Nothing is run, and nothing is lost, where a second run would write over the first one's trace."""
+    assert hlsim_("run", "tiny", "-q").code == 0
+    first = Path("tiny.h5").read_bytes()
+    again = hlsim_("run", "tiny", "-q", "--seed", "3")
+    assert_one_line(again, "tiny.h5: cannot write: the trace exists; give another path, or say --overwrite")
+    assert Path("tiny.h5").read_bytes() == first
+    assert hlsim_("run", "tiny", "-q", "--seed", "3", "--overwrite").code == 0
+    with trace.open("tiny.h5") as run:
+        assert run.attrs["seed"] == 3
+
+
 def test_a_quiet_run_says_nothing(hlsim_: Command) -> None:
     assert hlsim_("run", "tiny", "--quiet") == Outcome(0, "", "")
 

@@ -11,7 +11,8 @@ import simpy
 import hlsim
 from hlsim.engine.clock import READ, call_at
 from hlsim.engine.controls import Controls
-from hlsim.models.rules import Gate, Hamiltonian, Schedule
+from hlsim.errors import ExperimentError
+from hlsim.models.rules import Equilibrium, Gate, Hamiltonian, Schedule
 from hlsim.stimulus import Arrays, Stage
 
 ENGINES = ("batched", "reference")
@@ -160,7 +161,7 @@ def test_a_run_goes_on_where_the_last_one_ended(engine: str) -> None:
             np.concatenate([piece[f"sampled/{name}"] for piece in pieces]), trace[f"sampled/{name}"]
         )
     assert pieces[-1].summary["node_updates"] == trace.summary["node_updates"]
-    assert pieces[2]["stimulus/tick"].tolist() == [8, 10, 15, 20]
+    assert pieces[2]["stimulus/tick"].tolist() == [10, 15, 20]
 
 
 def test_a_stage_may_hold_its_rows_for_a_time_of_its_own() -> None:
@@ -171,3 +172,90 @@ def test_a_stage_may_hold_its_rows_for_a_time_of_its_own() -> None:
     assert trace["stimulus/tick"].tolist() == starts
     assert trace["rows/tick"].tolist() == [start - 1 for start in [*starts[1:], 42]]
     assert sim.tick == 42
+
+
+# ---- after the last row
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("update", ["clock", "arrival"])
+def test_after_the_last_row_nothing_is_shown_and_nothing_learned(engine: str, update: str) -> None:
+    """The time from the last tick of the last row to the next is that row's still, as for every row."""
+    options = {"stimulus": rows(), "engine": engine, "node_defaults": {"update": update}}
+    sim = simulate(**options)
+    sim.run()
+    later = sim.run(until=100, every=1)
+    longer = simulate(**options, stages=[Stage("one"), Stage("two")]).run(every=1)
+    for name in ("w", "omega"):
+        values = later[f"sampled/{name}"][:, 0]
+        assert set(values.tolist()) == {longer[f"sampled/{name}"][6 * HOLD, 0]}
+    assert (later["sampled/h"][:, 0] == 0).all()
+    assert later["stimulus/tick"].tolist() == [6 * HOLD]
+    assert np.isnan(later["sampled/loss"]).all()
+    assert [later[f"controls/{name}"].tolist() for name in ("tick", "learn")] == [[6 * HOLD], [0]]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_asked_for_at_the_end_is_done_after_it(engine: str) -> None:
+    """Whether before the run goes on, or by a process at the first tick behind the last row."""
+    sim = simulate(stimulus=rows(), engine=engine)
+    sim.run()
+    sim.controls.input(np.array([2.0]))
+    sim.controls.learn(True)
+    sim.controls.target(np.array([1.0]))
+    later = sim.run(until=6 * HOLD + 3, every=1)
+    assert (later["sampled/h"][:, 0] == 2.0).all()
+    assert len(set(later["sampled/w"][:, 0].tolist())) == 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_more_stages_are_what_they_would_have_been_from_the_start(engine: str) -> None:
+    """With a reset before every row but the first of all, and an order of their own."""
+    stages = [Stage("one"), Stage("two", shuffle=True, passes=2), Stage("three", learn=False, hold=2)]
+    options = {"stimulus": rows(), "reset": True, "engine": engine}
+    whole = simulate(stages=stages, **options).run(every=1)
+    sim = simulate(stages=stages[:1], **options)
+    pieces = [sim.run(every=1), sim.run(every=1, stages=stages[1:2]), sim.run(every=1, stages=stages[2:])]
+    for name in ("sampled/h", "sampled/w", "sampled/omega", "rows/loss", "rows/split", "stimulus/tick"):
+        np.testing.assert_array_equal(np.concatenate([piece[name] for piece in pieces]), whole[name])
+    assert list(sim.summary["accuracy"]) == []
+    assert sim.tick == whole.summary["ticks"]
+
+
+def test_more_stages_follow_when_those_before_are_over() -> None:
+    sim = simulate(stimulus=rows())
+    sim.run(until=12)
+    with pytest.raises(
+        ExperimentError, match=r"stage: more stages follow .* last to tick 30; this is tick 12"
+    ):
+        sim.run(stages=[Stage("more")])
+    sim.run()
+    with pytest.raises(ExperimentError, match="needed at tick 30, where the stages are over"):
+        sim.run()
+    with pytest.raises(ExperimentError, match="stage 'train': is there twice"):
+        sim.run(stages=[Stage()])
+    with pytest.raises(ExperimentError, match="1 stages need a stimulus"):
+        simulate().run(stages=[Stage()])
+    assert sim.tick == 30
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_up_to_a_tick_comes_to_it_though_phases_ended_sooner(engine: str) -> None:
+    graph = nx.DiGraph()
+    graph.add_node("x", model="input")
+    graph.add_node("y", model="instant", activation="identity", role="output")
+    graph.add_edge("x", "y", weight=0.5)
+    for until in (150, 201, 250):
+        sim = hlsim.Simulation(
+            graph, stimulus=Arrays([[0.8]], [[1.0]]), hold=100, rule=Equilibrium(), engine=engine
+        )
+        sim.run()
+        assert sim.tick < 150
+        assert sim.run(until=until).status == "complete"
+        assert sim.tick == until
+        once = hlsim.Simulation(
+            graph, stimulus=Arrays([[0.8]], [[1.0]]), hold=100, rule=Equilibrium(), engine=engine
+        )
+        once.run(until=until)
+        assert once.tick == until
+        np.testing.assert_array_equal(once.read("w"), sim.read("w"))

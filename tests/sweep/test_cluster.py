@@ -209,7 +209,8 @@ def test_the_command_starts_a_cluster_and_tells_where_to_look(
     assert command("--scheduler", "local", "--jobs", "2", "--dashboard", ANYWHERE) == 0
     told = capfd.readouterr().err.splitlines()
     assert re.fullmatch(r"hlsim: dashboard: http://127\.0\.0\.1:\d+/status", told[0])
-    assert [line[:5] for line in told[1:]] == ["[1/2]", "[2/2]"]
+    # On a slow machine lines on progress stand between them.
+    assert [line[:5] for line in told[1:] if line.startswith("[")] == ["[1/2]", "[2/2]"]
     assert sorted(path.name for path in Path("out").iterdir()) == ["seed=0.h5", "seed=1.h5", "sweep.toml"]
 
 

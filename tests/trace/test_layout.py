@@ -60,7 +60,7 @@ def test_h5web_is_told_what_to_plot() -> None:
     with rec.trace() as read:
         assert read.h5[read.attrs["default"]].attrs["NX_class"] == "NXdata"
         groups = [group for group in read.h5.values() if "signal" in group.attrs]
-        assert len(groups) == 7
+        assert len(groups) == 8
         for group in groups:
             signal, axes = group[group.attrs["signal"]], group.attrs["axes"]
             assert len(axes) == signal.ndim

@@ -314,7 +314,7 @@ def test_a_process_that_ends_without_finishing_leaves_a_trace_of_what_it_flushed
 
 def test_a_trace_is_replaced_and_its_readers_keep_the_old_one(tmp_path: Path) -> None:
     for number in (1, 2):
-        with recorder(tmp_path / "t.h5", header={"number": number}):
+        with recorder(tmp_path / "t.h5", header={"number": number}, overwrite=True):
             pass
         read = trace.open(tmp_path / "t.h5")
         assert read.attrs["number"] == number
@@ -326,7 +326,7 @@ def test_a_trace_is_replaced_and_its_readers_keep_the_old_one(tmp_path: Path) ->
 
 
 def test_a_trace_left_behind_is_replaced(left_behind: Path) -> None:
-    with recorder(left_behind):
+    with recorder(left_behind, overwrite=True):
         pass
     with trace.open(left_behind) as read:
         assert read.status == "complete"
@@ -336,9 +336,19 @@ def test_a_recorder_that_cannot_start_leaves_the_old_trace(tmp_path: Path) -> No
     with recorder(tmp_path / "t.h5", header={"number": 1}):
         pass
     with pytest.raises(TypeError):
-        recorder(tmp_path / "t.h5", header={"dtype": "float33"})
+        recorder(tmp_path / "t.h5", header={"dtype": "float33"}, overwrite=True)
     with trace.open(tmp_path / "t.h5") as read:
         assert read.attrs["number"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["t.h5"]
+
+
+def test_a_trace_is_replaced_only_where_that_is_said(tmp_path: Path) -> None:
+    with recorder(tmp_path / "t.h5", header={"number": 1}):
+        pass
+    before = (tmp_path / "t.h5").read_bytes()
+    with pytest.raises(TraceError, match=r"t\.h5: cannot write: the trace exists; give another path"):
+        recorder(tmp_path / "t.h5", header={"number": 2})
+    assert (tmp_path / "t.h5").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["t.h5"]
 
 

@@ -71,7 +71,7 @@ def recorded(what: str, sim: hlsim.Simulation, ticks: int, repeats: int, options
         file = Path(folder) / "trace.h5"
 
         def run(**options: Any) -> None:
-            sim.run(until=sim.tick + ticks, record=file, **options).close()
+            sim.run(until=sim.tick + ticks, record=file, overwrite=True, **options).close()
 
         mine, other = medians(repeats, lambda: run(**options), lambda: run(sampled=()))
     each = 1e6 / ticks

@@ -34,7 +34,7 @@ def compare(path: Path) -> None:
 def main() -> None:
     """Run, compare, analyse, draw."""
     path = TRACES / "digits.h5"
-    hlsim("run", HERE, "-o", path)
+    hlsim("run", HERE, "-o", path, "--overwrite")
     compare(path)
     hlsim("analyze", path)
     hlsim("report", path, "--png", TRACES / "digits")
