@@ -12,11 +12,33 @@ RECORD = 2**40
 READ = RECORD + 1
 
 
+class Clock(simpy.Environment):
+    """SimPy's environment, which knows how far ticks have come."""
+
+    # The last tick at which something was called after all of its phases.
+    _over = -1
+
+    @property
+    def last(self) -> int:
+        """The last tick whose phases are over: that before the one that has come, or it once it is over."""
+        return max(self._over, math.ceil(self.now) - 1)
+
+    def pass_by(self, tick: int) -> None:
+        """Say that the phases of a tick are over."""
+        self._over = max(self._over, tick)
+
+
 def call_at(env: simpy.Environment, tick: int, priority: int, callback: Callable[[], None]) -> None:
     """Schedule ``callback`` at ``tick``, not before now, among the events of that tick by ``priority``."""
+
+    def call(_: simpy.Event) -> None:
+        if priority >= RECORD and isinstance(env, Clock):
+            env.pass_by(tick)
+        callback()
+
     event = simpy.Event(env)
     event._ok, event._value = True, None
-    event.callbacks.append(lambda _: callback())
+    event.callbacks.append(call)
     env.schedule(event, priority=priority, delay=tick - env.now)  # type: ignore[arg-type]
 
 

@@ -44,5 +44,5 @@ class Engine(Protocol):
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return state and costate sends and updates by neuron (replica, node); messages (1,).
 
-        Those are ``overtaken`` by later ones, ``lost`` and ``in_flight``.
+        Those are ``overtaken`` by later ones, ``lost`` and ``in_flight``. All are copies: of now.
         """

@@ -13,6 +13,7 @@ import simpy
 from numpy.typing import NDArray
 
 from hlsim.engine import build
+from hlsim.engine.clock import Clock
 from hlsim.engine.controls import Changes
 from hlsim.engine.threads import threads as torch_threads
 from hlsim.errors import ExperimentError, check_count, unknown
@@ -115,7 +116,7 @@ class Simulation:
         self.network = options.network(network, seed, ensemble, dt, node_defaults, edge_defaults)
         options.check_rule(self.network, self.rule, self.loss, dt)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
-        self.env = simpy.Environment()
+        self.env = Clock()
         seeds = [seed + k for k in range(ensemble)]
         self.controls = options.controls(self.network, self.rule, faults, seeds, batch)
         self.controls.listen(self._heard)
@@ -216,7 +217,7 @@ class Simulation:
     @property
     def tick(self) -> int:
         """The next tick to run."""
-        return int(self.env.now)
+        return self.env.last + 1
 
     def run(
         self,
@@ -407,7 +408,7 @@ class Simulation:
         return self._read(name)
 
     def _read(self, name: str) -> NDArray[np.float64]:
-        return self._engine.read((name,), self.tick - 1)[name]
+        return self._engine.read((name,), self.env.last)[name]
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return how often each neuron (replica, node) sent a state or a costate and was updated."""

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
-from hlsim.engine.clock import RECORD, call_at
+from hlsim.engine.clock import RECORD, Clock, call_at
 from hlsim.engine.interface import Engine
 from hlsim.simulation.protocol import Presentation
 from hlsim.topology.network import Network
@@ -46,7 +45,7 @@ class Watch:
 
     def __init__(
         self,
-        env: simpy.Environment,
+        env: Clock,
         engine: Engine,
         network: Network,
         recorder: Recorder,
@@ -61,7 +60,7 @@ class Watch:
 
     def start(self) -> None:
         """Have the recorder hear the engine, and plan the first sample."""
-        now, recorder = int(self._env.now), self._recorder
+        now, recorder = self._env.last + 1, self._recorder
         self._engine.observer = recorder if recorder.events else None
         self._plan(now if recorder.due(now) else recorder.next(now))
         if self._progress is not None:

@@ -69,8 +69,8 @@ class Batched:
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
         return {
-            "state": self._sending.counts[STATE].cpu().numpy(),
-            "costate": self._sending.counts[COSTATE].cpu().numpy(),
+            "state": self._sending.counts[STATE].cpu().numpy().copy(),
+            "costate": self._sending.counts[COSTATE].cpu().numpy().copy(),
             "updates": (self._updates + self._sync_updates * self.circuit.sync).cpu().numpy(),
             "overtaken": np.array([int(self.circuit.push.overtaken)]),
             "lost": np.array([0 if self.circuit.failing is None else self.circuit.failing.lost]),

@@ -1,0 +1,133 @@
+"""What can be looked at while a network runs, and what leaves it."""
+
+from collections.abc import Generator
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import simpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hlsim
+from hlsim.simulation.watch import Progress
+from tests.support.agreement import COMPILED
+from tests.support.graphs import Case, build, cases
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "reference": {"engine": "reference"},
+    "torch": {"engine": "batched", "compiled": "never"},
+    "compiled": dict(COMPILED),
+}
+engines = pytest.mark.parametrize("engine", ENGINES)
+FIELDS = ("h", "z", "a", "w", "omega", "loss")
+
+
+@engines
+@pytest.mark.parametrize("kind", ["synchronous", "arrival", "mixed"])
+def test_what_is_read_between_two_ticks_is_as_after_the_one_before(kind: str, engine: str) -> None:
+    """Whoever looks, and when: what a sample of that tick holds."""
+
+    @settings(max_examples=2)
+    @given(cases(kind, 20), st.sampled_from((0.25, 0.5, 0.999)))
+    def check(case: Case, between: float) -> None:
+        sim = build(case, **ENGINES[engine])
+        seen: dict[int, dict[str, np.ndarray]] = {}
+
+        def look(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+            yield env.timeout(between)
+            for tick in range(20):
+                seen[tick] = {name: sim.read(name) for name in FIELDS}
+                assert sim.tick == tick + 1
+                yield env.timeout(1)
+
+        sim.env.process(look(sim.env))
+        trace = sim.run(until=20, every=1)
+        for name in FIELDS:
+            for tick in range(19):
+                expected = trace[f"sampled/{name}"][tick]
+                np.testing.assert_array_equal(seen[tick][name].reshape(expected.shape), expected)
+
+    check()
+
+
+@engines
+def test_progress_sees_the_tick_that_it_tells(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two neurons of one equation one is due at every tick, the other seldom; they read alike."""
+    monkeypatch.setattr("hlsim.simulation.watch.PULSE_S", 0.0)
+    graph = nx.DiGraph()
+    graph.add_node("x", model="input")
+    for name, threshold in (("often", 0.0), ("seldom", 10.0)):
+        graph.add_node(name, tau=2.0, activation="identity", send_threshold=threshold)
+        graph.add_node(f"after {name}")
+        graph.add_edge("x", name, weight=1.0, plastic=False)
+        graph.add_edge(name, f"after {name}")
+    sim = hlsim.Simulation(graph, dtype="float64", loss=None, **ENGINES[engine])
+    sim.controls.input(np.array([1.0]))
+    told: list[tuple[int, float, float]] = []
+    at = [sim.network.label.index(name) for name in ("often", "seldom")]
+
+    def progress(now: Progress) -> None:
+        told.append((now.tick, *sim.read("h")[0, at]))
+
+    sim.run(until=6, progress=progress)
+    for tick, often, seldom in told[:-1]:
+        assert often == pytest.approx(1 - np.exp(-tick / 2), rel=1e-12)
+        assert seldom == pytest.approx(often, rel=1e-12)
+    assert sorted({tick for tick, *_ in told}) == [0, 1, 2, 3, 4, 5, 6]
+
+
+@engines
+@pytest.mark.parametrize("kind", ["synchronous", "arrival", "mixed"])
+def test_what_leaves_a_simulation_is_a_copy(kind: str, engine: str) -> None:
+    """What was read before stays as it was while the run goes on; to write on it changes no run."""
+
+    @settings(max_examples=2)
+    @given(cases(kind, 30))
+    def check(case: Case) -> None:
+        sim, other = (build(case, **ENGINES[engine]) for _ in range(2))
+        sim.run(until=10)
+        other.run(until=10)
+        given_out = {**sim.counts(), **{name: sim.read(name) for name in FIELDS}}
+        kept = {name: array.copy() for name, array in given_out.items()}
+        sim.run(until=20)
+        for name, array in given_out.items():
+            np.testing.assert_array_equal(array, kept[name])
+            array[...] = 77
+        counts = sim.counts()
+        for array in (counts["state"], *sim.traffic(), sim.read("w")):
+            array[...] = 77
+        sim.run(until=30)
+        other.run(until=30)
+        for name in FIELDS:
+            np.testing.assert_array_equal(sim.read(name), other.read(name))
+        for name, array in other.counts().items():
+            np.testing.assert_array_equal(sim.counts()[name], array)
+
+    check()
+
+
+@engines
+@pytest.mark.parametrize("update", ["clock", "arrival"])
+def test_a_difference_of_two_counts_is_what_was_sent_between(update: str, engine: str) -> None:
+    sim = hlsim.Simulation(
+        hlsim.topology.layered([20, 20, 5], delay=1), node_defaults={"update": update}, **ENGINES[engine]
+    )
+    sim.controls.input(np.ones(20))
+    sim.controls.target(np.ones(5))
+    sim.run(until=10)
+    before = sim.counts()
+    traces = [sim.run(until=40, sampled=(), events=("message",))]
+    between = {name: sim.counts()[name] - before[name] for name in ("state", "costate")}
+    traces.append(sim.run(until=41, sampled=(), events=("message",)))
+    kind, edge, sent = (
+        np.concatenate([trace[f"events/{name}"] for trace in traces]) for name in ("kind", "edge", "sent")
+    )
+    for number, (name, end) in enumerate((("state", sim.network.source), ("costate", sim.network.target))):
+        mine = (kind == number) & (sent >= 10) & (sent < 40)
+        told = np.unique(np.stack([end[edge[mine]], sent[mine]]), axis=1)[0]
+        fans_out = np.isin(np.arange(sim.network.n), end[edge[kind == number]])
+        expected = np.bincount(told, minlength=sim.network.n)
+        np.testing.assert_array_equal(between[name][0][fans_out], expected[fans_out])
+        assert expected.sum() > 20
