@@ -5,7 +5,6 @@ A bias is none. What chance decides of a message is a function of the seed, the 
 sent and its kind, and of nothing else, so that it does not depend on the engine, nor on who else sends.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hlsim.engine import chance
 from hlsim.errors import ExperimentError, check_count, unknown
 from hlsim.models.messages import MESSAGES
 from hlsim.models.rules.rule import Rule
@@ -25,8 +25,6 @@ PROPERTIES = ("down", "delay", "loss", "jitter")
 LOST, LATE, SPELL = range(3)
 MOST_TICKS = 2**40
 Ints = NDArray[np.int64]
-# Of splitmix64 (Steele, Lea & Flood, OOPSLA 2014), as signed numbers: torch has no others of 64 bits.
-_GOLDEN, _FIRST, _SECOND = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 @dataclass(frozen=True)
@@ -212,26 +210,12 @@ def check_ticks(where: str, value: object) -> None:
 # ---- what chance decides
 
 
-def mixed(x: Tensor) -> Tensor:
-    """Return 64 bits each of which depends on all of x (int64): the finaliser of splitmix64, a bijection."""
-    x = (x ^ _shifted(x, 30)) * _FIRST
-    x = (x ^ _shifted(x, 27)) * _SECOND
-    return x ^ _shifted(x, 31)
-
-
-def _shifted(x: Tensor, bits: int) -> Tensor:
-    """Shift to the right, with zeros coming in: torch's own shift keeps the sign."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
 def uniform(key: Tensor, tick: int, kind: int, purpose: int) -> Tensor:
     """Return a number in [0, 1) for every key (k,), as float64 with 53 random bits.
 
     Each is a hash of key, tick, kind and purpose, hence independent of which others are asked for.
     """
-    count = torch.tensor((tick * len(MESSAGES) + kind) * (SPELL + 1) + purpose)
-    bits = mixed(key ^ mixed((count + 1) * _GOLDEN))
-    return _shifted(bits, 11).to(torch.float64) * 2.0**-53
+    return chance.uniform(key, (tick * len(MESSAGES) + kind) * (SPELL + 1) + purpose)
 
 
 def late(key: Tensor, tick: int, kind: int, jitter: Tensor) -> Tensor:
@@ -241,17 +225,11 @@ def late(key: Tensor, tick: int, kind: int, jitter: Tensor) -> Tensor:
 
 def _keys(network: Network, seed: int) -> Tensor:
     """Return 64 bits for every edge, of the seed, its ends, and its place among parallel edges."""
-    label = np.array([_digest("node", name) for name in network.label], np.int64)
+    label = chance.keys([("fault", "node", name) for name in network.label])
     pair = (network.source[1:] == network.source[:-1]) & (network.target[1:] == network.target[:-1])
     first = np.flatnonzero(np.concatenate(([True], ~pair))[: network.m])
     place = np.arange(network.m) - np.repeat(first, np.diff(first, append=network.m))
-    source, target, nth = (torch.as_tensor(x) for x in (label[network.source], label[network.target], place))
-    key = torch.full_like(source, _digest("seed", str(seed)))
-    for part in (source, target, nth):
-        key = mixed(key * _GOLDEN + part)
+    key = torch.full((network.m,), int(chance.keys([("fault", "seed", str(seed))])))
+    for part in (label[network.source], label[network.target], torch.as_tensor(place)):
+        key = chance.joined(key, part)
     return key
-
-
-def _digest(*words: str) -> int:
-    data = hashlib.blake2b(repr(("fault", *words)).encode(), digest_size=8).digest()
-    return int.from_bytes(data, "little", signed=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import simpy
-from numpy.typing import NDArray
 
-from hlsim.draws import Draws
+from hlsim.engine import chance
 from hlsim.engine.controls import Controls
 from hlsim.errors import check_count, check_number
 
@@ -38,19 +37,29 @@ class Noise:
 class NoiseProcess:
     """Draws the noise of a run and hands it to the controls.
 
+    What a neuron gets depends on the seed, its label, its place in a minibatch and the tick, on nothing else.
+
     Parameters
     ----------
     seeds : sequence of int
         One for every replica of an ensemble.
-    batch, nodes : int
-        Replicas of each seed, and nodes; noise has the shape (replica, node).
+    batch : int
+        Replicas of each seed.
+    labels : sequence of str
+        Of the nodes; noise has the shape (replica, node).
     """
 
     def __init__(
-        self, noise: Noise, controls: Controls, seeds: Sequence[int], batch: int, nodes: int
+        self, noise: Noise, controls: Controls, seeds: Sequence[int], batch: int, labels: Sequence[str]
     ) -> None:
-        self._noise, self._controls = noise, controls
-        self._draws, self._shape, self._on = [Draws(seed) for seed in seeds], (batch, nodes), True
+        self._noise, self._controls, self._on = noise, controls, True
+        self._shape = (batch * len(seeds), len(labels))
+        # Nobody is called "shared" beside the labels: they come with a word of their own.
+        names = [("shared",)] if noise.shared else [("node", label) for label in labels]
+        replicas = [(str(seed), str(place)) for seed in seeds for place in range(batch)]
+        of_names = chance.keys(names)
+        of_replicas = chance.keys([("noise", *replica) for replica in replicas])
+        self._keys = chance.joined(of_replicas[:, None], of_names[None, :]).reshape(-1)
 
     def switch(self, on: bool, tick: int) -> None:
         """Let there be noise from a tick on, or none."""
@@ -64,12 +73,8 @@ class NoiseProcess:
             yield env.timeout(self._noise.every)
 
     def _tell(self, tick: int) -> None:
-        parts = [self._values(draws, tick // self._noise.every) for draws in self._draws]
-        values = np.concatenate(parts)
-        self._controls.noise(values if self._on else np.zeros_like(values))
-
-    def _values(self, draws: Draws, slot: int) -> NDArray[np.float64]:
-        batch, nodes = self._shape
-        generator = draws.generator("noise", str(slot))
-        drawn = generator.normal(0.0, self._noise.std, (batch, 1 if self._noise.shared else nodes))
-        return np.broadcast_to(drawn, self._shape)
+        if not self._on:
+            self._controls.noise(np.zeros(self._shape))
+            return
+        drawn = self._noise.std * chance.normal(self._keys, tick // self._noise.every).numpy()
+        self._controls.noise(np.broadcast_to(drawn.reshape(self._shape[0], -1), self._shape))

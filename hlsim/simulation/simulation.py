@@ -28,6 +28,7 @@ from hlsim.simulation.watch import Progress, Scores, Watch
 from hlsim.stimulus import Stage, Stream
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
+from hlsim.trace.layout import STATES
 from hlsim.trace.recorder import Before, Recorder
 
 
@@ -85,6 +86,19 @@ class Simulation:
         links.
     """
 
+    # Of the call of ``run`` that goes on.
+    _recorder: Recorder | None = None
+    _watch: Watch | None = None
+    # Of the stages: how a protocol of some is made, those that were shown or are, their end and their share.
+    _show: Callable[..., Protocol] | None = None
+    _stages: tuple[Stage, ...] = ()
+    _stages_end: int | None = None
+    _protocol: Protocol | None = None
+    _process: simpy.Process | None = None
+    # Seconds of all calls, and messages before the phase that goes on.
+    _wall = 0.0
+    _sent_before = 0
+
     def __init__(
         self,
         network: nx.DiGraph | Network,
@@ -134,23 +148,11 @@ class Simulation:
             device=device,
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
-        self._recorder: Recorder | None = None
-        self._watch: Watch | None = None
-        # Every field but the loss: what is left of a run.
-        self._fields = tuple(
-            n for n in dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields)) if n != "loss"
-        )
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
-        self._wall, self._sent_before = 0.0, 0
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm = Storm(self.network)
         self._noise = self._start_noise(noise, seeds, batch)
         self._start_faults(faults)
-        self._show: Callable[..., Protocol] | None = None
-        self._stages: tuple[Stage, ...] = ()
-        self._stages_end: int | None = None
-        self._share: Callable[[], float | None] = lambda: None
-        self._process: simpy.Process | None = None
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
@@ -159,7 +161,7 @@ class Simulation:
     def _start_noise(self, noise: Noise | None, seeds: Sequence[int], batch: int) -> NoiseProcess | None:
         if noise is None:
             return None
-        process = NoiseProcess(noise, self.controls, seeds, batch, self.network.n)
+        process = NoiseProcess(noise, self.controls, seeds, batch, self.network.label)
         self.env.process(process.run(self.env))
         return process
 
@@ -209,7 +211,7 @@ class Simulation:
         self._header["learning"] = options.learning(self.rule, self.loss, self._stages)
         ticks = protocol.ticks()
         self._stages_end = None if ticks is None else self.tick + ticks
-        self._share = protocol.share if self.rule.nudges else lambda: None
+        self._protocol = protocol
         self._process = self.env.process(protocol.run(self.env))
 
     # ---- running
@@ -260,8 +262,7 @@ class Simulation:
         Returns
         -------
         Trace
-            Of this call: the traces of several, laid end to end, are that of one. Closed by the garbage
-            collector or as a context manager.
+            Of this call; those of several, laid end to end, are that of one. A context manager.
 
         Raises
         ------
@@ -269,10 +270,34 @@ class Simulation:
             A state became infinite or NaN; the trace up to there is kept.
         """
         if stages is not None:
-            self._check_over()
-            self._begin(stages)
+            self._follow_up(stages)
         end = self._end(until)
-        recorder = Recorder(
+        recorder = self._recording(record, end, every, sampled, events, overwrite)
+        started = time.perf_counter()
+        try:
+            self._go(end, until is None, recorder, progress)
+        except BaseException:
+            self._finish(recorder, "interrupted", started)
+            raise
+        self._finish(recorder, "complete", started)
+        return recorder.trace()
+
+    def _finish(self, recorder: Recorder, status: str, started: float) -> None:
+        self._wall += time.perf_counter() - started
+        recorder.traffic(*self.traffic())
+        recorder.finish(status, self.summary, self._final() if status == "complete" else None)
+        self._before = replace(self._before, under_way=recorder.under_way())
+
+    def _recording(
+        self,
+        record: str | Path | None,
+        end: int,
+        every: int | Mapping[str, int],
+        sampled: Iterable[str] | None,
+        events: Iterable[str],
+        overwrite: bool,
+    ) -> Recorder:
+        return Recorder(
             record,
             header={**self._header, "until": end},
             network=self.network,
@@ -281,21 +306,15 @@ class Simulation:
             sampled=self._sampled(sampled),
             events=tuple(events),
             fields=self.rule.synapse_fields,
-            states=[name for name in ("h", "z", "a") if name in self._fields],
+            states=[name for name in STATES if name in self.rule.sampled],
             overwrite=overwrite,
             before=replace(self._before, tick=self.tick),
         )
-        started = time.perf_counter()
-        status, final = "interrupted", None
-        try:
-            self._go(end, until is None, recorder, progress)
-            status, final = "complete", self._engine.read(self._fields, self.tick - 1)
-        finally:
-            self._wall += time.perf_counter() - started
-            recorder.traffic(*self.traffic())
-            recorder.finish(status, self.summary, final)
-            self._before = replace(self._before, under_way=recorder.under_way())
-        return recorder.trace()
+
+    def _final(self) -> dict[str, NDArray[np.float64]]:
+        """Return every field but the loss after the last tick: what is left of a run."""
+        names = dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields))
+        return self._engine.read([name for name in names if name != "loss"], self.tick - 1)
 
     def _sampled(self, names: Iterable[str] | None) -> tuple[str, ...]:
         sampled = self.rule.sampled if names is None else tuple(names)
@@ -305,12 +324,14 @@ class Simulation:
             )
         return sampled
 
-    def _check_over(self) -> None:
+    def _follow_up(self, stages: Sequence[Stage]) -> None:
+        """Have stages shown after those that are over."""
         if self._showing() and (self._stages_end is None or self.tick < self._stages_end):
             end = "a tick that nobody knows" if self._stages_end is None else f"tick {self._stages_end}"
             raise ExperimentError(
                 f"stage: more stages follow on those before, which last to {end}; this is tick {self.tick}"
             )
+        self._begin(stages)
 
     def _showing(self) -> bool:
         return self._process is not None and self._process.is_alive
@@ -333,7 +354,8 @@ class Simulation:
     ) -> None:
         """Run up to ``end``, or as long as rows are shown where ``whole``."""
         self._recorder = recorder
-        share = self._share if whole else lambda: None
+        protocol = self._protocol
+        share = protocol.share if whole and protocol and self.rule.nudges else lambda: None
         self._watch = Watch(
             self.env, self._engine, self.network, recorder, end, self._messages, share, progress
         )

@@ -22,7 +22,7 @@ from hlsim import Simulation, topology
 from hlsim.cli import main
 from hlsim.cli.app import app
 from hlsim.engine.general.engine import Batched
-from hlsim.engine.links import LATE, LOST, Links, late, mixed, uniform
+from hlsim.engine.links import LATE, LOST, Links, late, uniform
 from hlsim.errors import ExperimentError, NumericalError, TopologyError
 from hlsim.experiment import load
 from hlsim.models.rules import ContinualEquilibrium, Equilibrium, Hamiltonian, HolomorphicEquilibrium, Rule
@@ -212,15 +212,6 @@ def test_costates_may_have_faults_of_their_own(engine: str) -> None:
 
 
 # ---- chance
-
-
-def test_the_hash_is_that_of_splitmix64() -> None:
-    """The first outputs of its authors' C code, for the state 1234567."""
-    golden = 0x9E3779B97F4A7C15
-    states = [(1234567 + k * golden) % 2**64 for k in (1, 2, 3)]
-    signed = torch.tensor([x - 2**64 if x >= 2**63 else x for x in states])
-    bits = [int(x) % 2**64 for x in mixed(signed)]
-    assert bits == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 def test_draws_are_uniform_and_know_nothing_of_each_other() -> None:
