@@ -13,7 +13,7 @@ from hlsim.models.neurons import ACTIVATIONS
 from hlsim.models.rules.phi import form
 from hlsim.models.rules.rule import Rule
 from hlsim.simulation.faults import Faults
-from hlsim.stimulus import Stage, Stream
+from hlsim.stimulus import OneHot, Stage, Stream
 from hlsim.topology.network import Network, check_stability, flatten
 
 
@@ -158,11 +158,31 @@ def check_stages(rule: Rule, stages: Sequence[Stage], hold: int) -> None:
             )
 
 
-def check_columns(stimulus: Stream, network: Network) -> None:
-    """Refuse a stream whose columns are not the network's inputs and outputs."""
+def stream(given: Stream, network: Network, loss: Loss | None) -> Stream:
+    """Return the stream that a network is shown: with a loss, labels without targets become targets.
+
+    Raises
+    ------
+    StimulusError
+        Its columns are not the network's inputs and outputs.
+    """
+    outputs = len(network.outputs)
     for what, role, columns, nodes in (
-        ("input", "input", stimulus.n_input, len(network.inputs)),
-        ("target", "output", stimulus.n_output, len(network.outputs)),
+        ("input", "input", given.n_input, len(network.inputs)),
+        ("target", "output", given.n_output, outputs),
     ):
         if columns != nodes and not (what == "target" and columns == 0):
             raise StimulusError(f"stimulus: {columns} {what} columns for {nodes} nodes of role '{role}'")
+    labelled = given.n_output == 0 and given.classes != 0
+    return OneHot(given, outputs) if loss is not None and labelled else given
+
+
+def check_taught(stream: Stream, stages: Sequence[Stage], network: Network, loss: Loss | None) -> None:
+    """Refuse a stage that would learn from rows none of which can have a target."""
+    if loss is None or stream.n_output or not len(network.outputs):
+        return
+    for stage in (stage for stage in stages if stage.learn):
+        raise StimulusError(
+            f"stage {stage.name!r}: learns, but no row of the stimulus has a target or a label; give some, "
+            f"or say learn = false, or that there is no loss"
+        )

@@ -90,6 +90,7 @@ class Simulation:
     _recorder: Recorder | None = None
     _watch: Watch | None = None
     # Of the stages: how a protocol of some is made, those that were shown or are, their end and their share.
+    _stream: Stream
     _show: Callable[..., Protocol] | None = None
     _stages: tuple[Stage, ...] = ()
     _stages_end: int | None = None
@@ -185,11 +186,11 @@ class Simulation:
                 raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
             self.env.process(alone(self.env, self.controls, self.rule.phi))
             return
-        options.check_columns(stimulus, self.network)
+        self._stream = options.stream(stimulus, self.network, self.loss)
         self._show = partial(
             Protocol,
             self.controls,
-            stimulus,
+            self._stream,
             hold=hold,
             reset=reset,
             rule=self.rule,
@@ -207,6 +208,7 @@ class Simulation:
             raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
         protocol = self._show(stages, first=not self._stages)
         options.check_stages(self.rule, (*self._stages, *stages), protocol.hold)
+        options.check_taught(self._stream, stages, self.network, self.loss)
         self._stages += tuple(stages)
         self._header["learning"] = options.learning(self.rule, self.loss, self._stages)
         ticks = protocol.ticks()

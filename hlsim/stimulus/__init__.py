@@ -3,6 +3,6 @@
 from hlsim.stimulus.datasets import Digits, Iris
 from hlsim.stimulus.python import PythonStream
 from hlsim.stimulus.stages import SOURCES, Stage
-from hlsim.stimulus.streams import Arrays, File, Row, Stream
+from hlsim.stimulus.streams import Arrays, File, OneHot, Row, Stream
 
-__all__ = ["SOURCES", "Arrays", "Digits", "File", "Iris", "PythonStream", "Row", "Stage", "Stream"]
+__all__ = ["SOURCES", "Arrays", "Digits", "File", "Iris", "OneHot", "PythonStream", "Row", "Stage", "Stream"]

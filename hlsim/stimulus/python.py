@@ -26,7 +26,8 @@ class PythonStream(Stream):
         A Python file.
     function : str
         Its generator function. It yields ``(input, target)``, a dict with ``input`` and, where there are,
-        ``target`` and ``label``, or a ``Row``. The first row tells the widths; later targets may be missing.
+        ``target`` and ``label``, or a ``Row``. The first row tells the widths, and whether there are targets
+        and labels at all; later ones may be missing.
     splits : sequence of str
         Names of splits; more than one need a function with a parameter ``split``, which is given the name.
     **parameters
@@ -51,6 +52,7 @@ class PythonStream(Stream):
             raise StimulusError(f"{self._where}: must yield at least one row, got none")
         row = self._row(0, first, {})
         self.n_input, self.n_output = row.input.size, 0 if row.target is None else row.target.size
+        self.classes = 0 if row.label < 0 else None
 
     def length(self, split: str) -> int | None:
         """Return None: a generator does not tell its length."""

@@ -39,11 +39,14 @@ class Stream(ABC):
     ----------
     n_input, n_output : int
         Columns of input and target; ``n_output`` 0: there are no targets.
+    classes : int or None
+        The largest label and one more; 0: there are no labels; None: nobody knows.
     splits : tuple of str
     """
 
     n_input: int
     n_output: int
+    classes: int | None = None
     splits: tuple[str, ...]
 
     @abstractmethod
@@ -58,6 +61,49 @@ class Stream(ABC):
         """Raise a StimulusError that names the known splits, unless ``split`` is one."""
         if split not in self.splits:
             raise StimulusError("stimulus: " + unknown("split", split, self.splits))
+
+
+class OneHot(Stream):
+    """The rows of a stream of labels, each with a target: 1 for the output of its class, 0 for the others.
+
+    Parameters
+    ----------
+    stream : Stream
+        Without targets of its own.
+    outputs : int
+        A class each.
+
+    Raises
+    ------
+    StimulusError
+        Now or on the way, a label that has no output.
+    """
+
+    def __init__(self, stream: Stream, outputs: int) -> None:
+        self._stream, self._targets = stream, np.eye(outputs)
+        self.n_input, self.n_output, self.splits = stream.n_input, outputs, stream.splits
+        self.classes = stream.classes
+        if self.classes is not None:
+            self._check(self.classes - 1)
+
+    def length(self, split: str) -> int | None:
+        """Return the number of rows of a split; None: it has no end that is known."""
+        return self._stream.length(split)
+
+    def rows(self, split: str, order: np.ndarray | None = None) -> Iterator[Row]:
+        """Yield the rows of a split, in the given order of their indices (k,) or as they are."""
+        return map(self._with_target, self._stream.rows(split, order))
+
+    def _with_target(self, row: Row) -> Row:
+        self._check(row.label)
+        return Row(row.input, self._targets[row.label] if row.label >= 0 else None, row.label)
+
+    def _check(self, label: int) -> None:
+        if label >= self.n_output:
+            raise StimulusError(
+                f"stimulus: label {label} needs a node of role 'output' of its own where there are no "
+                f"targets; there are {self.n_output}"
+            )
 
 
 Splits = Mapping[str, slice | ArrayLike]
@@ -92,6 +138,7 @@ class Arrays(Stream):
         self._target = None if target is None else self._matrix("target", target, steps)
         self.n_output = 0 if self._target is None else self._target.shape[1]
         self._label = None if label is None else self._labels(label, steps)
+        self.classes = 0 if self._label is None else int(self._label.max()) + 1
         given = {"train": slice(None)} if splits is None else splits
         self._splits = {name: self._indices(name, part, steps) for name, part in given.items()}
         self.splits = tuple(self._splits)
@@ -136,6 +183,10 @@ class Arrays(Stream):
             raise StimulusError(f"{self._where}: label must be whole numbers, got dtype {array.dtype}")
         if array.shape != (steps,):
             raise StimulusError(f"{self._where}: label must have shape ({steps},), got {array.shape}")
+        for row in np.flatnonzero(array.astype(np.int64) < -1)[:1]:
+            raise StimulusError(
+                f"{self._where}: row {row}: label must be >= 0, or -1 for none, got {array[row]}"
+            )
         return array
 
     def _indices(self, name: str, part: slice | ArrayLike, steps: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import simpy
 import hlsim
 from hlsim.engine.clock import READ, call_at
 from hlsim.engine.controls import Controls
-from hlsim.errors import ExperimentError
+from hlsim.errors import ExperimentError, StimulusError
 from hlsim.models.rules import Equilibrium, Gate, Hamiltonian, Schedule
 from hlsim.stimulus import Arrays, Stage
 
@@ -259,3 +259,56 @@ def test_a_run_up_to_a_tick_comes_to_it_though_phases_ended_sooner(engine: str) 
         once.run(until=until)
         assert once.tick == until
         np.testing.assert_array_equal(once.read("w"), sim.read("w"))
+
+
+# ---- labels, and rows without targets
+
+
+def classes(**options: Any) -> hlsim.Simulation:
+    graph = hlsim.topology.layered([2, 5, 3], output_activation="identity", seed=0)
+    given = {"node_defaults": {"update": "clock"}, "hold": 4, "dtype": "float64"}
+    return hlsim.Simulation(graph, **{**given, **options})
+
+
+LABELS = np.array([0, 2, 1, 1, -1, 0])
+INPUTS = np.random.default_rng(5).normal(size=(6, 2))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+@pytest.mark.parametrize("more", [{}, {"ensemble": 2}])
+def test_labels_without_targets_ask_for_their_class(loss: str, engine: str, more: dict[str, int]) -> None:
+    """As rows that a generator gives with targets of 1 and 0; a row without a label asks for nothing."""
+    options = {"loss": loss, "engine": engine, **more}
+    sim = classes(stimulus=Arrays(INPUTS, label=LABELS), **options)
+    start = sim.read("w")
+    trace = sim.run(every=1)
+    other = classes(**options)
+
+    def show(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        for shown, label in zip(INPUTS, LABELS, strict=True):
+            other.controls.input(shown)
+            other.controls.target(np.eye(3)[label] if label >= 0 else None)
+            yield env.timeout(4)
+
+    other.env.process(show(other.env))
+    np.testing.assert_array_equal(other.run(until=24, every=1)["sampled/w"], trace["sampled/w"])
+    assert np.abs(sim.read("w") - start).max() > 1e-3
+
+
+def test_a_label_needs_an_output_of_its_own() -> None:
+    line = "label 3 needs a node of role 'output' of its own where there are no targets; there are 3"
+    with pytest.raises(StimulusError, match=line):
+        classes(stimulus=Arrays(INPUTS, label=LABELS + (LABELS == 2)))
+    with pytest.raises(StimulusError, match="row 4: label must be >= 0, or -1 for none, got -2"):
+        Arrays(INPUTS, label=np.where(LABELS < 0, -2, LABELS))
+
+
+@pytest.mark.parametrize("label", [None, np.full(6, -1)])
+def test_a_stage_cannot_learn_from_rows_that_ask_for_nothing(label: np.ndarray | None) -> None:
+    stream = Arrays(INPUTS, label=label)
+    line = "stage 'second': learns, but no row of the stimulus has a target or a label"
+    with pytest.raises(StimulusError, match=line):
+        classes(stimulus=stream, stages=[Stage("first", learn=False), Stage("second")])
+    for harmless in ({"stages": [Stage("first", learn=False)]}, {"loss": None}):
+        assert classes(stimulus=stream, **harmless).run().status == "complete"
