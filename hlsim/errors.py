@@ -51,6 +51,18 @@ class NumericalError(HlsimError, ArithmeticError):
         return f"tick {tick}: node {node!r}: {what} must stay finite, got {value}"
 
 
+class HlsimWarning(UserWarning):
+    """Base of every warning: something that a run does, or finds, and that its user may not have meant."""
+
+
+class StimulusWarning(HlsimWarning):
+    """Rows that are not shown."""
+
+
+class NumericalWarning(HlsimWarning):
+    """Numbers that are finite still, and not to be trusted."""
+
+
 def unknown(what: str, name: object, known: Iterable[object]) -> str:
     """Return ``unknown WHAT 'name'; known: a, b, c``, with the closest known name where there is one."""
     names = sorted(str(k) for k in known)

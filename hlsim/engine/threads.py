@@ -1,13 +1,30 @@
 """Threads of torch, and matrix products whose bits do not depend on their number.
 
 On a CPU some shapes of matrices have their sums shared out among threads, so there is one thread here.
+
+Threads do not survive a fork, and whoever waits for one of them then waits for ever. So a process that was
+forked computes on the thread that it has, however many it is told to take: results do not depend on it.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+_may_start = True
+
+
+def _stay_alone() -> None:
+    """Start no threads any more."""
+    global _may_start  # noqa: PLW0603 - a process is forked as a whole
+    _may_start = False
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stay_alone)
 
 
 @contextmanager
@@ -22,9 +39,9 @@ def one_thread(x: Tensor) -> Iterator[None]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Torch runs on so many threads, and afterwards on as many as before."""
+    """Torch runs on so many threads, and afterwards on as many as before; in a forked process on one."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(count if _may_start else 1)
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """What a simulation can be told, checked and made ready."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import networkx as nx
 import numpy as np
 
 from hlsim.engine.controls import Controls
-from hlsim.errors import ExperimentError, StimulusError, check_count, unknown
+from hlsim.errors import ExperimentError, StimulusError, StimulusWarning, check_count, unknown
 from hlsim.models.losses import LOSSES, Loss
 from hlsim.models.neurons import ACTIVATIONS
 from hlsim.models.rules.phi import form
@@ -186,3 +187,24 @@ def check_taught(stream: Stream, stages: Sequence[Stage], network: Network, loss
             f"stage {stage.name!r}: learns, but no row of the stimulus has a target or a label; give some, "
             f"or say learn = false, or that there is no loss"
         )
+
+
+def check_filled(stream: Stream, stages: Sequence[Stage], batch: int) -> None:
+    """Refuse a stage of fewer rows than a minibatch; warn of rows that are left over.
+
+    They are left out where a stage learns: the mean over fewer gradients would be another step.
+    """
+    for stage in (stage for stage in stages if stage.learn):
+        rows = stage.length(stream)
+        if rows is None:
+            continue
+        if rows < batch:
+            raise StimulusError(
+                f"stage {stage.name!r}: must have rows for a batch of {batch} to learn from, got {rows}"
+            )
+        if left := rows % batch:
+            warnings.warn(
+                f"stage {stage.name!r}: {left} of {rows} rows fill no batch of {batch} and are left out",
+                StimulusWarning,
+                stacklevel=2,
+            )

@@ -98,17 +98,17 @@ class Protocol:
     ) -> None:
         self._controls, self._stream, self._stages = controls, stream, stages
         self.hold, self._reset, self._rule, self._first = hold, reset, rule, first
-        self._seeds, self._batch, self._over = seeds, batch, 0
+        self._seeds, self.batch, self._over = seeds, batch, 0
         self._on_row, self._on_phase, self._noise = on_row, on_phase, noise
 
     def share(self) -> float | None:
         """Return the share of all rows that are over; None: there is no end."""
-        rows = presented(self._stream, self._stages, self._batch)
+        rows = presented(self._stream, self._stages, self.batch)
         return None if rows is None else self._over / max(1, sum(rows))
 
     def ticks(self) -> int | None:
         """Return how many ticks the stages last, at most where phases may end sooner; None: for ever."""
-        return length(self._stream, self._stages, self._rule, self.hold, self._batch)
+        return length(self._stream, self._stages, self._rule, self.hold, self.batch)
 
     def run(self, env: simpy.Environment) -> Generator[simpy.Event, object, None]:
         """Be the process."""
@@ -182,12 +182,12 @@ class Protocol:
                 yield _stacked(stage, rows, len(rows))
             return
         stream = stage.presentations(self._stream, self._seeds[0])
-        while rows := tuple(islice(stream, self._batch)):
+        while rows := tuple(islice(stream, self.batch)):
             count = len(rows)
-            if count < self._batch:
+            if count < self.batch:
                 if stage.learn:
                     return
-                rows += (rows[-1],) * (self._batch - count)
+                rows += (rows[-1],) * (self.batch - count)
             yield _stacked(stage, rows, count)
 
 

@@ -209,6 +209,7 @@ class Simulation:
         protocol = self._show(stages, first=not self._stages)
         options.check_stages(self.rule, (*self._stages, *stages), protocol.hold)
         options.check_taught(self._stream, stages, self.network, self.loss)
+        options.check_filled(self._stream, stages, protocol.batch)
         self._stages += tuple(stages)
         self._header["learning"] = options.learning(self.rule, self.loss, self._stages)
         ticks = protocol.ticks()

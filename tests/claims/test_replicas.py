@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 import hlsim
+from hlsim.errors import StimulusError, StimulusWarning
 from hlsim.models.rules import Hamiltonian
 from hlsim.stimulus import Arrays, Stage
 from tests.support.graphs import KINDS, SAMPLED, Case, build, cases, fixed, play
@@ -109,12 +110,19 @@ def test_rows_that_fill_no_batch_are_left_out_where_it_learns_and_filled_where_n
     labels = np.arange(ROWS) % 5
     labelled = Arrays(*numbers(8, 5), labels)
     stages = [Stage("learn"), Stage("look", learn=False)]
-    sim = simulate(layers(), stimulus=labelled, stages=stages, batch=5)
+    with pytest.warns(StimulusWarning, match="stage 'learn': 2 of 12 rows fill no batch of 5"):
+        sim = simulate(layers(), stimulus=labelled, stages=stages, batch=5)
     trace = sim.run()
     split, label = trace["rows/split"].astype(str), trace["rows/label"]
     np.testing.assert_array_equal(label[split == "learn"].ravel(), labels[:10])
     np.testing.assert_array_equal(label[split == "look"].ravel(), [*labels, -1, -1, -1])
     assert sim.tick == (2 + 3) * HOLD
+
+
+def test_a_stage_without_rows_for_a_batch_is_refused_where_it_learns() -> None:
+    with pytest.raises(StimulusError, match=r"stage 'train': must have rows for a batch of 13 .* got 12"):
+        simulate(layers(), batch=13)
+    assert simulate(layers(), batch=13, stages=[Stage(learn=False)]).run().summary["ticks"] == HOLD
 
 
 # ---- on random networks
