@@ -1,6 +1,7 @@
 """What can be looked at while a network runs, and what leaves it."""
 
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import networkx as nx
@@ -131,3 +132,36 @@ def test_a_difference_of_two_counts_is_what_was_sent_between(update: str, engine
         expected = np.bincount(told, minlength=sim.network.n)
         np.testing.assert_array_equal(between[name][0][fans_out], expected[fans_out])
         assert expected.sum() > 20
+
+
+# ---- two at a time
+
+
+def short(seed: int) -> hlsim.Simulation:
+    sim = hlsim.Simulation(hlsim.topology.ring(8, seed=seed), seed=seed, loss=None)
+    sim.controls.input(np.array([1.0]))
+    return sim
+
+
+def test_a_run_within_a_run_is_a_run_of_its_own() -> None:
+    """Both in memory: an inner loop, or a world that is simulated beside the network."""
+    outer, inner, alone = short(1), short(2), short(2)
+
+    def nested(env: simpy.Environment) -> Generator[simpy.Event, object, None]:
+        yield env.timeout(5)
+        mine.append(inner.run(until=10, every=1)["sampled/h"])
+
+    mine: list[np.ndarray] = []
+    outer.env.process(nested(outer.env))
+    trace = outer.run(until=20, every=1)
+    np.testing.assert_array_equal(mine[0], alone.run(until=10, every=1)["sampled/h"])
+    np.testing.assert_array_equal(trace["sampled/h"], short(1).run(until=20, every=1)["sampled/h"])
+
+
+def test_runs_in_two_threads_are_runs_of_their_own() -> None:
+    def work(seed: int) -> list[bytes]:
+        return [short(seed).run(until=50, every=1)["sampled/h"].tobytes() for _ in range(5)]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(work, (3, 4)))
+    assert found == [work(3), work(4)]
