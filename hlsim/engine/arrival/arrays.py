@@ -28,6 +28,8 @@ SILENT, SQUARED_ERROR, CROSS_ENTROPY = range(3)
 CHUNK = 32
 # Room at the start, in ticks at which everybody sends.
 CHUNKS_AHEAD = 2
+# Ticks ahead of now for which there is a bucket: what arrives later waits elsewhere until it does.
+NEAR = 2**12
 # Later than any tick.
 NEVER = 2**60
 
@@ -45,6 +47,8 @@ class Edges(NamedTuple):
     back : structured (k,)
         Costate messages by sender: ``edge``, ``node``, ``delay``, ``place`` among the costates heard, and
         ``fixed``: whether ``weight`` carries it and not w.
+    far : int64 (k,)
+        Delays of NEAR ticks or more; an edge has -1 - its place among them as its ``delay``.
     beta, plastic : (rate,)
         Of the in-edges of a neuron. Where all of them have the same, it reads a row that many share: it stays
         in the cache, and what else a synapse has is all that comes from memory.
@@ -53,6 +57,7 @@ class Edges(NamedTuple):
     start: Array
     out: Array
     back: Array
+    far: Array
     beta: Array
     plastic: Array
 
@@ -86,9 +91,10 @@ class Values(NamedTuple):
 
 
 class Agenda(NamedTuple):
-    """Calendar of wake-ups and of messages in flight, in memory that does not grow with time.
+    """Calendar of wake-ups and of messages in flight, in memory that grows with neither time nor delays.
 
-    Items are neurons that wake, then buckets of messages by kind and tick modulo the largest delay + 1.
+    Items are neurons that wake, then buckets of messages by kind and tick modulo their number, then the first
+    of the messages that come too late for a bucket.
 
     Attributes
     ----------
@@ -100,8 +106,10 @@ class Agenda(NamedTuple):
         The chunk after a chunk; a stack of those that are free.
     mail : structured (chunk * CHUNK,)
         ``address`` where a value goes, ``node`` it reaches, ``value``.
-    tally : int64 (3,)
-        Items in the heap, free chunks, messages in flight.
+    far : structured (room,)
+        Messages that come later, a binary heap by ``tick``: their ``kind``, and what stands in ``mail``.
+    tally : int64 (4,)
+        Items in the heap, free chunks, messages in flight, and those of them in ``far``.
     """
 
     heap: Array
@@ -111,6 +119,7 @@ class Agenda(NamedTuple):
     after: Array
     free: Array
     mail: Array
+    far: Array
     tally: Array
 
 
@@ -247,21 +256,29 @@ def _edges(circuit: Circuit) -> tuple[Edges, int]:
     start["rates"][:-1], rates = _rates(start["into"], push.beta.numpy(), push.plastic.numpy())
     place = torch.zeros(len(push.target), dtype=torch.int64)
     place[hear] = torch.arange(len(hear))
+    delay, back_delay, far = _near(push.delay[out].numpy(), push.feedback_delay[back].numpy())
     outward = {
         "edge": (np.int32, out),
         "node": (np.int32, push.target[out]),
-        "delay": (np.int32, push.delay[out]),
+        "delay": (np.int32, delay),
     }
     backward = {
         "edge": (np.int32, back),
         "node": (np.int32, push.source[back]),
-        "delay": (np.int32, push.feedback_delay[back]),
+        "delay": (np.int32, back_delay),
         "place": (np.int32, place[back]),
         "weight": (number, push.feedback[back]),
         "fixed": (np.bool_, push.random[back]),
     }
     tables = _table(1, outward), _table(1, backward)
-    return Edges(start, *tables, *rates), len(hear)
+    return Edges(start, *tables, far, *rates), len(hear)
+
+
+def _near(*delays: Array) -> list[Array]:
+    """Return delays as edges hold them, and in the end those that are far."""
+    far = [np.unique(each[each >= NEAR]) for each in delays]
+    every = np.unique(np.concatenate(far)).astype(np.int64)
+    return [*(np.where(x < NEAR, x, -1 - np.searchsorted(every, x)) for x in delays), every]
 
 
 def _rates(start: Array, beta: Array, plastic: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -296,8 +313,9 @@ def _values(circuit: Circuit, heard: int) -> Values:
 def _agenda(circuit: Circuit, edges: Edges) -> Agenda:
     delays = edges.out["delay"].max(initial=0), edges.back["delay"].max(initial=0)
     buckets = 2 * (int(max(delays)) + 1)
-    items = circuit.replicas * circuit.n + buckets
+    items = circuit.replicas * circuit.n + buckets + 1
     kind = [("address", np.int32), ("node", np.int32), ("value", _number(circuit))]
+    later = [("tick", np.int64), ("kind", np.int64), *kind]
     empty = Agenda(
         np.zeros(items, np.int64),
         np.full(items, -1, np.int64),
@@ -306,7 +324,8 @@ def _agenda(circuit: Circuit, edges: Edges) -> Agenda:
         np.zeros(0, np.int64),
         np.zeros(0, np.int64),
         np.zeros(0, np.dtype(kind, align=True)),
-        np.zeros(3, np.int64),
+        np.zeros(0, np.dtype(later, align=True)),
+        np.zeros(4, np.int64),
     )
     return grown(empty, CHUNKS_AHEAD * reserve(edges, empty))
 
@@ -323,9 +342,17 @@ def _sources() -> str:
 
 
 def reserve(edges: Edges, agenda: Agenda) -> int:
-    """Return how many chunks must be free before a tick: at most every edge carries a message each way."""
-    messages = len(edges.out) + len(edges.back)
+    """Return how many chunks must be free before a tick: at most every edge carries a message each way.
+
+    On an edge with a far delay one may come out of the heap besides.
+    """
+    messages = len(edges.out) + len(edges.back) + far_edges(edges)
     return min(messages, messages // CHUNK + len(agenda.buckets))
+
+
+def far_edges(edges: Edges) -> int:
+    """Return how many messages one tick may send that come too late for a bucket."""
+    return int((edges.out["delay"] < 0).sum() + (edges.back["delay"] < 0).sum()) if len(edges.far) else 0
 
 
 def grown(agenda: Agenda, more: int = 0) -> Agenda:
@@ -340,6 +367,16 @@ def grown(agenda: Agenda, more: int = 0) -> Agenda:
     free[count : count + more] = np.arange(old + more - 1, old - 1, -1)
     agenda.tally[1] += more
     return agenda._replace(after=after, free=free, mail=mail)
+
+
+def with_room_for_far(agenda: Agenda, more: int) -> Agenda:
+    """Return the agenda with room for so many more far messages."""
+    count = int(agenda.tally[3])
+    if len(agenda.far) >= count + more:
+        return agenda
+    far = np.zeros(2 * (count + more), agenda.far.dtype)
+    far[:count] = agenda.far[:count]
+    return agenda._replace(far=far)
 
 
 def _work(circuit: Circuit) -> Work:

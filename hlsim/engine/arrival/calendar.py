@@ -75,6 +75,12 @@ def _sink(heap: Any, place: Any, tick: Any, size: int, at: int) -> None:
 
 
 @inner
+def neurons(agenda: Any) -> int:
+    """Return how many items are neurons."""
+    return len(agenda.heap) - len(agenda.buckets) - 1
+
+
+@inner
 def bucket_of(agenda: Any, kind: int, tick: int) -> int:
     """Return where messages of a kind stand that arrive at a tick."""
     depth = len(agenda.buckets) // 2
@@ -94,8 +100,8 @@ def put(agenda: Any, bucket: int, tick: int, now: int, address: int, node: int, 
         else:
             place.first = chunk
             if tick > now:
-                items = len(agenda.heap) - len(agenda.buckets)
-                plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, items + bucket, tick)
+                item = neurons(agenda) + bucket
+                plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, item, tick)
         place.last = chunk
     message = agenda.mail[place.last * CHUNK + offset]
     message.address, message.node, message.value = address, node, value
@@ -116,10 +122,63 @@ def empty(agenda: Any, bucket: int) -> None:
     place.count = 0
 
 
+@inner
+def put_far(agenda: Any, kind: int, tick: int, address: int, node: int, value: Any) -> None:
+    """Send a value to arrive at a tick that is too late for a bucket."""
+    far, at = agenda.far, agenda.tally[3]
+    agenda.tally[3] += 1
+    agenda.tally[2] += 1
+    while at > 0 and far[(at - 1) >> 1].tick > tick:
+        far[at] = far[(at - 1) >> 1]
+        at = (at - 1) >> 1
+    message = far[at]
+    message.tick, message.kind, message.address, message.node, message.value = (
+        tick,
+        kind,
+        address,
+        node,
+        value,
+    )
+    if at == 0:
+        plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, len(agenda.heap) - 1, tick)
+
+
+@inner
+def bring_near(agenda: Any, now: int) -> None:
+    """Put far messages that arrive now into their buckets."""
+    far = agenda.far
+    while agenda.tally[3] and far[0].tick == now:
+        first = far[0]
+        agenda.tally[2] -= 1
+        put(agenda, bucket_of(agenda, first.kind, now), now, now, first.address, first.node, first.value)
+        _forget_first(far, agenda.tally)
+    following = far[0].tick if agenda.tally[3] else NEVER
+    plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, len(agenda.heap) - 1, following)
+
+
+@inner
+def _forget_first(far: Any, tally: Any) -> None:
+    """Move the last of the heap down from its top to where it belongs."""
+    tally[3] -= 1
+    size, at, below = tally[3], 0, 1
+    last = far[size]
+    while below < size:
+        if below + 1 < size and far[below + 1].tick < far[below].tick:
+            below += 1
+        if far[below].tick >= last.tick:
+            break
+        far[at] = far[below]
+        at, below = below, 2 * below + 1
+    far[at] = last
+
+
 @entry
 def clear_messages(agenda: Any) -> None:
     """Drop everything in flight."""
-    items = len(agenda.heap) - len(agenda.buckets)
+    items = neurons(agenda)
     for bucket in range(len(agenda.buckets)):
         empty(agenda, bucket)
         plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, items + bucket, NEVER)
+    agenda.tally[2] -= agenda.tally[3]
+    agenda.tally[3] = 0
+    plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, len(agenda.heap) - 1, NEVER)

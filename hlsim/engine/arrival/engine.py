@@ -101,7 +101,7 @@ class Arrivals:
             "updates": work.updates.reshape(shape).copy(),
             "overtaken": np.zeros(1, np.int64),
             "lost": np.zeros(1, np.int64),
-            "in_flight": self._net.agenda.tally[2:].copy(),
+            "in_flight": self._net.agenda.tally[2:3].copy(),
         }
 
     def _tick(self, tick: int) -> None:
@@ -112,8 +112,8 @@ class Arrivals:
         # Who listens is told tick by tick.
         until = tick + 1 if self._observer is not None else max(tick + 1, self._next_event())
         net = self._room()
-        reserve = arrays.reserve(net.edges, net.agenda)
-        last, finite, following = self._loops.run(net, self._terms(), opened, until, _BUDGET, reserve)
+        room = arrays.reserve(net.edges, net.agenda), arrays.far_edges(net.edges)
+        last, finite, following = self._loops.run(net, self._terms(), opened, until, _BUDGET, *room)
         if last >= 0:
             self._told(last, finite)
         following = following if self._broken is None else self._broken
@@ -177,9 +177,12 @@ class Arrivals:
 
     def _room(self) -> arrays.Net:
         """Return the arrays, with room in the calendar for whatever a tick may send."""
-        net = self._net
-        if net.agenda.tally[1] < arrays.reserve(net.edges, net.agenda):
-            self._net = net._replace(agenda=arrays.grown(net.agenda))
+        net, agenda = self._net, self._net.agenda
+        if agenda.tally[1] < arrays.reserve(net.edges, agenda):
+            agenda = arrays.grown(agenda)
+        agenda = arrays.with_room_for_far(agenda, arrays.far_edges(net.edges))
+        if agenda is not net.agenda:
+            self._net = net._replace(agenda=agenda)
         return self._net
 
     def _told(self, tick: int, finite: bool) -> None:

@@ -8,7 +8,17 @@ import math
 from typing import Any
 
 from hlsim.engine.arrival.arrays import CHUNK, CROSS_ENTROPY, INPUT, INSTANT, LEAKY, SILENT
-from hlsim.engine.arrival.calendar import bucket_of, clear_messages, coming, empty, plan, pop, put
+from hlsim.engine.arrival.calendar import (
+    bring_near,
+    bucket_of,
+    clear_messages,
+    coming,
+    empty,
+    plan,
+    pop,
+    put,
+    put_far,
+)
 from hlsim.engine.arrival.formulas import (
     costate_hold,
     driven,
@@ -40,6 +50,8 @@ def open_tick(net: Any, terms: Any, now: int, others: Any) -> None:
         item = pop(net.agenda)
         if item < items:
             _mark(net.work, now, item)
+        elif item == len(net.agenda.heap) - 1:
+            bring_near(net.agenda, now)
     for kind in (STATE, COSTATE):
         _mark_reached(net.agenda, net.work, kind, now)
     for i in others:
@@ -162,19 +174,28 @@ def _send_states(net: Any, now: int, level: int) -> None:
             x.h_sent[i], x.h_sent_at[i] = x.h[i], now
             work.sends[STATE, i] += 1
             fan = net.edges.out[net.edges.start[i].out : net.edges.start[i + 1].out]
-            _emit_states(net.agenda, work, fan, x.h[i], now)
+            _emit_states(net, fan, x.h[i], now)
 
 
 @inner
-def _emit_states(agenda: Any, work: Any, fan: Any, value: Any, now: int) -> None:
-    depth = len(agenda.buckets) // 2
-    base = now % depth
+def _emit_states(net: Any, fan: Any, value: Any, now: int) -> None:
+    base = now % (len(net.agenda.buckets) // 2)
     for each in fan:
-        slot = base + each.delay
-        slot -= depth if slot >= depth else 0
-        put(agenda, STATE * depth + slot, now + each.delay, now, each.edge, each.node, value)
-        if work.log_edge.shape[1]:
-            _log(work, STATE, each.edge, value)
+        _send(net, STATE, base, each.delay, now, each.edge, each.node, value)
+        if net.work.log_edge.shape[1]:
+            _log(net.work, STATE, each.edge, value)
+
+
+@inner
+def _send(net: Any, kind: int, base: int, delay: int, now: int, address: int, node: int, value: Any) -> None:
+    """Send one message; ``base`` is the place of now among the ticks that have buckets."""
+    if delay < 0:
+        put_far(net.agenda, kind, now + net.edges.far[-1 - delay], address, node, value)
+        return
+    depth = len(net.agenda.buckets) // 2
+    slot = base + delay
+    slot -= depth if slot >= depth else 0
+    put(net.agenda, kind * depth + slot, now + delay, now, address, node, value)
 
 
 @inner
@@ -286,20 +307,17 @@ def _send_costate(net: Any, i: int, now: int) -> None:
         x.q_sent[i], x.q_sent_at[i], x.moved[i] = x.q[i], now, False
         net.work.sends[COSTATE, i] += 1
         fan = net.edges.back[net.edges.start[i].back : net.edges.start[i + 1].back]
-        _emit_costates(net.agenda, net.work, fan, x.w, x.q[i], now)
+        _emit_costates(net, fan, x.q[i], now)
 
 
 @inner
-def _emit_costates(agenda: Any, work: Any, fan: Any, w: Any, q: Any, now: int) -> None:
-    depth = len(agenda.buckets) // 2
-    base = now % depth
+def _emit_costates(net: Any, fan: Any, q: Any, now: int) -> None:
+    base = now % (len(net.agenda.buckets) // 2)
     for each in fan:
-        r = (each.weight if each.fixed else w[each.edge]) * q
-        slot = base + each.delay
-        slot -= depth if slot >= depth else 0
-        put(agenda, COSTATE * depth + slot, now + each.delay, now, each.place, each.node, r)
-        if work.log_edge.shape[1]:
-            _log(work, COSTATE, each.edge, r)
+        r = (each.weight if each.fixed else net.values.w[each.edge]) * q
+        _send(net, COSTATE, base, each.delay, now, each.place, each.node, r)
+        if net.work.log_edge.shape[1]:
+            _log(net.work, COSTATE, each.edge, r)
 
 
 # ---- the end of a tick, and the loop over ticks
@@ -339,11 +357,17 @@ def _count(x: Any, work: Any) -> bool:
     return finite
 
 
+@inner
+def _has_room(agenda: Any, reserve: int, far: int) -> bool:
+    return agenda.tally[1] >= reserve and len(agenda.far) - agenda.tally[3] >= far
+
+
 @entry
-def run(net: Any, terms: Any, opened: int, until: int, budget: int, reserve: int) -> Any:
+def run(net: Any, terms: Any, opened: int, until: int, budget: int, reserve: int, far: int) -> Any:
     """Run the rest of a tick that is ``opened`` (-1: none), then busy ticks before ``until``.
 
-    Stops when the updates of neurons exceed the budget, or when fewer chunks are free than a tick may need.
+    Stops when the updates of neurons exceed the budget, or when fewer chunks are free, or there is less room
+    for ``far`` messages, than a tick may need.
     Returns the last tick run (-1: none), whether all was finite, and the first busy tick to come.
     """
     now, finite = opened, True
@@ -351,7 +375,8 @@ def run(net: Any, terms: Any, opened: int, until: int, budget: int, reserve: int
         finite = _close_tick(net, terms, now)
         budget -= net.work.tally[0]
     following = coming(net.agenda)
-    while finite and following < until and budget > 0 and net.agenda.tally[1] >= reserve:
+    agenda = net.agenda
+    while finite and following < until and budget > 0 and _has_room(agenda, reserve, far):
         now = following
         open_tick(net, terms, now, net.work.due[:0])
         finite = _close_tick(net, terms, now)

@@ -18,6 +18,9 @@ from hlsim.topology.network import Network
 
 # Fewer edges than this are cheaper as part of a sparse projection than as a matrix of their own.
 _DENSE_LEAST = 32
+# What a ring over the ticks of a delay may take in all; edges with longer delays carry single messages. So
+# many ticks are always worth it: a ring holds a number a neuron and tick, a message a number an edge.
+_RING_BYTES, _RING_TICKS = 2**26, 2**10
 # Every matrix costs a few calls a tick: with more than so many small ones a sparse projection takes less.
 _SMALL, _FEW = 1024, 16
 Ints = NDArray[np.int64]
@@ -74,8 +77,11 @@ def make(
     ``single`` (edge,): these carry single messages, each of which may have a fate of its own.
     """
     pulled = _pulled(network) if single is None else _pulled(network) & ~single
-    if replicas > 1 and network.weight.shape[0] == 1:
-        _check_shared(network, pulled)
+    shared = replicas > 1 and network.weight.shape[0] == 1
+    near = np.maximum(network.delay, network.feedback_delay) < longest_ring(network, replicas)
+    if shared:
+        _check_shared(network, pulled, near)
+    pulled &= near
     groups = [
         (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
         for signature, sources, targets, edges in _groups(network, np.flatnonzero(pulled))
@@ -121,13 +127,18 @@ def _fuse(network: Network, rule: Rule, groups: list[Group], replicas: int) -> t
     return made, fusing
 
 
+def longest_ring(network: Network, replicas: int) -> int:
+    """Return the ticks that a history of all neurons may go back."""
+    return max(_RING_TICKS, _RING_BYTES // (8 * max(1, network.n * replicas)))
+
+
 def _pulled(network: Network) -> NDArray[np.bool_]:
     sync = synchronous(network)
     readable = sync | (network.is_input & (network.send_threshold == 0) & (network.send_interval == 1))
     return sync[network.target] & ((network.source < 0) | readable[np.maximum(network.source, 0)])
 
 
-def _check_shared(network: Network, pulled: NDArray[np.bool_]) -> None:
+def _check_shared(network: Network, pulled: NDArray[np.bool_], near: NDArray[np.bool_]) -> None:
     sync = synchronous(network)
     late = np.flatnonzero(~(sync | network.is_input))[:1].tolist()
     late += [] if pulled.all() else [int(network.source[~pulled][0])]
@@ -135,6 +146,12 @@ def _check_shared(network: Network, pulled: NDArray[np.bool_]) -> None:
         raise ExperimentError(
             f"simulation.batch: replicas that share synapses need neurons with clock 1, thresholds 0 and "
             f"send_interval 1, got node {network.label[late[0]]!r}"
+        )
+    for edge in np.flatnonzero(~near)[:1]:
+        longest = int(max(network.delay[edge], network.feedback_delay[edge]))
+        raise ExperimentError(
+            f"simulation.batch: replicas that share synapses keep what was sent at every tick of a delay, "
+            f"which is too much for {longest} of them"
         )
 
 
