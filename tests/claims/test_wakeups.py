@@ -8,8 +8,10 @@ import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import hlsim
 from hlsim.models.rules import Hamiltonian
 from hlsim.trace.reader import Trace
 from tests.support.graphs import Case, build, cases, fixed, run
@@ -220,3 +222,58 @@ def test_the_held_gradient_of_the_loss_is_as_good_as_the_threshold_is_small(engi
     assert gradient_error(10.0, engine) > 1.0
     assert 0.9e-2 < coarse < 3.6e-2
     assert 0.8e-3 < fine < 3.2e-3
+
+
+# ---- a refresh far ahead
+
+
+SKIPS = {
+    "batched": "hlsim.engine.general.wakeups._DENSE",
+    "reference": "hlsim.engine.reference.wakeups.DENSE",
+}
+
+
+@engines
+def test_ticks_that_are_passed_over_would_not_have_woken_anybody(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks are looked at one by one up to the refresh, or three and then as few as need be: the same run."""
+
+    @settings(max_examples=3)
+    @given(cases("arrival", 40), st.sampled_from((40, 300, 2000)))
+    def check(drawn: Case, refresh: int) -> None:
+        case = fixed(drawn, node={"refresh": refresh, "send_threshold": 0.02, "costate_threshold": 0.02})
+        traces = []
+        for dense in (3, 10**6):
+            with monkeypatch.context() as patch:
+                patch.setattr(SKIPS[engine], dense)
+                traces.append(run(case, 80, engine=engine)[1])
+        for name in ("tick", "node", "kind", "value"):
+            np.testing.assert_array_equal(*(trace[f"events/{name}"] for trace in traces))
+
+    check()
+
+
+@pytest.mark.parametrize("options", [{"compiled": "never"}, {"compiled": "always"}, {"engine": "reference"}])
+def test_a_drive_that_moves_slowly_wakes_its_neuron_at_the_tick_that_its_equation_says(
+    options: dict[str, str],
+) -> None:
+    """An output held off its target: z = e, so that a = w x falls by beta x^2 e t^2 / 2 where eta is 0.
+
+    Its refresh lies beyond; a million ticks are passed over on the way.
+    """
+    beta, error, threshold = 1e-13, 0.5, 0.02
+    graph = nx.DiGraph()
+    graph.add_node("x", model="input")
+    graph.add_node(
+        "y", model="instant", activation="identity", role="output", refresh=2**52, send_threshold=threshold
+    )
+    graph.add_edge("x", "y", weight=1.0, beta=beta)
+    sim = hlsim.Simulation(graph, rule=Hamiltonian(eta=0.0), dtype="float64", **options)
+    sim.controls.input(np.array([1.0]))
+    sim.controls.target(np.array([1.0 - error]))
+    expected = math.ceil(math.sqrt(2 * threshold / (beta * error)))
+    assert expected > 800_000
+    trace = sim.run(until=expected + 10, sampled=(), events=("update",))
+    ticks = trace["events/tick"][trace["events/node"] == sim.network.label.index("y")]
+    assert ticks.tolist() == [0, expected]

@@ -17,6 +17,8 @@ from hlsim.engine.circuit.state import Selection, Some
 
 # No wake-up; later than any tick.
 _NEVER = 2**60
+# Ticks looked at together before any are passed over, and by how much bounds are wider, for round-off.
+_DENSE, _SLACK = 128, {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 def pending(value: Tensor, sent: Tensor, threshold: Tensor, moved: Tensor | None = None) -> Tensor:
@@ -138,7 +140,7 @@ def _after(tick: int, wait: Tensor, free: Tensor) -> Tensor:
 
 
 def _drive_moves(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
-    state, rule = circuit.state, circuit.rule
+    state = circuit.state
     never = torch.full((len(part),), _NEVER, dtype=torch.int64, device=circuit.device)
     if not state.learning:
         return never
@@ -150,18 +152,73 @@ def _drive_moves(circuit: Circuit, tick: int, block: Block, part: Some) -> Tenso
         else part.take(state.z).abs() + part.take(state.g).abs()
     )
     moving = (size != 0) | ((b != 0) & (source != 0))
-    steps = torch.arange(1, int(refresh.max()) + 1, device=circuit.device)
-    duration = circuit.dt * steps.to(circuit.dtype).unsqueeze(1)
-    i2 = _i2(circuit, block, part, duration)
-    motion = (a * rule.memory(duration) + b * i2).abs()
-    crossed = (motion != 0) & (motion >= part.param(circuit.send_threshold)) & (steps.unsqueeze(1) < refresh)
-    first = torch.where(crossed.any(0), steps[crossed.to(torch.int8).argmax(0)], refresh)
+    drift = _Drift(circuit, block, part, a, b)
+    first = drift.first(refresh, moving)
     return torch.where(moving, tick + first, never)
 
 
-def _i2(circuit: Circuit, block: Block, part: Some, duration: Tensor) -> Tensor:
-    """Return the second integral of q over each ``duration`` (d, 1), (d, k)."""
-    return held(circuit, block, part, duration)[3]
+@dataclass(frozen=True)
+class _Drift:
+    """How a neuron's own weights move its drive while nothing reaches it: by ``a`` p1 and ``b`` I2."""
+
+    circuit: Circuit
+    block: Block
+    part: Some
+    a: Tensor
+    b: Tensor
+
+    def first(self, refresh: Tensor, moving: Tensor) -> Tensor:
+        """Return the first tick (k,) at which a motion other than 0 comes to the threshold, or ``refresh``.
+
+        Two motions differ by no more than their growths do, so that many ticks at once are passed over.
+        """
+        threshold = self.part.param(self.circuit.send_threshold)
+        found, done, at = refresh.clone(), ~moving, torch.zeros_like(refresh)
+        while True:
+            window = torch.arange(1, min(_DENSE, int(refresh.max())) + 1, device=refresh.device)
+            steps = at + window.unsqueeze(1)
+            motion = self._motion(steps)
+            crossed = (motion != 0) & (motion >= threshold) & (steps < refresh) & ~done
+            hit = crossed.any(0)
+            found = torch.where(hit, at + window[crossed.to(torch.int8).argmax(0)], found)
+            at = at + len(window)
+            done = done | hit | (at >= refresh - 1)
+            if bool(done.all()):
+                return found
+            at = self._passed_over(at, threshold - motion[-1], refresh)
+
+    def _passed_over(self, at: Tensor, room: Tensor, refresh: Tensor) -> Tensor:
+        """Return the last tick up to which there surely is no crossing, of a few that are tried."""
+        jumps = 2 ** torch.arange(int(refresh.max()).bit_length(), device=at.device).unsqueeze(1)
+        later = torch.minimum(at + jumps, refresh)
+        growth = self._growth(at.unsqueeze(0))
+        # Differences of large numbers: what the format rounds off could be motion.
+        wide = 1 + _SLACK[growth.dtype]
+        safe = (self._growth(later) * wide - growth < room) & (growth * (wide - 1) < room)
+        return torch.maximum(at, torch.where(safe.cumprod(0) > 0, later, 0).amax(0))
+
+    def _motion(self, steps: Tensor) -> Tensor:
+        duration = self._duration(steps)
+        i2 = held(self.circuit, self.block, self.part, duration)[3]
+        return (self.a * self.circuit.rule.memory(duration) + self.b * i2).abs()
+
+    def _growth(self, steps: Tensor) -> Tensor:
+        """Return how far a drive may have moved at most after so many ticks, if every part went one way."""
+        rule, state, part, duration = self.circuit.rule, self.circuit.state, self.part, self._duration(steps)
+        moved = self.a.abs() * rule.memory(duration)
+        if self.block.model.instant:
+            return moved + self.b.abs() * rule.constant_hold(part.take(state.q).abs(), duration)[1]
+        rate = self.block.model.rate(self.circuit.p(part))
+        lam = rate + rule.eta
+        goal = part.take(state.g) / lam
+        steady = rule.costate_hold(goal.abs(), lam * goal.abs(), rate, duration)[2]
+        fading = rule.costate_hold((part.take(state.z) - goal).abs(), torch.zeros_like(goal), rate, duration)[
+            2
+        ]
+        return moved + (self.b * part.take(state.df_da)).abs() * (steady + fading)
+
+    def _duration(self, steps: Tensor) -> Tensor:
+        return self.circuit.dt * steps.to(self.circuit.dtype)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from hlsim.models.losses import Loss
 from hlsim.models.ops import Value, exp
 from hlsim.models.rules.rule import Rule
 
+# So many ticks are looked at one by one before any are passed over, and bounds are wider by so much.
+DENSE, SLACK = 100, 1e-6
 # h, z and the two integrals of q after an exact hold of so much model time.
 Held = Callable[[float], tuple[Value, Value, Value, Value]]
 
@@ -101,11 +103,29 @@ class Alarms:
         at_rest = all(s.beta * rule.momentum(s.fields) == 0 for s in own) and (b == 0 or source == 0)
         if not r.learning or at_rest:
             return None
-        for steps in range(1, r.refresh):
-            motion = abs(a * rule.memory(dt * steps) + b * self._held(dt * steps)[3])
-            if motion != 0 and motion >= _least(r.send_threshold):
-                return now + steps
-        return now + r.refresh
+
+        def motion(steps: int) -> float:
+            return abs(a * rule.memory(dt * steps) + b * self._held(dt * steps)[3])
+
+        return now + _first(motion, self._growth(abs(a), abs(b)), _least(r.send_threshold), r.refresh)
+
+    def _growth(self, a: float, b: float) -> Callable[[int], float]:
+        """Return how far the drive may have moved at most after so many ticks, if every part went one way."""
+        r, rule, dt = self._r, self._rule, self._dt
+        if r.model.instant:
+            return lambda steps: float(
+                a * rule.memory(dt * steps) + b * rule.constant_hold(abs(r.q), dt * steps)[1]
+            )
+        rate = r.model.rate(r.p)
+        lam = rate + rule.eta
+        goal, away, gain = abs(r.g / lam), abs(r.z - r.g / lam), abs(r.df_da)
+
+        def growth(steps: int) -> float:
+            steady = rule.costate_hold(goal, lam * goal, rate, dt * steps)[2]
+            fading = rule.costate_hold(away, 0.0, rate, dt * steps)[2]
+            return float(a * rule.memory(dt * steps) + b * gain * (steady + fading))
+
+        return growth
 
     def _rest(self) -> Value:
         return self._r.model.rest(self._r.a, self._r.activation)
@@ -120,6 +140,26 @@ class Alarms:
             return 1
         wait = math.ceil(math.log(ratio) / rate / self._dt)
         return max(1, wait) if wait < 2**40 else None
+
+
+def _first(motion: Callable[[int], float], growth: Callable[[int], float], least: float, refresh: int) -> int:
+    """Return the first tick >= 1 at which a motion other than 0 has come to ``least``, at most ``refresh``.
+
+    Two motions differ by no more than their growths do, so that many ticks at once are passed over: twice as
+    many as long as none of them can be the one.
+    """
+    at = 0
+    while (at := at + 1) < refresh:
+        moved = motion(at)
+        if moved != 0 and moved >= least:
+            return at
+        if at < DENSE:
+            continue
+        room, before, jump = least * (1 - SLACK) - moved, growth(at), 1
+        while at + jump < refresh and growth(at + jump) - before < room:
+            jump *= 2
+        at = refresh if at + jump >= refresh and growth(refresh) - before < room else at + jump // 2
+    return refresh
 
 
 def _pending(value: Value, sent: Value, threshold: float) -> bool:
