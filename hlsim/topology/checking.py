@@ -1,5 +1,6 @@
 """A networkx graph as columns of checked values: every rule of nodes, edges and the whole graph."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,10 @@ from hlsim.topology.columns import Carried, Column, Edges, Ints, Written, column
 Columns = dict[str, list[Any]]
 # Least change that is sent unless a threshold is given, by what makes a node's update due.
 ARRIVAL_THRESHOLD = 0.001
+# A key that names nothing.
+_NUMBER = re.compile("-?[0-9]+")
+# What parallel edges without names are put in order by.
+_ORDER = ("delay", "feedback_delay", *(name for name in edge_attributes() if "delay" not in name))
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class Checked:
     source, target : int64 (edges,)
         Ends of every edge, as positions in ``names``.
     key : Column of str
-        Key of every edge as text; "0" in a graph without parallel edges.
+        Key of every edge as text; "0" in a graph that holds no parallel edges.
+    parallel : Column of str
+        What tells an edge from parallel ones in draws and in the canonical order; "0" where there are none.
     edges : dict of Column
         Column of every edge attribute.
     given : Edges
@@ -47,6 +54,7 @@ class Checked:
     source: Ints
     target: Ints
     key: Column
+    parallel: Column
     edges: dict[str, Column]
     given: Edges
     mirror: list[int | None] = field(default_factory=list)
@@ -180,17 +188,20 @@ def _with_edges(graph: nx.DiGraph, names: list[str], nodes: Columns, defaults: W
     filled = _defaults(table, "edge_defaults", defaults)
     edges = Edges.of(graph)
     elements = edges.carried.elements
-    key = Column.shared([str(key) for key in edges.key]) if edges.key else Column.constant("0", len(elements))
-    checked = Checked(names, nodes, edges.source, edges.target, key, {}, edges)
+    alone = Column.constant("0", len(elements))
+    key = Column.shared([str(key) for key in edges.key]) if edges.key else alone
+    checked = Checked(names, nodes, edges.source, edges.target, key, alone, {}, edges)
     checked.edges.update(columns(table, edges.carried, filled, checked.edge))
     _check_keys(checked, edges.key)
+    if edges.key:
+        _tell_apart(checked, elements)
     for i in _suspects(checked, elements):
         _check_edge(checked, elements[i], i)
     return checked
 
 
 def _check_keys(checked: Checked, keys: list[Any]) -> None:
-    """Draws and canonical order go by the text of a key, so 0 and '0' between the same nodes will not do."""
+    """Parallel edges are told apart by the text of their keys, so 0 and '0' will not do."""
     if set(map(type, keys)) in ({int}, {str}, set()):
         return
     seen = set()
@@ -201,6 +212,42 @@ def _check_keys(checked: Checked, keys: list[Any]) -> None:
                 f"{checked.edge(i)}: keys of parallel edges must differ as text, got two {edge[2]!r}"
             )
         seen.add(edge)
+
+
+def _tell_apart(checked: Checked, elements: Sequence[Written]) -> None:
+    """Name parallel edges: by keys that are words, else by their place in the order of what they carry.
+
+    A number is what networkx gives an edge for its turn. Edges that are alike in all they carry may take each
+    other's place: the network is the same.
+    """
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for i in _parallels(checked).tolist():
+        if _NUMBER.fullmatch(checked.key[i]):
+            numbers.setdefault((checked.source[i], checked.target[i]), []).append(i)
+        else:
+            checked.parallel[i] = checked.key[i]
+    for edges in numbers.values():
+        edges.sort(key=lambda i: [_ordered(checked, name, elements[i], i) for name in _ORDER])
+        for place, i in enumerate(edges):
+            checked.parallel[i] = str(place)
+
+
+def _parallels(checked: Checked) -> Ints:
+    """Return the edges that share source and target with others."""
+    order = np.lexsort((checked.target, checked.source))
+    source, target = checked.source[order], checked.target[order]
+    same = (source[1:] == source[:-1]) & (target[1:] == target[:-1])
+    return np.sort(order[np.append(same, False) | np.append(False, same)])
+
+
+def _ordered(checked: Checked, name: str, written: Written, i: int) -> tuple[int, float, str]:
+    """Return what puts an edge in order by an attribute: without it, a number, anything else as text."""
+    if name not in written:
+        return 0, 0.0, ""
+    value = checked.edges[name][i]
+    if isinstance(value, int | float):
+        return 1, value, repr(value)
+    return 2, 0.0, repr(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def _suspects(checked: Checked, elements: Sequence[Written]) -> list[int]:

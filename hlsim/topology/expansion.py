@@ -12,8 +12,9 @@ import numpy as np
 from hlsim.draws import Distribution, Draws, Normal, bernoulli, subsets
 from hlsim.errors import TopologyError
 from hlsim.models import neurons
+from hlsim.topology.attributes import shown
 from hlsim.topology.checking import Checked
-from hlsim.topology.columns import Column
+from hlsim.topology.columns import Column, Written
 
 # Codes of the column ``feedback``.
 NONE, SYMMETRIC, RANDOM = range(3)
@@ -28,7 +29,8 @@ _NUMBER = re.compile("([0-9]+)")
 def natural(text: str) -> tuple[list[Any], str]:
     """Return a key that sorts digits as numbers: "a[2]" before "a[10]"."""
     parts: list[Any] = _NUMBER.split(text)
-    parts[1::2] = map(int, parts[1::2])
+    # by length, then as text: Python makes no int of more than 4300 digits
+    parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
     return parts, text
 
 
@@ -209,20 +211,20 @@ def twins(checked: Checked, synapses: Synapses) -> np.ndarray:
 
 def _name(checked: Checked, i: int) -> tuple[str, str, str]:
     """Return what tells an edge's draws from those of others."""
-    return checked.names[checked.source[i]], checked.names[checked.target[i]], checked.key[i]
+    return checked.names[checked.source[i]], checked.names[checked.target[i]], checked.parallel[i]
 
 
 def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> dict[str, np.ndarray]:
-    """Return the edge fields of a Network: biases by target, then synapses by source, target and key.
+    """Return the edge fields of a Network: biases by target, then synapses by source and target.
 
-    No two synapses have the same three: only parallel edges share their ends, and their keys differ.
+    Only parallel edges share both; what tells them apart (``Checked.parallel``) puts them in order.
     """
     synapses = connect(checked, draws[0])
     twin = twins(checked, synapses)
     fields = _synapse_fields(checked, places, synapses, draws)
     forth = (twin >= 0) & (twin < np.arange(len(twin)))
     fields["weight"][:, forth] = fields["weight"][:, twin[forth]]
-    order = _canonical(checked.key, synapses.edge, fields)
+    order = _canonical(checked.parallel, synapses.edge, fields)
     biases = _bias_fields(checked, places, len(draws))
     position = np.empty_like(twin)
     position[order] = np.arange(len(twin)) + len(biases["source"])
@@ -234,14 +236,14 @@ def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> di
     }
 
 
-def _canonical(key: Column, edge: np.ndarray, fields: dict[str, np.ndarray]) -> np.ndarray | slice:
+def _canonical(parallel: Column, edge: np.ndarray, fields: dict[str, np.ndarray]) -> np.ndarray | slice:
     """Return what puts synapses in order; a slice where they are, which spares ten fields a shuffle."""
     source, target = fields["source"], fields["target"]
     ahead = (source[:-1] < source[1:]) | ((source[:-1] == source[1:]) & (target[:-1] < target[1:]))
     if ahead.all():
         return slice(None)
-    rank = {key: i for i, key in enumerate(sorted(set(key.values), key=natural))}
-    return np.lexsort((key.map(rank.__getitem__).array(np.int64)[edge], target, source))
+    rank = {name: i for i, name in enumerate(sorted(set(parallel.values), key=natural))}
+    return np.lexsort((parallel.map(rank.__getitem__).array(np.int64)[edge], target, source))
 
 
 def _synapse_fields(
@@ -330,21 +332,30 @@ def _bias_fields(checked: Checked, places: Places, seeds: int) -> dict[str, np.n
     }
 
 
-def outward(graph: nx.Graph) -> nx.Graph:
+def outward(graph: nx.Graph, node_defaults: Written | None = None) -> nx.Graph:
     """Return a graph whose edges have a direction, those of an undirected one marked symmetric.
 
-    Edges at an input go out from it, since nothing goes in there; the others from the node that stands first
-    in the graph.
+    Edges at an input go out from it, since nothing goes in there; the others from the node whose label comes
+    first in natural order.
     """
     if not isinstance(graph, nx.Graph) or graph.is_directed():
         return graph
     directed = nx.MultiDiGraph() if graph.is_multigraph() else nx.DiGraph()
     directed.add_nodes_from(graph.nodes(data=True))
+    default = (node_defaults or {}).get("model")
+    order = {
+        node: (model != "input", natural(str(node))) for node, model in graph.nodes("model", default=default)
+    }
     keys = {"keys": True} if graph.is_multigraph() else {}
-    inputs = {node for node, model in graph.nodes(data="model") if model == "input"}
     for u, v, *key, data in graph.edges(data=True, **keys):
-        ends = (v, u) if v in inputs else (u, v)
-        directed.add_edge(*ends, *key, **({} if ends[0] in inputs else {"symmetric": True}) | data)
+        source, target = sorted((u, v), key=order.__getitem__)
+        symmetric = order[source][0]
+        if symmetric and not data.get("symmetric", True):
+            raise TopologyError(
+                f"edge {str(source)!r} -> {str(target)!r}: symmetric must be true in an undirected graph, "
+                f"got {shown(data['symmetric'])}"
+            )
+        directed.add_edges_from([(source, target, *key, {"symmetric": symmetric} | data)])
     return directed
 
 
@@ -353,15 +364,16 @@ def mirrored(checked: Checked) -> Checked:
     symmetric = checked.edges["symmetric"].where(bool).tolist()
     if not symmetric:
         return checked
-    source, target, key = checked.source, checked.target, checked.key
-    present = set(zip(source.tolist(), target.tolist(), key.tolist(), strict=True))
+    source, target = checked.source, checked.target
+    present = set(zip(source.tolist(), target.tolist(), strict=True))
     for i in symmetric:
         _check(checked, i, present)
     return replace(
         checked,
         source=np.concatenate((source, target[symmetric])),
         target=np.concatenate((target, source[symmetric])),
-        key=_with_back(key, symmetric),
+        key=_with_back(checked.key, symmetric),
+        parallel=_with_back(checked.parallel, symmetric),
         edges={name: _with_back(column, symmetric) for name, column in checked.edges.items()},
         mirror=[None] * len(source) + symmetric,
     )
@@ -376,8 +388,8 @@ def _with_back(column: Column, symmetric: list[int]) -> Column:
     return Column(values, np.concatenate((column.index, back)))
 
 
-def _check(checked: Checked, i: int, present: set[tuple[int, int, str]]) -> None:
-    source, target, key = checked.source[i], checked.target[i], checked.key[i]
+def _check(checked: Checked, i: int, present: set[tuple[int, int]]) -> None:
+    source, target = checked.source[i], checked.target[i]
     where = checked.edge(i)
     if source == target:
         raise TopologyError(
@@ -385,5 +397,5 @@ def _check(checked: Checked, i: int, present: set[tuple[int, int, str]]) -> None
         )
     if checked.is_input[source]:
         raise TopologyError(f"{where}: symmetric needs two neurons, got an input at the source")
-    if (target, source, key) in present:
+    if (target, source) in present:
         raise TopologyError(f"{where}: symmetric makes the edge back as well, got that one too")

@@ -56,7 +56,8 @@ class Network:
         Longest path of zero-delay edges between instant neurons that ends in an instant neuron; likewise of
         zero-feedback_delay edges that carry costates, walked backward. -1 for other models.
     source, target : int64 (m,)
-        Nodes of every edge; edges are sorted by source, target, key. A bias is an edge with source -1.
+        Nodes of every edge; edges are sorted by source and target, parallel ones as docs/topology.md
+        has it. A bias is an edge with source -1.
     delay, feedback_delay : int64 (m,)
         In ticks; 0 for a bias.
     plastic : bool (m,)
@@ -188,7 +189,7 @@ def flatten(
     draws = [Draws(seed) for seed in seeds]
     if not draws:
         raise ExperimentError("seeds must hold at least one seed, got none")
-    checked = mirrored(check(outward(graph), node_defaults, edge_defaults))
+    checked = mirrored(check(outward(graph, node_defaults), node_defaults, edge_defaults))
     places = place(checked)
     nodes = node_columns(checked, places)
     edges: dict[str, Any] = edge_columns(checked, places, draws)
