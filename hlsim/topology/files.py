@@ -2,23 +2,27 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 import networkx as nx
 import numpy as np
 
 from hlsim import usercode
 from hlsim.errors import TopologyError, unknown
+from hlsim.topology import graphml
+from hlsim.topology.attributes import shown
 from hlsim.topology.columns import Edges
+from hlsim.topology.listing import Listing
 
 FORMATS = (".py", ".json", ".graphml")
 # Attributes that may be more than a number; GraphML has only flat values and holds those as JSON text.
 STRUCTURED = ("weight", "delay", "feedback_delay")
+_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNCHANGING = {bool, int, float, str, type(None)}
 
 
@@ -30,6 +34,7 @@ def load(path: str | Path, parameters: Mapping[str, Any] | None = None) -> nx.Di
     path : str or Path
         A ``.py`` file with a function ``build(**parameters)`` that returns a networkx graph, or a graph as
         node-link ``.json`` or ``.graphml``. In GraphML, arrays and distributions are JSON text.
+        What could be read in two ways is refused, see ``hlsim.topology.listing``.
     parameters : mapping, optional
         Handed to ``build``; a graph file takes none.
 
@@ -41,7 +46,7 @@ def load(path: str | Path, parameters: Mapping[str, Any] | None = None) -> nx.Di
     path, parameters = Path(path), dict(parameters or {})
     if path.suffix not in FORMATS:
         raise TopologyError(f"{path}: {unknown('kind of graph file', path.suffix, FORMATS)}")
-    if not path.is_file():
+    if not _is_file(path):
         raise TopologyError(f"{path}: no such file")
     if path.suffix == ".py":
         return _built(path, parameters)
@@ -49,7 +54,19 @@ def load(path: str | Path, parameters: Mapping[str, Any] | None = None) -> nx.Di
         raise TopologyError(
             f"{path}: a graph file takes no parameters, got {', '.join(map(str, parameters))}"
         )
-    return _from_json(path) if path.suffix == ".json" else _from_graphml(path)
+    try:
+        return _from_json(path) if path.suffix == ".json" else _from_graphml(path)
+    except OSError as error:
+        raise TopologyError(f"{path}: cannot read: {error.strerror or error}") from None
+    except TopologyError as error:
+        raise TopologyError(f"{path}: {error}") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have such a name
+        return False
 
 
 def save(graph: nx.DiGraph, path: str | Path) -> None:
@@ -149,51 +166,100 @@ def _flat(graph: nx.DiGraph) -> nx.DiGraph:
     copy.add_nodes_from(
         (node, {k: flat(v) for k, v in data.items()}) for node, data in graph.nodes(data=True)
     )
-    for *ends, data in graph.edges(data=True, **({"keys": True} if graph.is_multigraph() else {})):
-        copy.add_edge(*ends, **{k: flat(v) for k, v in data.items()})
+    keys = {"keys": True} if graph.is_multigraph() else {}
+    copy.add_edges_from(
+        (*ends, {k: flat(v) for k, v in data.items()}) for *ends, data in graph.edges(data=True, **keys)
+    )
+    for *names, data in (*copy.nodes(data=True), *copy.edges(data=True, **keys)):
+        _check_characters(*names, *data.values())
     return copy
 
 
-def _from_json(path: Path) -> nx.DiGraph:
+def _check_characters(*values: Any) -> None:
+    """Refuse text that XML cannot hold, or of which it makes another (a carriage return)."""
+    for text in filter(_NOT_IN_XML.search, map(str, values)):
+        raise TypeError(f"XML cannot hold the characters of {shown(text)}")
+
+
+def _from_json(path: Path) -> nx.Graph:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except TopologyError:
+        raise
     except ValueError as error:
-        raise TopologyError(f"{path}: not JSON: {error}") from None
+        raise TopologyError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise TopologyError("not a node-link graph: lists within lists, too many to read") from None
+    return _listed(data).graph()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; JSON itself has the last of two equal keys count."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TopologyError(f"key {twice!r}: must stand once in an object, got it twice in {shown(made)}")
+    return made
+
+
+def _listed(data: Any) -> Listing:
+    """Return what node-link JSON lists; networkx takes a word for true, and a missing id for a number."""
     edges = "edges" if isinstance(data, dict) and "edges" in data else "links"
     if not isinstance(data, dict) or not all(isinstance(data.get(k), list) for k in ("nodes", edges)):
-        raise TopologyError(f"{path}: node-link JSON needs the lists 'nodes' and 'edges' (or 'links')")
-    try:
-        nodes = nx.node_link_graph(data | {edges: []}, edges=edges)
-        graph = nx.node_link_graph(data, edges=edges)
-    except (KeyError, TypeError, AttributeError, nx.NetworkXError) as error:
-        raise TopologyError(f"{path}: not a node-link graph: {error!r}") from None
-    if len(nodes) < len(data["nodes"]):
-        raise TopologyError(f"{path}: 'nodes' must be distinct, got {len(data['nodes']) - len(nodes)} twice")
-    if strangers := [node for node in graph if node not in nodes]:
-        raise TopologyError(f"{path}: an edge ends at node {strangers[0]!r}, which 'nodes' does not hold")
-    return graph
+        raise TopologyError("node-link JSON needs the lists 'nodes' and 'edges' (or 'links')")
+    given: dict[str, Any] = {"directed": False, "multigraph": True, "graph": {}} | data
+    kinds = {"directed": bool, "multigraph": bool, "graph": dict, "nodes": list, edges: list}
+    for name, value in given.items():
+        if name not in kinds:
+            raise TopologyError(f"not a node-link graph: {unknown('key', name, kinds)}")
+        if not isinstance(value, kinds[name]):
+            rule = "an object" if kinds[name] is dict else "true or false"
+            raise TopologyError(f"not a node-link graph: {name!r} must be {rule}, got {shown(value)}")
+    nodes = [(node, rest) for node, *_, rest in _parts("node", given["nodes"], ("id",))]
+    ends = ("source", "target", "key") if given["multigraph"] else ("source", "target")
+    listed = [
+        (source, target, key[0] if key else None, rest)
+        for source, target, *key, rest in _parts("edge", given[edges], ends)
+    ]
+    return Listing(given["directed"], given["multigraph"], nodes, listed, given["graph"])
 
 
-def _from_graphml(path: Path) -> nx.DiGraph:
-    try:
-        graph = nx.read_graphml(path, force_multigraph=True)
-    except (ParseError, nx.NetworkXError, KeyError, ValueError) as error:
-        raise TopologyError(f"{path}: not GraphML: {error}") from None
-    for kind, elements in (("node_default", graph.nodes), ("edge_default", graph.edges)):
-        for data in elements.values():
-            for name, value in graph.graph.get(kind, {}).items():
-                data.setdefault(name, value)
-    for data in graph.edges.values():
+def _parts(what: str, elements: list[Any], names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield what stands under some names, of which only a key may be missing, and the rest, by element."""
+    for i, element in enumerate(elements):
+        if not isinstance(element, dict):
+            raise TopologyError(f"not a node-link graph: {what} {i} must be an object, got {shown(element)}")
+        for name in names:
+            if name not in element and name != "key":
+                raise TopologyError(f"not a node-link graph: {what} {i} needs {name!r}, got {shown(element)}")
+        rest = {name: value for name, value in element.items() if name not in names}
+        values = [element.get(name) for name in names]
+        if not {list, dict}.isdisjoint(map(type, values)):
+            values = [_name(f"{what} {i}: {name!r}", element.get(name)) for name in names]
+        yield *values, rest
+
+
+def _name(where: str, value: Any) -> Any:
+    """Return the name of a node or edge; a list stands for a tuple, which JSON has not."""
+    if isinstance(value, dict):
+        raise TopologyError(
+            f"not a node-link graph: {where} must be a string or a number, got {shown(value)}"
+        )
+    return tuple(_name(where, part) for part in value) if isinstance(value, list) else value
+
+
+def _from_graphml(path: Path) -> nx.Graph:
+    listing = graphml.read(path)
+    for *_, data in listing.edges:
         data.update({name: _from_text(data[name]) for name in STRUCTURED if name in data})
-    simple = all(key == 0 for *_, key in graph.edges(keys=True))
-    plain = nx.DiGraph if graph.is_directed() else nx.Graph
-    return plain(graph) if simple else graph
+    return listing.graph()
 
 
 def _from_text(value: Any) -> Any:
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+        return json.loads(value, object_pairs_hook=_once) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
         return value
 
 

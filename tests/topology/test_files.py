@@ -168,6 +168,12 @@ def test_a_build_that_takes_any_parameter_gets_all(tmp_path: Path) -> None:
 EMPTY = '{"nodes": [], "edges": []}'
 
 
+def node_link(**other: str) -> str:
+    """A graph of two nodes in JSON, with other values under some keys."""
+    given = {"directed": "true", "multigraph": "false", "nodes": '[{"id": "a"}, {"id": "b"}]', "edges": "[]"}
+    return "{" + ", ".join(f'"{key}": {value}' for key, value in (given | other).items()) + "}"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "parameters", "message"),
     [
@@ -184,20 +190,83 @@ EMPTY = '{"nodes": [], "edges": []}'
             "graph.json",
             '{"nodes": [], "edges": [{"source": "a"}]}',
             {},
-            "not a node-link graph: KeyError('target')",
+            "not a node-link graph: edge 0 needs 'target', got {'source': 'a'}",
         ),
         (
             "graph.json",
             '{"nodes": [{"id": "a"}], "edges": [{"source": "a", "target": "b"}]}',
             {},
-            "an edge ends at node 'b', which 'nodes' does not hold",
+            "edge 'a' -> 'b': must join nodes that are listed, got 'b'",
         ),
         (
             "graph.json",
             '{"nodes": [{"id": "a"}, {"id": "a"}], "edges": []}',
             {},
-            "'nodes' must be distinct, got 1 twice",
+            "node 'a': must be listed once, got it twice",
         ),
+        ("graph.json", node_link(nodes='[{"id": null}]'), {}, "node 0: must have a name, got none"),
+        (
+            "graph.json",
+            node_link(nodes="[{}]"),
+            {},
+            "not a node-link graph: node 0 needs 'id', got {}",
+        ),
+        (
+            "graph.json",
+            node_link(nodes='[{"id": [1, {}]}]'),
+            {},
+            "not a node-link graph: node 0: 'id' must be a string or a number, got {}",
+        ),
+        (
+            "graph.json",
+            node_link(nodes='[{"id": "a", "tau": 1, "tau": 2}]'),
+            {},
+            "key 'tau': must stand once in an object, got it twice in {'id': 'a', 'tau': 2}",
+        ),
+        (
+            "graph.json",
+            node_link(edges='[{"source": "a", "target": "b"}, {"source": "a", "target": "b"}]'),
+            {},
+            "edge 'a' -> 'b': must be listed once in a graph that is no multigraph, got it twice",
+        ),
+        (
+            "graph.json",
+            node_link(
+                edges='[{"source": "a", "target": "b"}, {"source": "b", "target": "a"}]', directed="false"
+            ),
+            {},
+            "edge 'b' -> 'a': must be listed once in a graph that is no multigraph, got it twice",
+        ),
+        (
+            "graph.json",
+            node_link(
+                edges='[{"source": "a", "target": "b", "key": 1}, {"source": "a", "target": "b", "key": 1}]',
+                multigraph="true",
+            ),
+            {},
+            "edge 'a' -> 'b': keys of parallel edges must differ, got 1 twice",
+        ),
+        (
+            "graph.json",
+            node_link(directed='"no"'),
+            {},
+            "not a node-link graph: 'directed' must be true or false, got 'no'",
+        ),
+        ("graph.json", node_link(graph="2"), {}, "not a node-link graph: 'graph' must be an object, got 2"),
+        (
+            "graph.json",
+            node_link(direced="true"),
+            {},
+            "not a node-link graph: unknown key 'direced' (did you mean 'directed'?); known: ",
+        ),
+        ("graph.json", node_link(links="[]"), {}, "not a node-link graph: unknown key 'links'"),
+        (
+            "graph.json",
+            node_link(nodes="[" * 100_000 + "]" * 100_000),
+            {},
+            "not a node-link graph: lists within lists, too many to read",
+        ),
+        ("g" * 300 + ".json", None, {}, "no such file"),
         ("graph.json", EMPTY, {"delay": 1}, "a graph file takes no parameters, got delay"),
         ("graph.graphml", "<graphml>", {}, "not GraphML: no element found: line 1, column 9"),
         ("graph.graphml", "<graphml/>", {}, "not GraphML: "),
@@ -205,13 +274,38 @@ EMPTY = '{"nodes": [], "edges": []}'
     ],
 )
 def test_a_bad_graph_file_is_named_with_what_is_wrong(
-    name: str, text: str, parameters: dict[str, Any], message: str, tmp_path: Path
+    name: str, text: str | None, parameters: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    path = write(tmp_path / name, text)
+    path = tmp_path / name if text is None else write(tmp_path / name, text)
     with pytest.raises(TopologyError) as caught:
         topology.load(path, parameters)
     assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_keys_that_are_missing_are_other_ones_than_those_given(tmp_path: Path) -> None:
+    """The key that networkx would give the first edge is that of the second."""
+    ends = '"source": "a", "target": "b"'
+    edges = f'[{{{ends}, "delay": 1}}, {{{ends}, "key": 0, "delay": 2}}]'
+    path = write(tmp_path / "graph.json", node_link(edges=edges, multigraph="true"))
+    assert sorted(flatten(topology.load(path)).delay.tolist()) == [1, 2]
+
+
+def test_names_can_be_tuples(tmp_path: Path) -> None:
+    graph = nx.MultiDiGraph()
+    graph.add_edge((0, (1, "a")), "b", key=("x", 2), weight={"normal": 1.0})
+    topology.save(graph, tmp_path / "graph.json")
+    assert list(topology.load(tmp_path / "graph.json").edges(keys=True)) == list(graph.edges(keys=True))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\rb", "\x1b", "\ud800", "\uffff"])
+def test_graphml_is_not_written_with_what_xml_cannot_hold(name: str, tmp_path: Path) -> None:
+    for graph in (nx.path_graph([name, "b"], nx.DiGraph), nx.DiGraph([("a", "b", {"weight": name})])):
+        with pytest.raises(TopologyError, match=r"graph\.graphml: XML cannot hold the characters of"):
+            topology.save(graph, tmp_path / "graph.graphml")
+    fine = nx.path_graph(["a\tb\nc", " <&>\"' "], nx.DiGraph)
+    topology.save(fine, tmp_path / "graph.graphml")
+    assert list(topology.load(tmp_path / "graph.graphml")) == list(fine)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
