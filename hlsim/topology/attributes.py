@@ -115,9 +115,22 @@ def choice(what: str, known: Callable[[], Iterable[str]]) -> Callable[[Any], str
     return parse
 
 
+def storable(text: str) -> bool:
+    """Tell whether HDF5 can hold a text: UTF-8 without the character NUL."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+
+
+STORABLE = "must be text that a trace can hold, without NUL and lone surrogates"
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a string")
+    if not storable(value):
+        raise ValueError(STORABLE)
     return str(value)
 
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from hlsim.errors import TopologyError, unknown
 from hlsim.models import neurons
-from hlsim.topology.attributes import Attribute, edge_attributes, node_attributes, parsed, shown
+from hlsim.topology.attributes import (
+    STORABLE,
+    Attribute,
+    edge_attributes,
+    node_attributes,
+    parsed,
+    shown,
+    storable,
+)
 from hlsim.topology.columns import Carried, Column, Edges, Ints, Written, columns
 
 Columns = dict[str, list[Any]]
@@ -95,6 +103,7 @@ def check(
     """
     _check_kind(graph)
     names = [str(node) for node in graph]
+    _check_names(names)
     elements = [data for _, data in graph.nodes(data=True)]
     table = node_attributes()
     defaults = _defaults(table, "node_defaults", node_defaults)
@@ -107,6 +116,13 @@ def check(
 def _check_kind(graph: object) -> None:
     if not isinstance(graph, nx.Graph):
         raise TopologyError(f"graph: must be a networkx graph, got {shown(graph)}")
+
+
+def _check_names(names: list[str]) -> None:
+    if not storable("".join(names)):
+        for name in names:
+            if not storable(name):
+                raise TopologyError(f"node {name!r}: its label {STORABLE}")
 
 
 def _defaults(table: Mapping[str, Attribute], where: str, defaults: Written | None) -> dict[str, Any]:

@@ -21,6 +21,8 @@ NONE, SYMMETRIC, RANDOM = range(3)
 FEEDBACK = {"none": NONE, "symmetric": SYMMETRIC, "random": RANDOM}
 # What a column of values may hold besides arrays and distributions, as the checks leave it.
 PLAIN = {float, int, type(None)}
+# Memory that a neuron takes while its label is put in order, at least.
+_LABEL_BYTES = 256
 # Source of a bias, which is a synapse with s = 1 from no node.
 BIAS = -1
 _NUMBER = re.compile("([0-9]+)")
@@ -62,6 +64,7 @@ class Places:
 
 def place(checked: Checked) -> Places:
     """Expand the populations and put all members in natural order of their labels."""
+    _check_room(sum(size or 1 for size in checked.nodes["size"]))
     labels: list[str] = []
     for name, size in zip(checked.names, checked.nodes["size"], strict=True):
         labels.extend([name] if size is None else [f"{name}[{i}]" for i in range(size)])
@@ -74,6 +77,14 @@ def place(checked: Checked) -> Places:
     at = np.empty_like(order)
     at[order] = np.arange(len(order))
     return Places(label, node[order], np.concatenate(([0], np.cumsum(sizes))), at)
+
+
+def _check_room(members: int) -> None:
+    """Ask for the memory of all labels at once: piece by piece it would be used up before it is refused."""
+    try:
+        np.empty(members * _LABEL_BYTES, np.uint8)
+    except (MemoryError, ValueError, OverflowError):
+        raise TopologyError(f"graph: {members:,} neurons and inputs do not fit in memory") from None
 
 
 def _check_labels(label: Sequence[str]) -> None:

@@ -192,7 +192,10 @@ def flatten(
     checked = mirrored(check(outward(graph, node_defaults), node_defaults, edge_defaults))
     places = place(checked)
     nodes = node_columns(checked, places)
-    edges: dict[str, Any] = edge_columns(checked, places, draws)
+    try:
+        edges: dict[str, Any] = edge_columns(checked, places, draws)
+    except MemoryError as error:
+        raise TopologyError(f"graph: its synapses do not fit in memory: {error}") from None
     rank, back_rank = _both_ranks(nodes["label"], nodes["model"], edges)
     network = Network(
         **nodes,

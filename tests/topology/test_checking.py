@@ -445,3 +445,18 @@ def test_checking_leaves_the_graph_as_it_is() -> None:
     check(graph, {"tau": 2.0}, {"beta": 1.0})
     flatten(graph, node_defaults={"tau": 2.0}, edge_defaults={"beta": 1.0})
     assert repr((graph.nodes(data=True), list(graph.edges(data=True)))) == before
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "\0"])
+def test_a_label_or_group_that_no_trace_can_hold_is_refused(text: str) -> None:
+    graph = nx.DiGraph()
+    graph.add_nodes_from(["a", text, "b"])
+    with pytest.raises(TopologyError) as caught:
+        check(graph)
+    assert str(caught.value).startswith(
+        f"node {text!r}: its label must be text that a trace can hold, without"
+    )
+    graph = nx.DiGraph()
+    graph.add_node("a", group=text)
+    with pytest.raises(TopologyError, match="node 'a': group must be text that a trace can hold"):
+        check(graph)

@@ -374,3 +374,29 @@ def test_random_feedback_of_given_weights_is_normal_with_their_mean_square() -> 
         feedback = drawn(weight=weight, feedback="random").feedback_weight
         np.testing.assert_allclose(feedback.mean(axis=1), 0.0, atol=4 * scale / 200)
         np.testing.assert_allclose(feedback.std(axis=1), scale, rtol=0.02)
+
+
+def test_a_network_that_does_not_fit_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2**50 labels fit in no address space; what fits depends on the machine."""
+    graph = nx.DiGraph()
+    graph.add_node("a", size=2**50)
+    with pytest.raises(TopologyError, match=r"graph: 1,125,899,906,842,624 neurons and inputs do not fit"):
+        flatten(graph)
+
+    def no_room(*_: Any) -> None:
+        raise MemoryError("Unable to allocate 298. GiB")
+
+    monkeypatch.setattr(hlsim.topology.expansion, "connect", no_room)
+    with pytest.raises(TopologyError, match=r"graph: its synapses do not fit in memory: Unable to allocate"):
+        flatten(nx.DiGraph([("a", "b")]))
+
+
+def test_numbers_in_labels_are_compared_however_long_they_are() -> None:
+    """As integers compare, up to the digits that Python's make."""
+    long = ["9" * 5000, "1" + "0" * 5000, "1" + "0" * 4999 + "1"]
+    graph = nx.DiGraph()
+    graph.add_nodes_from(reversed(long))
+    assert list(flatten(graph).label) == long
+    numbers = ["0", "00", "7", "007", "010", "10", "99", "100", "0100"]
+    graph.add_nodes_from(numbers)
+    assert list(flatten(graph).label) == [*sorted(numbers, key=lambda text: (int(text), text)), *long]
