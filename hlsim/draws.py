@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator, Philox
 
-from hlsim.errors import ExperimentError
+from hlsim.errors import ExperimentError, is_count, plain
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Draws:
     """
 
     def __init__(self, seed: int) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ExperimentError(f"seed must be a whole number >= 0, got {seed!r}")
+        if not is_count(seed, 0):
+            raise ExperimentError(f"seed must be a whole number >= 0, got {plain(seed)!r}")
         self.seed = int(seed)
         self._bits = Philox(key=0)
         self._generator = Generator(self._bits)

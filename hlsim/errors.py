@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
+from typing import Any
 
 
 class HlsimError(Exception):
@@ -71,22 +72,60 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
     return f"unknown {what} {str(name)!r}{hint}; known: {', '.join(names)}"
 
 
+def plain(value: Any) -> Any:
+    """Return a scalar of NumPy, or of another library of arrays, as the Python value that it is.
+
+    So is an array without dimensions. Anything else is returned as it is.
+    """
+    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
+        return value
+    value = value.item()
+    return float(value) if hasattr(value, "item") else value  # a long double stays one
+
+
+def plain_fields(record: object) -> None:
+    """Make the fields of a frozen dataclass plain, before they are checked.
+
+    Formulas would take the precision of a NumPy scalar for that of all they compute with it.
+    """
+    for name, value in list(vars(record).items()):
+        object.__setattr__(record, name, plain(value))
+
+
+def is_real(value: object) -> bool:
+    """Tell whether a value is a finite real number; booleans are none."""
+    if type(value) is float:  # nearly all of them, and the quickest to tell
+        return math.isfinite(value)
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
+
+
 def check_number(where: str, value: object, least: float = -math.inf) -> None:
     """Refuse what is no finite number >= least: ExperimentError."""
-    number = isinstance(value, int | float) and math.isfinite(value)
-    if not number or value < least:  # type: ignore[operator]
+    if not is_real(value) or value < least:  # type: ignore[operator]
         bound = "finite" if least == -math.inf else f"finite and >= {least:g}"
-        raise ExperimentError(f"{where}: must be {bound}, got {value!r}")
+        raise ExperimentError(f"{where}: must be {bound}, got {plain(value)!r}")
 
 
 def check_positive(where: str, value: float) -> None:
     """Refuse what is no finite number > 0: ExperimentError."""
     check_number(where, value)
     if value <= 0:
-        raise ExperimentError(f"{where}: must be > 0, got {value!r}")
+        raise ExperimentError(f"{where}: must be > 0, got {plain(value)!r}")
 
 
 def check_count(where: str, value: object, least: int = 1, unit: str = "") -> None:
     """Refuse what is no whole number >= least: ExperimentError."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ExperimentError(f"{where}: must be a whole number{unit} >= {least}, got {value!r}")
+    if not is_count(value, least):
+        raise ExperimentError(f"{where}: must be a whole number{unit} >= {least}, got {plain(value)!r}")
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    """Tell whether a value is an integer >= least; booleans are none."""
+    value = plain(value)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

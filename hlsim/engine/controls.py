@@ -1,7 +1,6 @@
 """The one door through which the protocol of stages and users' processes act on a running network."""
 
 import cmath
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from hlsim.engine.clock import call_at
 from hlsim.engine.links import LinkChange, Links, TouchableLinks
-from hlsim.errors import ExperimentError, StimulusError
+from hlsim.errors import ExperimentError, StimulusError, is_real, plain
 from hlsim.models.rules.rule import Phase
 
 Array = NDArray[np.float64]
@@ -95,8 +94,8 @@ class Controls:
 
     def phi(self, value: float) -> None:
         """Set the scale of the loss gradient."""
-        if not math.isfinite(value):
-            raise StimulusError(f"phi: must be finite, got {value}")
+        if not is_real(value):
+            raise StimulusError(f"phi: must be finite, got {plain(value)}")
         self._changes.phi = float(value)
         self._ring()
 
@@ -108,6 +107,7 @@ class Controls:
     def nudge(self, value: complex) -> None:
         """Let the loss pull at the drive of the outputs by -value dL/dh; rules that nudge only."""
         self._need_phases("nudge")
+        value = plain(value)
         if not cmath.isfinite(value):
             raise StimulusError(f"nudge: must be finite, got {value}")
         self._changes.nudge = value

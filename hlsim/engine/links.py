@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.engine import chance
-from hlsim.errors import ExperimentError, check_count, unknown
+from hlsim.errors import ExperimentError, check_count, is_real, plain, unknown
 from hlsim.models.messages import MESSAGES
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import BIAS, Network
@@ -51,6 +51,7 @@ class Links:
         for what in ("source", "target", "messages"):
             if isinstance(getattr(self, what), str):
                 raise ExperimentError(f"faults: {what} must be a list of names, got {getattr(self, what)!r}")
+            object.__setattr__(self, what, tuple(getattr(self, what)))
         for name in self.messages:
             if name not in MESSAGES:
                 raise ExperimentError(f"faults: {unknown('message', name, MESSAGES)}")
@@ -153,6 +154,7 @@ class TouchableLinks:
                 f"faults: {MESSAGES[kind]} messages of {self._name(edge)} must be among those that the "
                 f"faults of the simulation are about"
             )
+        replica = plain(replica)
         if replica is not None and replica not in range(self.replicas):
             raise ExperimentError(f"faults: replica must be in 0 ... {self.replicas - 1}, got {replica!r}")
         replicas = np.arange(self.replicas) if replica is None else np.array([replica])
@@ -185,8 +187,8 @@ class TouchableLinks:
 def check_property(where: str, what: str, value: object) -> None:
     """Refuse a value that a link cannot have: ExperimentError."""
     if what == "down":
-        if not isinstance(value, bool):
-            raise ExperimentError(f"{where}: down must be true or false, got {value!r}")
+        if not isinstance(plain(value), bool):
+            raise ExperimentError(f"{where}: down must be true or false, got {plain(value)!r}")
     elif what == "loss":
         check_probability(f"{where}: loss", value)
     else:
@@ -195,16 +197,15 @@ def check_property(where: str, what: str, value: object) -> None:
 
 def check_probability(where: str, value: object) -> None:
     """Refuse what is no probability: ExperimentError."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:  # type: ignore[operator]
-        raise ExperimentError(f"{where} must be a probability in [0, 1], got {value!r}")
+    if not is_real(value) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise ExperimentError(f"{where} must be a probability in [0, 1], got {plain(value)!r}")
 
 
 def check_ticks(where: str, value: object) -> None:
     """Refuse what is no whole number of ticks, or more than anybody waits for: ExperimentError."""
     check_count(where, value, 0, " of ticks")
     if value > MOST_TICKS:  # type: ignore[operator]
-        raise ExperimentError(f"{where}: must be <= 2**40 ticks, got {value!r}")
+        raise ExperimentError(f"{where}: must be <= 2**40 ticks, got {plain(value)!r}")
 
 
 # ---- what chance decides

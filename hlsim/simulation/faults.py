@@ -21,7 +21,7 @@ from hlsim.engine.links import (
     check_ticks,
     uniform,
 )
-from hlsim.errors import ExperimentError, check_number
+from hlsim.errors import ExperimentError, check_number, plain_fields
 from hlsim.models.messages import MESSAGES
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import Network
@@ -53,6 +53,7 @@ class Change:
     jitter: int | None = None
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_ticks("faults: tick of a change", self.tick)
         for what, value in self.values.items():
             check_property("faults", what, value)
@@ -100,6 +101,8 @@ class Faults:
     manual: bool = False
 
     def __post_init__(self) -> None:
+        plain_fields(self)
+        object.__setattr__(self, "changes", tuple(self.changes))
         check_probability("faults: loss", self.loss)
         check_ticks("faults: jitter", self.jitter)
         check_probability("faults: failing", self.failing)

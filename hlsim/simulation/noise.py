@@ -8,7 +8,7 @@ import simpy
 
 from hlsim.engine import chance
 from hlsim.engine.controls import Controls
-from hlsim.errors import check_count, check_number
+from hlsim.errors import check_count, check_number, plain_fields
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Noise:
     every: int = 1
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_number("noise.std", self.std, 0.0)
         check_count("noise.every", self.every, 1, " of ticks")
 

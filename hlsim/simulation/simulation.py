@@ -16,7 +16,7 @@ from hlsim.engine import build
 from hlsim.engine.clock import Clock
 from hlsim.engine.controls import Changes
 from hlsim.engine.threads import threads as torch_threads
-from hlsim.errors import ExperimentError, check_count, unknown
+from hlsim.errors import ExperimentError, check_count, plain, unknown
 from hlsim.models.losses import Loss
 from hlsim.models.rules import Hamiltonian, Rule
 from hlsim.simulation import options
@@ -125,6 +125,7 @@ class Simulation:
         edge_defaults: Mapping[str, Any] | None = None,
         experiment: str = "",
     ) -> None:
+        hold, threads, batch, ensemble, dt, seed = map(plain, (hold, threads, batch, ensemble, dt, seed))
         options.check_counts(hold=hold, threads=threads, batch=batch, ensemble=ensemble)
         self.rule = Hamiltonian() if rule is None else rule
         self.loss = options.loss(loss)
@@ -340,7 +341,7 @@ class Simulation:
         return self._process is not None and self._process.is_alive
 
     def _end(self, until: int | None) -> int:
-        end = self._stages_end if until is None else until
+        end = self._stages_end if until is None else plain(until)
         if end is None:
             raise ExperimentError(
                 "simulation.until: is needed where no stage says how long a run is, got none"

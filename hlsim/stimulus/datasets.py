@@ -3,7 +3,7 @@
 import numpy as np
 
 from hlsim.draws import Draws
-from hlsim.errors import StimulusError
+from hlsim.errors import StimulusError, is_count, is_real, plain
 from hlsim.stimulus.streams import Arrays
 
 
@@ -43,7 +43,7 @@ class Digits(Arrays):
 
         pixels, label = load_digits(return_X_y=True)
         splits = _stratified(label, test, validation, Draws(seed), "digits")
-        _check_finite("digits", blank=blank, ink=ink)
+        blank, ink = _finite("digits", blank=blank, ink=ink)
         shown = blank + (ink - blank) * pixels / 16
         super().__init__(shown, _one_hot(label, low, high, "digits"), label, splits, where="digits")
 
@@ -78,14 +78,15 @@ class Iris(Arrays):
 
 def _one_hot(label: np.ndarray, low: float, high: float, where: str) -> np.ndarray:
     """Return targets (steps, classes)."""
-    _check_finite(where, low=low, high=high)
+    low, high = _finite(where, low=low, high=high)
     return np.where(label[:, None] == np.arange(label.max() + 1), high, low)
 
 
-def _check_finite(where: str, **values: float) -> None:
+def _finite(where: str, **values: float) -> list[float]:
     for name, value in values.items():
-        if not isinstance(value, int | float) or not np.isfinite(value):
-            raise StimulusError(f"{where}: {name} must be a finite number, got {value!r}")
+        if not is_real(value):
+            raise StimulusError(f"{where}: {name} must be a finite number, got {plain(value)!r}")
+    return [float(value) for value in values.values()]
 
 
 def _stratified(
@@ -98,8 +99,8 @@ def _stratified(
     each is shuffled, since that order is nearly a cycle of the classes.
     """
     for name, rows in (("test", test), ("validation", validation)):
-        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 0:
-            raise StimulusError(f"{where}: {name} must be a whole number of rows >= 0, got {rows!r}")
+        if not is_count(rows, 0):
+            raise StimulusError(f"{where}: {name} must be a whole number of rows >= 0, got {plain(rows)!r}")
     if test + validation >= label.size:
         both = f"{test} + {validation}"
         raise StimulusError(f"{where}: test and validation must be fewer than {label.size} rows, got {both}")

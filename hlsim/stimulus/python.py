@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hlsim import usercode
-from hlsim.errors import StimulusError
+from hlsim.errors import StimulusError, plain
 from hlsim.stimulus.streams import Row, Stream
 
 KEYS = ("input", "target", "label")
@@ -103,8 +103,8 @@ class PythonStream(Stream):
                 f"{self._where}: row {i}: must be (input, target) or a dict of {KEYS}, got a {kind}"
             )
         target, label = item.get("target"), item.get("label", -1)
-        if not isinstance(label, int | np.integer):
-            raise StimulusError(f"{self._where}: row {i}: label must be a whole number, got {label!r}")
+        if not isinstance(plain(label), int):
+            raise StimulusError(f"{self._where}: row {i}: label must be a whole number, got {plain(label)!r}")
         return Row(
             self._vector(i, "input", item["input"], widths),
             None if target is None else self._vector(i, "target", target, widths),

@@ -10,7 +10,7 @@ from itertools import chain, islice
 import numpy as np
 
 from hlsim.draws import Draws
-from hlsim.errors import StimulusError
+from hlsim.errors import StimulusError, is_count, plain_fields
 from hlsim.models.rules.phi import Phi
 from hlsim.models.rules.rule import Phase, Rule
 from hlsim.stimulus.datasets import Digits, Iris
@@ -63,11 +63,12 @@ class Stage:
     noise: bool = True
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         given = {"passes": self.passes, "rows": self.rows, "hold": self.hold}
         for what, value in given.items():
             if value is None and what != "passes":
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_count(value):
                 raise StimulusError(f"stage {self.name!r}: {what} must be a whole number >= 1, got {value!r}")
 
     def length(self, stream: Stream) -> int | None:

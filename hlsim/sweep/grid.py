@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hlsim import experiment
-from hlsim.errors import ExperimentError
+from hlsim.errors import ExperimentError, plain
 from hlsim.experiment import Experiment
 from hlsim.experiment.settings import SweepTable, check_axis
 
@@ -73,7 +73,7 @@ def plan(
     path: str | Path, grid: Grid | None = None, *, seeds: int | None = None, overrides: Sequence[str] = ()
 ) -> tuple[list[Run], dict[str, list[Any]]]:
     """Return the runs of a sweep, the last key and the seed varying fastest, and the values of every axis."""
-    short = () if seeds is None else (f"sweep.seeds={seeds!r}",)
+    short = () if seeds is None else (f"sweep.seeds={plain(seeds)!r}",)
     base = experiment.load(path, [*overrides, *short]).settings
     axes = {**base.sweep.grid, **_checked(grid or {})}
     if not axes and base.sweep.seeds == 1:
@@ -159,6 +159,7 @@ def _bare(text: str, value: str) -> Any:
 
 def toml(value: Any) -> str:
     """Return a value as TOML has it within a line."""
+    value = plain(value)
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{json.dumps(str(k))} = {toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list | tuple):

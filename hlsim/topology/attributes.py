@@ -1,6 +1,5 @@
 """What nodes and edges may carry: every attribute with its meaning, its default and its rule."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlsim.draws import Normal, Uniform, UniformTicks
-from hlsim.errors import TopologyError, unknown
+from hlsim.errors import TopologyError, is_real, plain, unknown
 from hlsim.models import neurons
 
 # Whole numbers below it are exact in float64, and no sum of a few of them leaves int64.
@@ -56,21 +55,15 @@ def refusal(where: str, name: str, value: object, error: ValueError | LookupErro
 
 
 def shown(value: object) -> str:
-    """Return a value in one line of at most 80 characters."""
-    text = " ".join(repr(value).split())
+    """Return a value in one line of at most 80 characters, its numbers as plain ones."""
+    text = " ".join(repr(_plain(value)).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def is_real(value: Any) -> bool:
-    """Tell whether a value is a finite real number; booleans are none."""
-    if type(value) is float:  # nearly all of them, and the quickest to tell
-        return math.isfinite(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
+def _plain(value: Any) -> Any:
+    if type(value) is dict:
+        return {name: _plain(part) for name, part in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else plain(value)
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -96,7 +89,8 @@ def whole(least: int, unit: str = "") -> Callable[[Any], int]:
 
     def parse(value: Any) -> int:
         if not is_whole(value, least):
-            too_large = isinstance(value, int | float) and value >= LARGEST
+            number = plain(value)
+            too_large = isinstance(number, int | float) and number >= LARGEST
             bound = f" and < 2**53 = {LARGEST}" if too_large else ""
             raise ValueError(f"must be a whole number{unit} >= {least}{bound}")
         return int(value)
@@ -127,6 +121,7 @@ STORABLE = "must be text that a trace can hold, without NUL and lone surrogates"
 
 
 def _text(value: Any) -> str:
+    value = plain(value)
     if not isinstance(value, str):
         raise ValueError("must be a string")
     if not storable(value):
@@ -135,7 +130,7 @@ def _text(value: Any) -> str:
 
 
 def _truth(value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(plain(value), bool):
         raise ValueError("must be true or false")
     return bool(value)
 

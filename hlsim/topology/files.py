@@ -13,7 +13,7 @@ import networkx as nx
 import numpy as np
 
 from hlsim import usercode
-from hlsim.errors import TopologyError, unknown
+from hlsim.errors import TopologyError, plain, unknown
 from hlsim.topology import graphml
 from hlsim.topology.attributes import shown
 from hlsim.topology.columns import Edges
@@ -152,15 +152,18 @@ def _unchanging(values: list[Any]) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return arrays and numpy's numbers as JSON has them; anything else, which is no attribute, as text."""
+    """Return arrays and their numbers as JSON has them; anything else, which is no attribute, as text."""
+    number = plain(value)
+    if number is not value:
+        return number
     return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def _flat(graph: nx.DiGraph) -> nx.DiGraph:
     def flat(value: Any) -> Any:
         if isinstance(value, Mapping | list | tuple | np.ndarray):
-            return json.dumps(value, default=_plain)
-        return _plain(value) if isinstance(value, np.generic) else value
+            return json.dumps(plain(value), default=_plain)
+        return plain(value)
 
     copy = type(graph)()
     copy.add_nodes_from(

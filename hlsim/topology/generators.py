@@ -14,8 +14,8 @@ import networkx as nx
 import numpy as np
 
 from hlsim.draws import Draws, Normal, UniformTicks, subsets
-from hlsim.errors import TopologyError
-from hlsim.topology.attributes import edge_attributes, is_real, is_whole, node_attributes, parsed, shown
+from hlsim.errors import TopologyError, is_real
+from hlsim.topology.attributes import edge_attributes, is_whole, node_attributes, parsed, shown
 
 Delay = int | Sequence[int] | None
 
@@ -111,7 +111,7 @@ def ring(
     TopologyError
         Names the parameter and its rule.
     """
-    _at_least("ring", "n", n, 2)
+    n = _at_least("ring", "n", n, 2)
     synapses = _Synapses("ring", seed, std, delay, draw)
     given = _given("ring", model=model, activation=activation, bias=bias)
     graph = _neurons("ring", n, given, inputs, outputs)
@@ -155,7 +155,7 @@ def random(
     TopologyError
         Names the parameter and its rule.
     """
-    _check_degree(n, in_degree)
+    n, in_degree = _checked_degree(n, in_degree)
     synapses = _Synapses("random", seed, std, delay, draw)
     given = _given("random", model=model, activation=activation, bias=bias)
     graph = _neurons("random", n, given, inputs, outputs)
@@ -222,9 +222,10 @@ def _given(where: str, **values: Any) -> dict[str, Any]:
     return {name: parsed(table[name], where, name, value) for name, value in given.items()}
 
 
-def _at_least(where: str, name: str, value: Any, least: int) -> None:
+def _at_least(where: str, name: str, value: Any, least: int) -> int:
     if not is_whole(value, least):
         raise TopologyError(f"{where}: {name} must be a whole number >= {least}, got {shown(value)}")
+    return int(value)
 
 
 def _layers(sizes: Any) -> dict[str, int]:
@@ -270,11 +271,11 @@ def _connect_layers(
             synapses.add(graph, [(v, v) for v in targets], fan_in + 1, layer, "self", **connect)
 
 
-def _check_degree(n: Any, in_degree: Any) -> None:
-    _at_least("random", "n", n, 2)
-    _at_least("random", "in_degree", in_degree, 0)
+def _checked_degree(n: Any, in_degree: Any) -> tuple[int, int]:
+    n, in_degree = _at_least("random", "n", n, 2), _at_least("random", "in_degree", in_degree, 0)
     if in_degree > n - 1:
         raise TopologyError(f"random: in_degree must be <= n - 1 = {n - 1}, got {in_degree}")
+    return n, in_degree
 
 
 def _others(seed: int, n: int, in_degree: int) -> np.ndarray:
@@ -284,8 +285,7 @@ def _others(seed: int, n: int, in_degree: int) -> np.ndarray:
 
 
 def _neurons(where: str, n: int, given: dict[str, Any], inputs: int, outputs: int) -> nx.DiGraph:
-    _at_least(where, "inputs", inputs, 0)
-    _at_least(where, "outputs", outputs, 0)
+    inputs, outputs = _at_least(where, "inputs", inputs, 0), _at_least(where, "outputs", outputs, 0)
     if inputs + outputs > n:
         raise TopologyError(f"{where}: inputs + outputs must be <= n = {n}, got {inputs} + {outputs}")
     graph = nx.DiGraph()

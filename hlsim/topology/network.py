@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from hlsim.draws import Draws
-from hlsim.errors import ExperimentError, TopologyError
+from hlsim.errors import ExperimentError, TopologyError, is_real, plain
 from hlsim.models import neurons
 from hlsim.models.rules.rule import Rule
-from hlsim.topology.attributes import is_real, shown
+from hlsim.topology.attributes import shown
 from hlsim.topology.checking import check
 from hlsim.topology.expansion import (
     BIAS,
@@ -229,6 +229,7 @@ def check_stability(network: Network, dt: float, eta: float) -> None:
     ExperimentError
         For a dt that is not finite and > 0.
     """
+    dt = plain(dt)
     if not (is_real(dt) and dt > 0):
         raise ExperimentError(f"dt must be finite and > 0, got {shown(dt)}")
     models = np.array(network.model)

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hlsim.errors import TraceError, unknown
+from hlsim.errors import TraceError, is_count, plain, unknown
 from hlsim.topology.network import Network
 from hlsim.trace import recovery
 from hlsim.trace.tables import NAME, Column, Table, dimension, room, variable
@@ -60,9 +60,9 @@ def rates(
         if name not in known:
             raise TraceError("record: " + unknown("sampled value", name, known))
     for name, ticks in given.items():
-        whole = isinstance(ticks, int | np.integer) and not isinstance(ticks, bool)
-        if not whole or ticks < 1:
-            raise TraceError(f"record: every {name} must be a whole number of ticks >= 1, got {ticks!r}")
+        if not is_count(ticks):
+            got = repr(plain(ticks))
+            raise TraceError(f"record: every {name} must be a whole number of ticks >= 1, got {got}")
     default = given.get("default", 10)
     return {name: int(given.get(name, default)) for name in known if name in wanted}
 
@@ -116,8 +116,8 @@ def write_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:
     """Write root attributes: text and numbers as they are, the rest as JSON; None is left out."""
     for name, value in values.items():
         if value is not None:
-            plain = isinstance(value, str | int | float | np.number)
-            file.attrs[name] = value if plain else to_json(value)
+            simple = isinstance(value, str | int | float | np.number)
+            file.attrs[name] = value if simple else to_json(value)
 
 
 def to_json(value: Any) -> str:

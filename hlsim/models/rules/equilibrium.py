@@ -63,6 +63,7 @@ class Equilibrium(Rule):
     dwell: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("learning.beta", self.beta, 0.0)
         check_positive("learning.nudge", self.nudge)
         if self.ends not in ENDS:

@@ -59,6 +59,7 @@ class Hamiltonian(Rule):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("beta", "eta", "weight_decay"):
             check_number(f"learning.{name}", getattr(self, name), 0.0)
         if not isinstance(self.phi, Gate | Schedule):

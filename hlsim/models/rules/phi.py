@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hlsim.errors import ExperimentError, check_number
+from hlsim.errors import ExperimentError, check_number, is_count, plain, plain_fields
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Gate:
     value: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.off, int) and self.off >= 0):
+        plain_fields(self)
+        if not is_count(self.off, 0):
             raise ExperimentError(
                 f"learning.phi: gate must be a whole number of ticks >= 0, got {self.off!r}"
             )
@@ -29,8 +30,10 @@ class Schedule:
     points: tuple[tuple[int, float], ...]
 
     def __post_init__(self) -> None:
+        points = tuple((plain(tick), plain(value)) for tick, value in self.points)
+        object.__setattr__(self, "points", points)
         ticks = [tick for tick, _ in self.points]
-        if not ticks or ticks != sorted(set(ticks)) or ticks[0] < 0:
+        if not ticks or not all(is_count(tick, 0) for tick in ticks) or ticks != sorted(set(ticks)):
             raise ExperimentError(f"learning.phi: schedule needs rising ticks >= 0, got {ticks}")
         for _, value in self.points:
             check_number("learning.phi", value)

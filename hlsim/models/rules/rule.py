@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hlsim.errors import plain_fields
 from hlsim.models.ops import Value
 from hlsim.models.rules.phi import Phi
 
@@ -88,6 +89,10 @@ class Rule:
     eta: float = 0.0
     phi: Phi = 1.0
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Make the rule's parameters plain; a rule that checks its own calls this first."""
+        plain_fields(self)
 
     def __init_subclass__(cls) -> None:
         # A formula of its own does not inherit the form in place of another one.
