@@ -122,7 +122,8 @@ class Neuron:
     parameters : mapping of str to float
         Node attributes of the model and their defaults.
     fields : mapping of str to str
-        State variables of a neuron and their kind, "real" or "complex"; a complex message is two numbers.
+        State variables of a neuron and their kind. The engines know one, ``{"h": "real"}``, which becomes
+        complex under a rule with complex states; a model that declares others is refused.
     """
 
     name: str = ""

@@ -136,13 +136,17 @@ def _defaults(table: Mapping[str, Attribute], where: str, defaults: Written | No
 
 
 def _settle_nodes(names: list[str], elements: Iterable[Written], nodes: Columns) -> None:
+    models = {name: neurons.MODELS[name] for name in sorted(set(nodes["model"]))}
+    for name, model in models.items():
+        if dict(model.fields) != {"h": "real"}:
+            rule = "fields must be {'h': 'real'}, the one state that engines keep of a neuron"
+            raise TopologyError(f"model {name!r}: {rule}, got {shown(dict(model.fields))}")
     parameters = {name for model in neurons.MODELS.values() for name in model.parameters}
     for i, written in enumerate(elements):
         where = f"node {names[i]!r}"
         _settle_model(where, written, nodes, i, parameters)
         _settle_update(where, written, nodes, i)
-    models = {neurons.MODELS[name].is_input for name in nodes["model"]}
-    if False not in models:
+    if all(model.is_input for model in models.values()):
         raise TopologyError(
             f"graph: needs a neuron, a node that is no input; got {len(names)} nodes without one"
         )
