@@ -19,7 +19,7 @@ from hlsim.simulation.watch import Progress as Standing
 from hlsim.sweep.course import Pace
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
-PLAIN_WIDTH = 200  # columns where there is no terminal: a reader that is a program has no margin
+PLAIN_WIDTH = 1_000_000  # columns where there is no terminal: no table is as wide, and none is cut
 
 
 def console(stream: IO[str]) -> Console:

@@ -50,3 +50,22 @@ def test_elsewhere_a_line_now_and_then(
             progress(standing)
     line = "2,000 of 4,000 ticks, 1,000 ticks/s, 50,000 messages/s, 2.00 s left\n"
     assert capsys.readouterr().err == line
+
+
+def test_tables_are_as_wide_as_what_they_hold_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is cut, however long it is, and a narrow one is not made wide."""
+    terminal.show("what", [("long", "x" * 300), ("short", 3)])
+    terminal.show_table("t" * 250, ["name", *(f"column {i}" for i in range(60))], [["row", *range(60)]])
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert {len(line) for line in lines[1:5]} == {len("  short   ") + 300 + len("  ")}
+    assert [line.split() for line in lines if line.strip() and "━" not in line] == [
+        ["what"],
+        ["long", "x" * 300],
+        ["short", "3"],
+        ["t" * 250],
+        ["name", *" ".join(f"column {i}" for i in range(60)).split()],
+        ["row", *map(str, range(60))],
+    ]
