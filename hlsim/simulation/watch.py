@@ -1,6 +1,6 @@
 """Watches one run: samples, rows and progress, all read after the phases of a tick."""
 
-import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +13,11 @@ from hlsim.engine.interface import Engine
 from hlsim.simulation.protocol import Presentation
 from hlsim.topology.network import Network
 from hlsim.trace.recorder import Recorder
+
+try:
+    import resource
+except ImportError:  # not a Unix: how much memory the process takes is not known
+    resource = None  # type: ignore[assignment]
 
 # How often progress is told and the log written, in seconds of wall time.
 PULSE_S = 0.5
@@ -100,8 +105,7 @@ class Watch:
         if wall - self._pulsed < PULSE_S:
             return
         self._pulsed = wall
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self._recorder.log(wall, tick, int(self._engine.counts()["in_flight"][0]), memory)
+        self._recorder.log(wall, tick, int(self._engine.counts()["in_flight"][0]), memory_bytes())
         if self._progress is not None:
             self._progress(Progress(tick, self._expected_end(tick), wall, self._messages()))
 
@@ -120,6 +124,14 @@ class Watch:
     ) -> None:
         """Record how a row ended."""
         self._recorder.row(tick, shown.stage.name, shown.label, prediction, loss)
+
+
+def memory_bytes() -> int:
+    """Return the most memory that the process has taken so far, 0 where the system does not tell."""
+    if resource is None:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, others KiB
 
 
 class Scores:

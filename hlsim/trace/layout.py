@@ -346,7 +346,7 @@ def log_table(file: h5py.File, rows: int) -> Table:
         Column("tick", np.int64, "tick that was reached"),
         Column("wall", np.float64, "seconds of wall time since the start"),
         Column("in_flight", np.int64, "messages on their way"),
-        Column("memory_bytes", np.int64, "memory of the process"),
+        Column("memory_bytes", np.int64, "most memory of the process so far; 0: the system does not tell"),
     ]
     table = Table(group, "tick", columns, rows)
     plottable(group, "memory_bytes")
