@@ -792,3 +792,13 @@ def test_a_run_tells_how_many_messages_were_lost(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert re.search(r"^ +lost +[1-9]", result.output, re.MULTILINE)
+
+
+def test_faults_that_are_none_ask_for_no_link_whatever_their_lists_are_made_of() -> None:
+    """A network without synapses has none, and a table of an experiment holds lists."""
+    graph = nx.DiGraph()
+    graph.add_node("alone", role="input")
+    nothing = Faults(changes=[], links=Links(source=[], target=[], messages=["state", "costate"]))
+    assert nothing == Faults()
+    sim = hlsim.Simulation(graph, loss=None, faults=nothing)
+    assert sim.run(until=3).status == "complete"
