@@ -105,6 +105,8 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "lost", summary["lost"]
     yield "node updates", summary["node_updates"]
     yield "loss", summary["loss"]
+    if "phases" in summary:
+        yield "phases settled", f"{summary['settled']:,} of {summary['phases']:,}"
     for stage, share in summary["accuracy"].items():
         yield f"accuracy {stage}", percent(share)
     yield "wall time", seconds(summary["wall_s"])

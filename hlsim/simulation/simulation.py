@@ -23,7 +23,7 @@ from hlsim.simulation import options
 from hlsim.simulation.faults import FaultProcess, Faults
 from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.simulation.protocol import PhaseRun, Presentation, Protocol, alone
-from hlsim.simulation.traffic import Storm, Traffic
+from hlsim.simulation.traffic import Settled, Storm, Traffic
 from hlsim.simulation.watch import Progress, Scores, Watch
 from hlsim.stimulus import Stage, Stream
 from hlsim.topology.network import Network
@@ -152,7 +152,7 @@ class Simulation:
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
-        self._storm = Storm(self.network)
+        self._storm, self._settled = Storm(self.network), Settled()
         self._noise = self._start_noise(noise, seeds, batch)
         self._start_faults(faults)
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
@@ -291,6 +291,7 @@ class Simulation:
         recorder.traffic(*self.traffic())
         recorder.finish(status, self.summary, self._final() if status == "complete" else None)
         self._before = replace(self._before, under_way=recorder.under_way())
+        self._settled.warn()
 
     def _recording(
         self,
@@ -416,6 +417,7 @@ class Simulation:
     def _phase(self, run: PhaseRun) -> None:
         sent = self._messages()
         self._storm.check(run, self.counts()["state"])
+        self._settled.count(run)
         if self._recorder is not None:
             self._recorder.phase(run.end, run.start, run.phase.nudge, run.quiet, sent - self._sent_before)
         self._sent_before = sent
@@ -446,6 +448,7 @@ class Simulation:
 
         A message is one number, where states are complex two.
         The loss is the mean over rows of the last stage, each at its last tick; without rows, that of now.
+        Under rules whose phases end by quiescence, also how many there were and how many ended so.
         """
         counts = self.counts()
         state, costate = self.traffic()
@@ -460,6 +463,11 @@ class Simulation:
             "node_updates": int(counts["updates"].sum()),
             "loss": loss if np.isfinite(loss) else None,
             "accuracy": self._scores.accuracy(),
+            **(
+                {"phases": self._settled.phases, "settled": self._settled.settled}
+                if self._settled.phases
+                else {}
+            ),
             "wall_s": self._wall,
         }
 

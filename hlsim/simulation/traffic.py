@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from hlsim.errors import HlsimWarning, NumericalWarning
 from hlsim.models.rules.rule import Rule
 from hlsim.simulation.protocol import PhaseRun
 from hlsim.topology.network import Network
@@ -55,7 +56,7 @@ STORM = 1000
 NEVER = 2**60
 
 
-class EventStormWarning(UserWarning):
+class EventStormWarning(HlsimWarning):
     """Messages made messages: neurons sent far more often than they would with a longer interval."""
 
 
@@ -82,3 +83,27 @@ class Storm:
             EventStormWarning,
             stacklevel=2,
         )
+
+
+class Settled:
+    """Counts the phases that may end by quiescence, and those that did."""
+
+    def __init__(self) -> None:
+        self.phases = self.settled = 0
+        self._told = 0
+
+    def count(self, run: PhaseRun) -> None:
+        """Take a phase that is over."""
+        self.phases += run.phase.settles
+        self.settled += run.phase.settles and run.quiet
+
+    def warn(self) -> None:
+        """Warn of phases that did not settle since this was last asked for."""
+        late, self._told = self.phases - self.settled - self._told, self.phases - self.settled
+        if late:
+            warnings.warn(
+                f"{self._told} of {self.phases} phases did not settle in their time: what is learned from "
+                f"them is no gradient at a fixed point; hold rows longer, nudge less, or raise thresholds",
+                NumericalWarning,
+                stacklevel=4,
+            )

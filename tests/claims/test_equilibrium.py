@@ -131,6 +131,7 @@ def test_one_point_is_one_sided_and_two_are_symmetric() -> None:
         np.testing.assert_allclose(real, complex_, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:.*did not settle")
 def test_beyond_the_radius_of_convergence_points_do_not_help() -> None:
     """The nearest singularity is at .260733."""
     errors = [error_of_two(of_two(holomorphic(0.4, points))) for points in (2, 4, 8, 16)]

@@ -95,6 +95,7 @@ def test_the_engines_agree_on_random_networks_that_are_nudged(kind: str, rule: R
     assert sum(compared) >= 0.7 * sum(drawn)
 
 
+@pytest.mark.filterwarnings("ignore:.*did not settle")
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_not_one_bit_depends_on_threads_or_on_what_is_recorded(rule: Rule) -> None:
     generator = np.random.default_rng(0)

@@ -80,6 +80,7 @@ def test_pieces_of_a_run_laid_end_to_end_are_the_run(engine: str, more: str) -> 
     check()
 
 
+@pytest.mark.filterwarnings("ignore:.*did not settle")
 @pytest.mark.parametrize("engine", ["batched", "reference"])
 @pytest.mark.parametrize("update", ["clock", "arrival"])
 @pytest.mark.parametrize("rule", [Equilibrium(beta=0.1), HolomorphicEquilibrium(beta=0.1)])

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlsim
+from hlsim.errors import NumericalError, NumericalWarning
 from hlsim.models.rules import Equilibrium
+from hlsim.stimulus import Arrays
 from tests.support.hep import ENGINES
 
 engines = pytest.mark.parametrize("engine", ENGINES)
@@ -129,3 +131,34 @@ def test_what_a_reset_drops_is_waited_for_no_longer(engine: str) -> None:
     sim.env.process(act())
     sim.run(until=60, sampled=())
     assert ticks == [22]
+
+
+# ---- phases that do not come to rest
+
+
+def diverging(**options: Any) -> hlsim.Simulation:
+    """One linear neuron that the loss drives away: under nudge 3 it may be dh/dt = 2 h + ..., for one."""
+    graph = nx.DiGraph()
+    graph.add_node("x", model="input")
+    graph.add_node("y", activation="identity", role="output")
+    graph.add_edge("x", "y", weight=0.5)
+    rule = hlsim.rules.HolomorphicEquilibrium(nudge=3.0)
+    return hlsim.Simulation(graph, rule=rule, stimulus=Arrays([[0.8]], [[1.0]]), **options)
+
+
+@engines
+def test_a_phase_that_diverges_is_not_quiet_however_large_its_numbers(engine: str) -> None:
+    """Beyond the fourth root of the largest number too, at which squares of squares overflow."""
+    sim = diverging(engine=engine, dtype="float64", hold=400)
+    with pytest.warns(NumericalWarning, match="4 of 5 phases did not settle in their time"):
+        trace = sim.run()
+    assert trace["phases/quiet"].tolist() == [1, 0, 0, 0, 0]
+    assert abs(sim.read("h")[0, 1]) > 1e100
+    assert (trace.summary["phases"], trace.summary["settled"]) == (5, 1)
+
+
+@engines
+@pytest.mark.parametrize("update", ["arrival", "clock"])
+def test_a_phase_that_leaves_the_numbers_there_are_stops_the_run_by_name(engine: str, update: str) -> None:
+    with pytest.raises(NumericalError, match=r"tick \d+: node 'y': .* must stay finite"):
+        diverging(engine=engine, dtype="float64", hold=4000, node_defaults={"update": update}).run()

@@ -393,5 +393,5 @@ def _restless(circuit: Circuit, block: Block, sent: Tensor) -> bool:
         restless |= pending(step, last, threshold)
     if block.model.stateful and block.model.relaxes:
         rest = block.model.rest(whole.take(state.a), block.activation)
-        restless |= (threshold > 0) & ((rest - last).abs() >= threshold)
+        restless |= (threshold > 0) & ~((rest - last).abs() < threshold)
     return bool((restless & whole.param(circuit.clock)).any())

@@ -27,7 +27,8 @@ def pending(value: Tensor, sent: Tensor, threshold: Tensor, moved: Tensor | None
     ``moved``: the weights that scale what is sent have moved. At threshold 0 that counts as a change, so that
     a network with thresholds 0 hears r = w q with the w and q of every update.
     """
-    wants = (value != sent) & ((value - sent).abs() >= threshold)
+    # Not below, so that what is no number any more, a difference of two infinities say, counts as a change.
+    wants = (value != sent) & ~((value - sent).abs() < threshold)
     if moved is not None:
         wants = wants | ((threshold == 0) & moved & (value != 0))
     return wants
@@ -113,8 +114,9 @@ def _crossing(
 ) -> Tensor:
     """Return in how many ticks (>= 1) |x - origin| first reaches the threshold as x relaxes to ``rest``."""
     ratio = _ratio(x, rest, origin, threshold)
-    wait = torch.ceil(torch.log(ratio) / rate / circuit.dt).clamp(min=1, max=float(2**40))
-    reaches = (rest - origin).abs() > threshold
+    wait = torch.ceil(torch.log(ratio) / rate / circuit.dt).clamp(min=1, max=float(2**40)).nan_to_num(1.0)
+    # What has no answer is looked at again at the next tick: a neuron that nobody can foresee is not at rest.
+    reaches = ~((rest - origin).abs() <= threshold)
     # At threshold 0 the last step of a relaxation may be too small for the number format to show.
     still = rest + (x - rest) * torch.exp(-circuit.dt * rate) == x
     reaches &= ~((threshold == 0) & still)
@@ -128,9 +130,14 @@ def _ratio(x: Tensor, rest: Tensor, origin: Tensor, threshold: Tensor) -> Tensor
         level = origin + torch.copysign(threshold, rest - origin)
         return (rest - x) / (rest - level)
     # The smaller root e of |rest - origin + e (x - rest)|^2 = threshold^2, a parabola that is <= 0 at e = 1.
+    # All by the largest of them, whose square may be more than the format holds.
     to, away = rest - origin, x - rest
+    scale = torch.maximum(torch.maximum(to.abs(), away.abs()), threshold).clamp(
+        min=torch.finfo(threshold.dtype).tiny
+    )
+    to, away, least = to / scale, away / scale, threshold / scale
     a, b = away.abs() ** 2, (to * away.conj()).real
-    c = to.abs() ** 2 - threshold**2
+    c = to.abs() ** 2 - least**2
     return (-b + torch.sqrt((b * b - a * c).clamp(min=0.0))) / c
 
 

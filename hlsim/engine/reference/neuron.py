@@ -148,7 +148,11 @@ class Process:
         while True:
             entered = yield self._alarm
             self._alarm = self._office.event()
-            yield from self._tick(int(entered))  # type: ignore[call-overload]
+            try:
+                yield from self._tick(int(entered))  # type: ignore[call-overload]
+            except OverflowError:
+                # Python's floats refuse some results that tensors call infinite.
+                raise NumericalError(self._office.now, self._r.label, "its numbers", "an overflow") from None
             self._busy = False
 
     def _tick(self, entered: int) -> "Steps":

@@ -56,7 +56,7 @@ class Alarms:
         if not r.model.stateful:
             return True
         step = r.h + self._dt * r.period * r.f
-        far = r.model.relaxes and least > 0 and abs(self._rest() - r.own) >= _least(least)
+        far = r.model.relaxes and least > 0 and not _size(self._rest() - r.own) < _least(least)
         return not far and not _pending(step, r.own, least)
 
     def _pull(self, now: int) -> int | None:
@@ -132,14 +132,15 @@ class Alarms:
 
     def _crossing(self, x: Value, rest: Value, rate: float, origin: Value, threshold: float) -> int | None:
         """In how many ticks (>= 1) |x - origin| first reaches the threshold as x relaxes to ``rest``."""
-        if abs(rest - origin) <= _least(threshold):
+        if _size(rest - origin) <= _least(threshold):
             return None
         if threshold == 0 and rest + (x - rest) * exp(-self._dt * rate) == x:
             return None
-        if x == rest or (ratio := _ratio(x, rest, origin, _least(threshold))) <= 1:
+        # What has no answer is looked at again at the next tick: who cannot be foreseen is not at rest.
+        if x == rest or not (ratio := _ratio(x, rest, origin, _least(threshold))) > 1:
             return 1
-        wait = math.ceil(math.log(ratio) / rate / self._dt)
-        return max(1, wait) if wait < 2**40 else None
+        wait = math.log(ratio) / rate / self._dt
+        return max(1, math.ceil(wait)) if wait < 2**40 else None
 
 
 def _first(motion: Callable[[int], float], growth: Callable[[int], float], least: float, refresh: int) -> int:
@@ -163,16 +164,22 @@ def _first(motion: Callable[[int], float], growth: Callable[[int], float], least
 
 
 def _pending(value: Value, sent: Value, threshold: float) -> bool:
-    return bool(value != sent and abs(value - sent) >= _least(threshold))
+    return bool(value != sent and not _size(value - sent) < _least(threshold))
+
+
+def _size(x: Value) -> float:
+    """Return |x|, which may be infinite: abs() refuses to say so of complex numbers."""
+    return math.hypot(x.real, x.imag)
 
 
 def _ratio(x: Value, rest: Value, origin: Value, least: float) -> float:
     """By what factor x comes closer to ``rest`` until it is ``least`` away from the origin."""
     if not any(isinstance(value, complex) for value in (x, rest, origin)):
         return float((rest - x) / (rest - origin - math.copysign(least, rest - origin)))
-    # |rest - origin + e (x - rest)| = least, the smaller of two roots.
-    to, away = rest - origin, x - rest
-    a, b, c = abs(away) ** 2, (to * away.conjugate()).real, abs(to) ** 2 - least**2
+    # |rest - origin + e (x - rest)| = least, the smaller of two roots, in units that keep squares small.
+    scale = max(_size(rest - origin), _size(x - rest), least)
+    to, away, least = (rest - origin) / scale, (x - rest) / scale, least / scale
+    a, b, c = _size(away) ** 2, (to * away.conjugate()).real, _size(to) ** 2 - least**2
     return float((-b + math.sqrt(max(0.0, b * b - a * c))) / c)
 
 
