@@ -57,18 +57,22 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
     settings = settings_of(trace)
     network, chosen = network_of(trace), loss_of(settings, loss)
     samples, starts = _rows(trace, settings)
-    mine = np.asarray(trace[FIELD], np.float64)[samples].reshape(-1, network.m)
-    true = np.array([_true(trace, network, int(start), chosen) for start in starts]).reshape(-1, network.m)
+    if not samples.size:
+        raise TraceError("estimates: no sample of gradient is of a row that was learned from")
+    mine = np.asarray(trace[FIELD], np.float64)[samples]
+    true = np.array([_true(trace, network, int(start), chosen) for start in starts])
     members = groups_of_edges(network)
     parts = [likeness(mine[:, edges], true[:, edges]) for edges in members.values()]
     off = [np.linalg.norm(mine[:, edges] - true[:, edges], axis=1) for edges in members.values()]
     lengths = [np.linalg.norm(true[:, edges], axis=1) for edges in members.values()]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.stack(off, 1) / np.stack(lengths, 1)
     over, one = ("sample", "group"), {"units": "1"}
     return xr.Dataset(
         {
             "cosine": (over, np.stack([cosine for cosine, _ in parts], 1), one),
             "norm_ratio": (over, np.stack([ratio for _, ratio in parts], 1), one),
-            "relative_error": (over, np.stack(off, 1) / np.stack(lengths, 1), one),
+            "relative_error": (over, relative, one),
         },
         coords={"tick": ("sample", starts, {"units": "ticks"}), "group": list(members)},
         attrs={"oracle": "implicit"},
@@ -112,4 +116,4 @@ def _twins(network: Network) -> NDArray[np.int64]:
     """Return the synapse that goes the other way with the same weight at the start; -1: none."""
     ends = zip(network.source.tolist(), network.target.tolist(), network.weight[0].tolist(), strict=True)
     places = {key: edge for edge, key in enumerate(ends)}
-    return np.array([places.get((target, source, w), -1) for source, target, w in places])
+    return np.array([places.get((target, source, w), -1) for source, target, w in places], np.int64)

@@ -49,14 +49,18 @@ def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss |
         The trace has no experiment with the rule "hamiltonian", and none is given.
     """
     settings = settings_of(trace)
-    if rule is None:
-        learning = dict(settings.get("learning", {}))
-        if not settings or learning.pop("rule", "hamiltonian") != Hamiltonian.name:
-            raise TraceError("analysis: the run did not learn by rule 'hamiltonian'; say by which with rule=")
-        known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order")}
-        rule = replace(Hamiltonian(), phi=of_form(learning.get("phi", 1.0)), **known)
+    rule = rule_of(settings) if rule is None else rule
     phi = _phi_by_tick(trace, settings, rule.phi)
     return Learned(rule, loss_of(settings, loss), learning_ticks(trace, settings), phi)
+
+
+def rule_of(settings: Mapping[str, Any]) -> Hamiltonian:
+    """Return the rule of an experiment; TraceError where that is not "hamiltonian"."""
+    learning = dict(settings.get("learning", {}))
+    if not settings or learning.pop("rule", "hamiltonian") != Hamiltonian.name:
+        raise TraceError("analysis: the run did not learn by rule 'hamiltonian'; say by which with rule=")
+    known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order")}
+    return replace(Hamiltonian(), phi=of_form(learning.get("phi", 1.0)), **known)
 
 
 def settings_of(trace: Trace) -> dict[str, Any]:
@@ -72,6 +76,8 @@ def loss_of(settings: Mapping[str, Any], loss: str | Loss | None = None) -> Loss
     kind = loss or settings.get("loss", {}).get("kind", "squared_error")
     if kind == Custom.name:
         raise TraceError("analysis: the loss was a function of one's own: give it with loss=")
+    if kind == "none":
+        raise TraceError("analysis: the run had no loss; say which with loss=")
     if kind not in LOSSES:
         raise TraceError(f"analysis: {unknown('loss', kind, LOSSES)}")
     return LOSSES[kind]
@@ -125,7 +131,7 @@ def stimulus(trace: Trace, end: int) -> tuple[Array, Array, NDArray[np.int64]]:
     """Return inputs and targets (row, columns), and which is in force at every tick before ``end``."""
     held = np.searchsorted(trace["stimulus/tick"], np.arange(end), "right") - 1
     x, y = (np.asarray(trace[f"stimulus/{name}"], dtype=np.float64) for name in ("input", "target"))
-    if held.min() < 0 or np.isnan(y).any():
+    if held.min() < 0 or not y.shape[-1] or np.isnan(y).any():
         raise TraceError("analysis: needs an input and a target at every tick")
     if x.ndim == 3:
         raise TraceError(f"analysis: needs one replica, got {x.shape[1]}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hlsim.analysis.ages import PATHS, Ages, Kinds, ages, kinds, latest_at, reached
 from hlsim.analysis.alignment import edge_names
-from hlsim.analysis.learned import learned_by
+from hlsim.analysis.learned import rule_of, settings_of
 from hlsim.errors import TraceError
 from hlsim.topology.network import BIAS, Network
 from hlsim.trace import Trace
@@ -63,7 +63,7 @@ def staleness(trace: Trace, *, order: str | None = None) -> xr.Dataset:
         The trace has no messages, or no updates of neurons on arrival.
     """
     network = network_of(trace)
-    rule_order = order or learned_by(trace).rule.order
+    rule_order = order or rule_of(settings_of(trace)).order
     events = _Events.of(trace, network)
     walk = _Walk(network, kinds(network, rule_order), events)
     seen = _Seen(network, trace["stimulus/tick"])

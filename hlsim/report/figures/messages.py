@@ -22,6 +22,7 @@ from hlsim.report.charts import (
 )
 from hlsim.trace import Trace
 
+UNCOUNTED = "the run did not count its messages: it has not come to its end"
 MANY = 12  # groups whose counts can no longer be written into a matrix
 
 
@@ -36,10 +37,11 @@ def rates(trace: Trace) -> Chart:
     panels = []
     if rate.sizes["bin"] > 1:
         panels.append(_over_time(rate))
-    if end and not sent.state.isnull().all():
+    counted = not sent.state.isnull().all()
+    if end and any(sent[kind].sum() > 0 for kind in sent):
         panels.append(_by_sender(sent / end))
     if not panels:
-        raise TraceError("the run did not count its messages: it has not come to its end")
+        raise TraceError("no message was sent" if counted else UNCOUNTED)
     without = "" if len(panels) > 1 else " Over time they are known where a run records events."
     return Chart(f"Messages per tick, all replicas together.{without}", panels, columns=2)
 
@@ -83,7 +85,7 @@ def traffic(trace: Trace) -> Chart:
     """Draw how many messages went from group to group, states and costates."""
     sent = analysis.traffic(trace)
     if sent.state.isnull().all():
-        raise TraceError("the run did not count its messages: it has not come to its end")
+        raise TraceError(UNCOUNTED)
     names = [named(str(name)) for name in sent.source.values]
     kinds = [kind for kind in ("state", "costate") if sent[kind].any()]
     if not kinds:
