@@ -12,8 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hlsim.analysis.ages import exact_from
-from hlsim.analysis.ideal import gradients, ideals
-from hlsim.analysis.learned import Array, Learned, learned_by, sampled
+from hlsim.analysis.ideal import fading, gradients, ideals
+from hlsim.analysis.learned import Array, Learned, is_still, learned_by, sampled
 from hlsim.errors import TraceError, unknown
 from hlsim.models.losses import Loss
 from hlsim.models.rules import Hamiltonian
@@ -24,6 +24,7 @@ from hlsim.trace.network import network_of
 OF = ("omega", "change", "step")
 # A product is taken as exact that is this close to the gradient, by length of the difference.
 EXACT = 1e-6
+AGE = {"units": "steps", "long_name": "mean age of the weights that gradients were taken with"}
 
 
 def alignment(
@@ -39,8 +40,8 @@ def alignment(
     Parameters
     ----------
     trace : Trace
-        Of a run with the rule ``hamiltonian`` and one replica, that sampled omega, and w where it moved;
-        between two samples of w the earlier one counts.
+        Of a run with the rule ``hamiltonian`` and one replica, that sampled omega, and w where it moved:
+        between two samples of w the nearer one counts, and ``age`` says how near it was.
     against : str
         "backpropagation" of the network without delays, "recurrent", real-time recurrent learning through
         its delays (for small networks), "through_time", the same by backpropagation, as if the weights of a
@@ -58,6 +59,8 @@ def alignment(
         ``cosine`` and ``norm_ratio`` of all synapses onto the neurons of a group at a tick, and of all
         (group "all"); ``edge_cosine`` and ``edge_norm_ratio`` of every synapse over the ticks, NaN where it
         is not plastic. NaN where one of the two is 0. A stage that does not learn changes nothing.
+        ``age`` (tick,): how old, or how new, the weights were that the gradients behind a sample were taken
+        with, in steps of the weights, mean by what is left of each gradient; 0: they are exact.
 
     Raises
     ------
@@ -66,16 +69,18 @@ def alignment(
     """
     if of not in OF:
         raise TraceError(f"alignment: {unknown('of', of, OF)}")
-    learned, network, dt = learned_by(trace, rule, loss), network_of(trace), float(trace.attrs["dt"])
+    learned, network = learned_by(trace, rule, loss), network_of(trace)
     name = "w" if of == "step" else "omega"
     mine, ticks = sampled(trace, name), trace.ticks(f"sampled/{name}")
-    ideal, steps = ideals(trace, network, learned, against, ticks)
+    exact = ideals(trace, network, learned, against, ticks)
+    ideal, age = exact.omega, exact.age if of == "omega" else exact.age_since
     if of == "change":
         mine, ideal = (np.diff(x, axis=0, prepend=np.zeros((1, network.m))) for x in (mine, ideal))
     if of == "step":
         beta = network.weight_rate(learned.rule)
-        mine, ideal = np.diff(mine, axis=0, prepend=network.weight), -dt * beta * steps
-    return _compared(mine, ideal, ticks, network, against, of)
+        mine, ideal = np.diff(mine, axis=0, prepend=network.weight), beta * exact.steps
+    found = _compared(mine, ideal, ticks, network, against, of)
+    return found.assign(age=("tick", age, AGE))
 
 
 def _compared(
@@ -123,20 +128,25 @@ def edge_names(network: Network) -> dict[str, tuple[str, NDArray[np.str_]]]:
 # ---- what a synapse learned in a tick
 
 
-def products(trace: Trace, learned: Learned) -> Array:
+def products(trace: Trace, network: Network, learned: Learned) -> Array:
     """Return what entered every omega in a tick, (tick, edge): that of tick t is of what met there.
+
+    NaN at ticks that do not learn.
 
     Raises
     ------
     TraceError
         omega was not sampled at every tick.
     """
-    omega, at, dt = sampled(trace, "omega"), trace.ticks("sampled/omega"), float(trace.attrs["dt"])
+    omega, at = sampled(trace, "omega"), trace.ticks("sampled/omega")
     if not np.array_equal(at, np.arange(len(at))):
         raise TraceError("analysis: omega must have been sampled at every tick")
+    fades = fading(network, learned, float(trace.attrs["dt"]))
     before = np.concatenate([np.zeros((1, omega.shape[1])), omega[:-1]])
-    entered: Array = (omega - (1.0 - dt * learned.rule.eta) * before) / dt
-    return entered[1:] if learned.rule.order == "explicit" else entered
+    entered: Array = (omega - fades.keep * before) / fades.gain
+    entered = entered[1:] if learned.rule.order == "explicit" else entered
+    entered[~learned.learns[: len(entered)]] = np.nan
+    return entered
 
 
 def steps_to_exact(
@@ -151,13 +161,15 @@ def steps_to_exact(
     Parameters
     ----------
     trace : Trace
-        With omega sampled at every tick and weights that stand still; neurons of clocks with period 1.
+        With omega sampled at every tick, weights that stand still, and one phi; neurons of clocks with
+        period 1.
 
     Returns
     -------
     Dataset over (row, group) and (edge)
         ``measured``: steps after the start of a row, of the slowest synapse of a group, NaN where it did not
-        become exact before the next row; ``predicted`` (group,) and ``edge_predicted``, by the longest paths.
+        become exact before the next row, or was not learned from; ``predicted`` (group,) and
+        ``edge_predicted``, by the longest paths.
 
     Raises
     ------
@@ -165,9 +177,13 @@ def steps_to_exact(
         The trace does not tell enough, with what is missing.
     """
     learned, network = learned_by(trace, rule, loss), network_of(trace)
-    entered = products(trace, learned)
-    if "sampled/w" in trace and np.ptp(sampled(trace, "w"), axis=0).any():
+    entered = products(trace, network, learned)
+    if not is_still(network, learned.rule):
         raise TraceError("steps to exact: weights must stand still")
+    phi = np.unique(learned.phi[: len(entered)])
+    if len(phi) > 1 or not phi.all():
+        raise TraceError(f"steps to exact: phi must be one number that is not 0, got {phi.tolist()}")
+    entered = entered / phi
     exact = gradients(trace, network, len(entered), against, learned)
     starts = trace["stimulus/tick"]
     starts = starts[starts < len(entered)]
@@ -179,7 +195,7 @@ def steps_to_exact(
         off = np.abs(entered[start:stop] - exact.table[exact.which[start:stop]])
         allowed = EXACT * np.abs(exact[start]).max()
         for j, edges in enumerate(members.values()):
-            wrong = np.flatnonzero((off[:, edges] > allowed).any(1))
+            wrong = np.flatnonzero(~(off[:, edges] <= allowed).all(1))
             first = wrong[-1] + 1 if wrong.size else 0
             measured[k, j] = first + shift if first < stop - start else np.nan
     steps = {"units": "ticks"}
@@ -211,8 +227,9 @@ def best_lag(
     Returns
     -------
     Dataset over (group, lag)
-        ``cosine`` of what entered omega, over all ticks and a group's synapses, with the gradient so many
-        ticks before; ``best`` (group,), the lag of the largest.
+        ``cosine`` of what entered omega, over all ticks that learn and a group's synapses, with phi times the
+        gradient so many ticks before; ``best`` (group,), the lag of the largest; ``age``, of the
+        weights of those gradients, as in ``alignment``.
 
     Raises
     ------
@@ -220,14 +237,17 @@ def best_lag(
         The trace does not tell enough, with what is missing.
     """
     learned, network = learned_by(trace, rule, loss), network_of(trace)
-    entered = products(trace, learned)
+    entered = products(trace, network, learned)
     table = gradients(trace, network, len(entered), against, learned)
-    exact, members = table.table[table.which], groups_of_edges(network)
+    exact = learned.phi[: len(entered), None] * table.table[table.which]
+    members = groups_of_edges(network)
     count = min(lags, len(entered) - 1) + 1
     cosine = np.full((len(members), count), np.nan)
     for j, edges in enumerate(members.values()):
         for lag in range(count):
             mine, ideal = entered[count - 1 :, edges], exact[count - 1 - lag : len(exact) - lag, edges]
+            known = ~np.isnan(mine).any(1)
+            mine, ideal = mine[known], ideal[known]
             cosine[j, lag] = likeness(mine.reshape(1, -1), ideal.reshape(1, -1))[0][0]
     found = xr.Dataset(
         {"cosine": (("group", "lag"), cosine, {"units": "1"})},
@@ -235,4 +255,4 @@ def best_lag(
         attrs={"oracle": against},
     )
     best = np.where(np.isnan(cosine).all(1), -1, np.nan_to_num(cosine, nan=-2.0).argmax(1))
-    return found.assign(best=("group", best, {"units": "ticks"}))
+    return found.assign(best=("group", best, {"units": "ticks"}), age=((), table.away.mean(), AGE))

@@ -13,10 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hlsim.analysis import oracle
-from hlsim.analysis.alignment import groups_of_edges, likeness
-from hlsim.analysis.learned import Array, learning_ticks, loss_of, settings_of
+from hlsim.analysis.alignment import AGE, groups_of_edges, likeness
+from hlsim.analysis.learned import Array, is_still, learning_ticks, loss_of, settings_of, weights
 from hlsim.errors import TraceError
 from hlsim.models.losses import Loss
+from hlsim.models.rules import RULES, Equilibrium
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
 from hlsim.trace.network import network_of
@@ -31,7 +32,7 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
     Parameters
     ----------
     trace : Trace
-        That sampled ``gradient``, and ``w`` where weights moved; between two samples of w the earlier one
+        That sampled ``gradient``, and ``w`` where weights moved; between two samples of w the nearest one
         counts. One ensemble member; a minibatch has the mean over its rows.
     loss : str or Loss, optional
         By default that of the experiment in the trace.
@@ -40,8 +41,9 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
     -------
     Dataset over (sample, group)
         ``cosine``, ``norm_ratio`` and ``relative_error``, the length of the difference over that of the true
-        gradient, of the synapses of a group and of all. Coordinate ``tick`` over sample: first tick of the
-        row. Rows that were not learned from have none.
+        gradient, of the synapses of a group and of all. ``age`` (sample,): how many steps of the weights lie
+        between the start of the row and the weights of the true gradient; 0: it is exact. Coordinate ``tick``
+        over sample: first tick of the row. Rows that were not learned from have none.
 
     Raises
     ------
@@ -56,11 +58,12 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
         raise TraceError("estimates: needs one member of an ensemble")
     settings = settings_of(trace)
     network, chosen = network_of(trace), loss_of(settings, loss)
-    samples, starts = _rows(trace, settings)
+    samples, starts = _rows(trace)
     if not samples.size:
         raise TraceError("estimates: no sample of gradient is of a row that was learned from")
     mine = np.asarray(trace[FIELD], np.float64)[samples]
-    true = np.array([_true(trace, network, int(start), chosen) for start in starts])
+    known = weights(trace, network, _steps(trace, network, settings), ticks(trace))
+    true = np.array([_true(trace, network, int(t), known.table[known.now[t]], chosen) for t in starts])
     members = groups_of_edges(network)
     parts = [likeness(mine[:, edges], true[:, edges]) for edges in members.values()]
     off = [np.linalg.norm(mine[:, edges] - true[:, edges], axis=1) for edges in members.values()]
@@ -73,16 +76,17 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
             "cosine": (over, np.stack([cosine for cosine, _ in parts], 1), one),
             "norm_ratio": (over, np.stack([ratio for _, ratio in parts], 1), one),
             "relative_error": (over, relative, one),
+            "age": ("sample", known.away[starts], AGE),
         },
         coords={"tick": ("sample", starts, {"units": "ticks"}), "group": list(members)},
         attrs={"oracle": "implicit"},
     )
 
 
-def _rows(trace: Trace, settings: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _rows(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first sample behind each row that was learned from, and the first tick of that row."""
     starts, at = trace["stimulus/tick"], trace.ticks(FIELD)
-    learns = learning_ticks(trace, settings)
+    learns = learning_ticks(trace)
     ends = np.append(starts[1:], ticks(trace) - 1)
     # What the last phase of a row makes of it is there at the tick after it.
     sample = np.searchsorted(at, ends)
@@ -92,24 +96,29 @@ def _rows(trace: Trace, settings: Mapping[str, Any]) -> tuple[NDArray[np.int64],
     return sample[has], starts[has]
 
 
-def _true(trace: Trace, network: Network, start: int, loss: Loss) -> Array:
+def _steps(trace: Trace, network: Network, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Return from which ticks to the next weights step: at ends of rows; of one that correlates, always."""
+    told = settings.get("learning", {})
+    name = told.get("rule", "")
+    rule = RULES[name](beta=told["beta"]) if name in RULES and "beta" in told else Equilibrium()
+    learns = learning_ticks(trace)
+    if is_still(network, rule):
+        return np.zeros_like(learns)
+    if rule.correlates:
+        return learns
+    ends = np.append(trace["stimulus/tick"][1:], len(learns) - 1) - 1
+    found = np.zeros_like(learns)
+    found[ends] = learns[ends]
+    return found
+
+
+def _true(trace: Trace, network: Network, start: int, w: Array, loss: Loss) -> Array:
     row = int(np.searchsorted(trace["stimulus/tick"], start))
     x, y = (np.atleast_2d(trace[f"stimulus/{name}"][row]).astype(np.float64) for name in ("input", "target"))
-    w = _weights(trace, network, start)
     each = [oracle.implicit(network, w, x[k], y[k], loss) for k in range(len(x))]
     found = np.mean(each, axis=0)
     twin = _twins(network)
     return np.where(twin >= 0, found + found[twin], found)
-
-
-def _weights(trace: Trace, network: Network, tick: int) -> Array:
-    """Return the weights that are known to have been there at a tick."""
-    if "sampled/w" in trace:
-        known = int(np.searchsorted(trace.ticks("sampled/w"), tick, "right"))
-        if known:
-            return np.asarray(trace["sampled/w"][known - 1], np.float64).reshape(-1)
-    first: Array = network.weight[0]
-    return first
 
 
 def _twins(network: Network) -> NDArray[np.int64]:

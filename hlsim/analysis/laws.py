@@ -7,7 +7,7 @@ import networkx as nx
 import numpy as np
 
 from hlsim.analysis import ages
-from hlsim.analysis.learned import learned_by, settings_of
+from hlsim.analysis.learned import is_still, learned_by, settings_of
 from hlsim.topology.network import BIAS, SYMMETRIC, Network
 from hlsim.trace import Trace
 from hlsim.trace.network import network_of
@@ -29,20 +29,16 @@ def exact_from(trace: Trace) -> dict[str, int]:
     learned = learned_by(trace)
     steady = bool(learned.learns.all() and (learned.phi == learned.phi[0]).all() and learned.phi[0] > 0)
     apart = settings_of(trace).get("loss", {}).get("kind") == "squared_error"
-    if not (steady and apart and learned.rule.eta == 0 and is_still(trace) and _is_held(trace)):
-        return {}
     network = network_of(trace)
+    still = is_still(network, learned.rule)
+    if not (steady and apart and learned.rule.eta == 0 and still and _is_held(trace)):
+        return {}
     if not _is_local(network, float(trace.attrs["dt"])):
         return {}
     steps = ages.exact_from(network, learned.rule.order)
     group = np.array(network.group)[network.target]
     plastic = network.plastic & (network.source != BIAS)
     return {str(name): int(steps[plastic & (group == name)].max()) for name in sorted(set(group[plastic]))}
-
-
-def is_still(trace: Trace) -> bool:
-    """Tell whether no weight moves: beta = 0, in the experiment and of every synapse."""
-    return learned_by(trace).rule.beta == 0 and not np.nan_to_num(trace["network/beta"]).any()
 
 
 def _is_held(trace: Trace) -> bool:

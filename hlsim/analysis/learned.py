@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from hlsim.errors import TraceError, unknown
 from hlsim.models.losses import LOSSES, Custom, Loss
-from hlsim.models.rules import Hamiltonian
-from hlsim.models.rules.phi import Phi, changes, of_form
+from hlsim.models.rules import Hamiltonian, Rule
+from hlsim.models.rules.phi import of_form
+from hlsim.topology.network import Network
 from hlsim.trace import Trace
 from hlsim.trace.reader import ticks
 
@@ -26,18 +27,21 @@ class Learned:
     Attributes
     ----------
     rule : Hamiltonian
-        With its eta and order.
+        With its eta, order and weight decay.
     loss : Loss
     learns : bool (ticks,)
         Whether synapses moved from this tick to the next.
     phi : float64 (ticks,)
         What the loss counted.
+    resets : bool (ticks,)
+        Whether states and messages were forgotten at this tick.
     """
 
     rule: Hamiltonian
     loss: Loss
     learns: NDArray[np.bool_]
     phi: Array
+    resets: NDArray[np.bool_]
 
 
 def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss | None = None) -> Learned:
@@ -50,8 +54,8 @@ def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss |
     """
     settings = settings_of(trace)
     rule = rule_of(settings) if rule is None else rule
-    phi = _phi_by_tick(trace, settings, rule.phi)
-    return Learned(rule, loss_of(settings, loss), learning_ticks(trace, settings), phi)
+    phi = _in_force(trace, "phi", 0.0)
+    return Learned(rule, loss_of(settings, loss), learning_ticks(trace), phi, resets(trace))
 
 
 def rule_of(settings: Mapping[str, Any]) -> Hamiltonian:
@@ -59,7 +63,7 @@ def rule_of(settings: Mapping[str, Any]) -> Hamiltonian:
     learning = dict(settings.get("learning", {}))
     if not settings or learning.pop("rule", "hamiltonian") != Hamiltonian.name:
         raise TraceError("analysis: the run did not learn by rule 'hamiltonian'; say by which with rule=")
-    known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order")}
+    known = {name: x for name, x in learning.items() if name in ("beta", "eta", "order", "weight_decay")}
     return replace(Hamiltonian(), phi=of_form(learning.get("phi", 1.0)), **known)
 
 
@@ -83,38 +87,89 @@ def loss_of(settings: Mapping[str, Any], loss: str | Loss | None = None) -> Loss
     return LOSSES[kind]
 
 
-def learning_ticks(trace: Trace, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Return at which ticks synapses move: not in the rows of a stage that only shows them."""
-    still = {
-        stage.get("name", "train") for stage in settings.get("stage", []) if not stage.get("learn", True)
-    }
-    learns = np.ones(ticks(trace), bool)
-    for name, start, stop in _rows(trace):
-        learns[start:stop] = name not in still
-    return learns
+def learning_ticks(trace: Trace) -> NDArray[np.bool_]:
+    """Return at which ticks synapses move, as the network was told (ticks,)."""
+    return _in_force(trace, "learn", True).astype(bool)
 
 
-def _phi_by_tick(trace: Trace, settings: Mapping[str, Any], phi: Phi) -> Array:
-    own = {
-        stage.get("name", "train"): of_form(stage["phi"])
-        for stage in settings.get("stage", [])
-        if "phi" in stage
-    }
-    found = np.full(ticks(trace), phi if isinstance(phi, float | int) else 0.0)
-    for name, start, stop in _rows(trace):
-        for tick, value in changes(own.get(name, phi), start, stop - start):
-            found[tick:stop] = value
+def resets(trace: Trace) -> NDArray[np.bool_]:
+    """Return at which ticks states and messages were forgotten (ticks,)."""
+    found = np.zeros(ticks(trace), bool)
+    at = trace["controls/tick"][trace["controls/reset"] != 0]
+    found[at[at < len(found)]] = True
     return found
 
 
-def _rows(trace: Trace) -> list[tuple[str, int, int]]:
-    """Return the stage of every row, its first tick and the one behind its last.
+def _in_force(trace: Trace, name: str, before: float) -> Array:
+    """Return what a control was at every tick; ``before`` it was told anything, what networks start with."""
+    at = np.searchsorted(trace["controls/tick"], np.arange(ticks(trace)), "right")
+    return np.concatenate([[before], trace[f"controls/{name}"]])[at]
 
-    A row that did not come to its end is taken to be of the stage of the one before.
+
+def is_still(network: Network, rule: Rule) -> bool:
+    """Tell whether no weight moves: beta is 0, that of the rule and of every synapse that has its own."""
+    return not network.weight_rate(rule)[network.plastic].any()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a run as its samples tell them; between samples those of the nearest count.
+
+    Attributes
+    ----------
+    table : (sample, edge)
+        Weights that differ from those before.
+    now, before : int (ticks,)
+        Which of them stand for the weights at the end of every tick, and at the end of the one before.
+    moved : int (ticks,)
+        How many steps weights had taken by the end of each.
+    stands : int (ticks,)
+        The same at the sample that stands for it.
     """
-    starts = [0, *(trace["rows/tick"] + 1).tolist(), ticks(trace)]
-    names = trace["rows/split"].tolist()
-    return list(zip([*names, *(names[-1:] or ["train"])], starts[:-1], starts[1:], strict=True))
+
+    table: Array
+    now: NDArray[np.int64]
+    before: NDArray[np.int64]
+    moved: NDArray[np.int64]
+    stands: NDArray[np.int64]
+
+    @property
+    def away(self) -> NDArray[np.int64]:
+        """How many steps of the weights lie between each tick and its sample; 0: it is as its own."""
+        return np.abs(self.moved - self.stands)
+
+    def between(self, tick: int) -> NDArray[np.int64]:
+        """Return how many lie between each tick and the sample that stands for this one."""
+        return np.abs(self.moved - self.stands[tick])
+
+
+def weights_of(trace: Trace, network: Network, rule: Rule, end: int) -> Weights:
+    """Return the weights of the ticks before ``end``, of a rule whose synapses step at every tick."""
+    steps = learning_ticks(trace) & (not is_still(network, rule))
+    return weights(trace, network, steps, end, rule.order)
+
+
+def weights(
+    trace: Trace, network: Network, steps: NDArray[np.bool_], end: int, order: str = "explicit"
+) -> Weights:
+    """Return the weights of the ticks before ``end``, and how many steps from each they were sampled.
+
+    ``steps`` (ticks,): whether weights step from a tick to the next, or, where sequential, at that tick.
+    """
+    # Steps up to the end of a tick; the first is of tick -1, the start.
+    moved = np.concatenate([[0, 0], np.cumsum(steps)])
+    moved = moved[:-1] if order == "explicit" else np.delete(moved, 1)
+    known, at = network.weight, np.zeros(0, np.int64)
+    if "sampled/w" in trace and len(trace["sampled/w"]):
+        known, at = np.concatenate([network.weight, sampled(trace, "w")]), trace.ticks("sampled/w")
+    there = np.concatenate([[0], moved[at + 1]])
+    later = np.minimum(np.searchsorted(there, moved), len(there) - 1)
+    sooner = np.maximum(later - 1, 0)
+    nearest = np.where(moved - there[sooner] <= there[later] - moved, sooner, later)
+    changed = np.r_[True, (np.diff(known, axis=0) != 0).any(1)]
+    number = (np.cumsum(changed) - 1)[nearest]
+    mine = slice(1, end + 1)
+    return Weights(known[changed], number[mine], number[:end], moved[mine], there[nearest][mine])
 
 
 def sampled(trace: Trace, name: str) -> Array:

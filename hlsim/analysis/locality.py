@@ -108,7 +108,7 @@ def _barriers(trace: Trace, end: int) -> dict[str, int]:
     mixes = settings.get("loss", {}).get("kind") == "cross_entropy"
     phases = trace["phases/tick"].size if "phases/tick" in trace else 0
     minibatch = "replica" in trace and trace["network/weight0"].ndim == 1
-    learns = int(learning_ticks(trace, settings).sum())
+    learns = int(learning_ticks(trace).sum())
     return {"softmax": end * mixes, "phase": phases, "minibatch": learns * minibatch}
 
 
@@ -135,7 +135,7 @@ def _kept(network: Network) -> NDArray[np.float64]:
 def _synapse_updates(trace: Trace, network: Network) -> float:
     """Return how often plastic synapses were updated; NaN where updates on arrival were not recorded."""
     end, replicas = ticks(trace), trace["replica"].size if "replica" in trace else 1
-    learns = learning_ticks(trace, settings_of(trace))
+    learns = learning_ticks(trace)
     per_neuron = np.bincount(network.target[network.plastic], minlength=network.n)
     clocked = network.clock | network.is_input
     total, at = 0.0, np.flatnonzero(learns)

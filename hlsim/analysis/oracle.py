@@ -7,9 +7,10 @@ through the network with its delays (``through_time``, ``recurrent``), and the g
 are autograd's.
 
 Time is that of a tick: at tick t a leaky neuron first takes a step with the drive of tick t - 1, then all
-drives are formed from what sources were ``delay`` ticks ago, instant neurons in the order of their rank. A
-leaky neuron on a clock takes Euler steps, one on arrival relaxes exactly over a tick; thresholds are taken
-as 0 and intervals as 1, everybody knows what there is to know.
+drives are formed from what sources were ``delay`` ticks ago, instant neurons in the order of their rank. At
+tick 0 and at a reset everything is 0, and leaky neurons have had no drive yet. A leaky neuron on a clock
+takes Euler steps, one on arrival relaxes exactly over a tick; thresholds are taken as 0 and intervals as 1,
+everybody knows what there is to know.
 
 Shapes: w ``(edge,)``, for gradients of every tick also ``(tick, edge)``; inputs ``(tick, n_input)``, targets
 ``(tick, n_output)``; gradients ``(edge,)`` or ``(tick, edge)``, 0 for edges that are not plastic. All numbers
@@ -49,7 +50,8 @@ class Unrolled:
     Attributes
     ----------
     size : int
-        Numbers of a state: what every neuron was at the last ticks, the latest first, and its last drive.
+        Numbers of a state: what every neuron was at the last ticks, the latest first, and by how much it
+        will have moved a tick later, if it is leaky.
 
     Raises
     ------
@@ -75,20 +77,19 @@ class Unrolled:
         self._activations = {name: torch.as_tensor(names == name) for name in sorted(set(names.tolist()))}
 
     def rest(self) -> Tensor:
-        """Return the state before tick 0: everything is 0."""
+        """Return the state before tick 0, or before a reset: everything is 0, and nothing moves."""
         return torch.zeros(self.size, dtype=torch.float64)
 
     def step(self, state: Tensor, w: Tensor, x: Tensor) -> Tensor:
         """Return the state one tick on, with the stimulus x (n_input,)."""
         n = self.network.n
-        past, a = state[:-n].view(self.depth, n), state[-n:]
+        past, move = state[:-n].view(self.depth, n), state[-n:]
         stimulus = torch.zeros(n, dtype=torch.float64).index_put((torch.as_tensor(self.network.inputs),), x)
-        relaxed = past[0] + self._rate * (self._sigma(a) - past[0])
-        h = torch.where(self._leaky, relaxed, stimulus)
+        h = torch.where(self._leaky, past[0] + move, stimulus)
         for level in self._levels:
             h = torch.where(level, self._sigma(self._drive(h, past, w, stimulus)), h)
-        a = self._drive(h, past, w, stimulus)
-        return torch.cat([h, past[:-1].reshape(-1), a])
+        move = self._rate * (self._sigma(self._drive(h, past, w, stimulus)) - h)
+        return torch.cat([h, past[:-1].reshape(-1), move])
 
     def outputs(self, state: Tensor) -> Tensor:
         """Return the states of the outputs (n_output,)."""
@@ -142,19 +143,21 @@ def through_time(
     dt: float = 1.0,
     window: int | None = None,
     worth: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
 ) -> Gradient:
     """Return the gradient (edge,) of the loss summed over the last ``window`` ticks, all by default.
 
     Backpropagation through time, through the delays, from tick 0 on; weights stand still. ``worth`` (tick,)
-    is what the loss of each tick counts, 1 by default.
+    is what the loss of each tick counts, 1 by default; ``resets`` (tick,) where states and messages are
+    forgotten, nowhere by default.
     """
     net = Unrolled(network, dt)
     x, y, weights = _real(inputs), _real(targets), _real(w).requires_grad_()
     state, total = net.rest(), torch.zeros((), dtype=torch.float64)
     first = 0 if window is None else len(x) - window
     counts = np.ones(len(x)) if worth is None else np.asarray(worth, dtype=np.float64)
-    for t in range(len(x)):
-        state = net.step(state, weights, x[t])
+    for t, starts in enumerate(_at_ticks(resets, len(x))):
+        state = net.step(net.rest() if starts else state, weights, x[t])
         if t >= first:
             total = total + counts[t] * _loss(net, state, y[t], loss)
     return _gradient(total, weights, network)
@@ -168,19 +171,23 @@ def recurrent(
     loss: Loss,
     *,
     dt: float = 1.0,
+    resets: ArrayLike | None = None,
 ) -> Gradient:
     r"""Return the gradient (tick, edge) of the loss of each tick, by real-time recurrent learning.
 
     The influence :math:`J_t = \partial S_t/\partial w` of the weights on the state goes forward with it,
     :math:`J_{t+1} = \partial F/\partial S\, J_t + \partial F/\partial w`. Its size is that of the state
-    times the edges: for small networks. Williams & Zipser, Neural Computation 1:270-280 (1989).
+    times the edges: for small networks. Both are 0 again at ``resets`` (tick,), nowhere by default. Williams
+    & Zipser, Neural Computation 1:270-280 (1989).
     """
     net = Unrolled(network, dt)
     x, y = _real(inputs), _real(targets)
     state = net.rest()
     influence = torch.zeros(net.size, network.m, dtype=torch.float64)
-    rows = []
+    rows, starts = [], _at_ticks(resets, len(x))
     for t, weights in enumerate(_by_tick(w, len(x))):
+        if starts[t]:
+            state, influence = net.rest(), torch.zeros_like(influence)
         by_state, by_weight = torch.func.jacrev(net.step, argnums=(0, 1))(state, weights, x[t])
         influence = by_state @ influence + by_weight
         state = net.step(state, weights, x[t])
@@ -271,6 +278,10 @@ def _gradient(total: Tensor, w: Tensor, network: Network) -> Gradient:
 def _by_tick(w: ArrayLike, ticks: int) -> Tensor:
     """Return weights (edge,) or (tick, edge) as (tick, edge)."""
     return torch.atleast_2d(_real(w)).expand(ticks, -1)
+
+
+def _at_ticks(resets: ArrayLike | None, ticks: int) -> NDArray[np.bool_]:
+    return np.zeros(ticks, bool) if resets is None else np.asarray(resets, bool)
 
 
 def _real(values: ArrayLike | Sequence[float]) -> Tensor:

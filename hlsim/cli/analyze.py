@@ -16,7 +16,7 @@ from hlsim import trace as traces
 from hlsim.analysis.findings import Findings, check_findings, findings
 from hlsim.cli.terminal import out, show, show_matrix, show_table
 from hlsim.errors import ExperimentError
-from hlsim.report.words import number, percent
+from hlsim.report.words import age, number, percent
 
 TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace, as hlsim run writes it.")]
 
@@ -213,6 +213,12 @@ def _show_alignment(found: xr.Dataset) -> None:
     what = {"omega": "omega", "change": "changes of omega", "step": "steps of the weights"}[found.attrs["of"]]
     title = f"Alignment of {what} with {found.attrs['oracle'].replace('_', ' ')}"
     show_table(title, ("group", "first cosine", "mean", "last", "last length ratio"), rows)
+    _show_age(found)
+
+
+def _show_age(found: xr.Dataset) -> None:
+    if note := age(found.age.values):
+        out().print(note)
 
 
 def _show_estimates(found: xr.Dataset) -> None:
@@ -222,6 +228,7 @@ def _show_estimates(found: xr.Dataset) -> None:
         rows.append([str(group), one.cosine.item(), one.norm_ratio.item(), one.relative_error.item()])
     title = f"Estimates of gradients beside the implicit ones, mean of {found.sizes['sample']} rows"
     show_table(title, ("group", "cosine", "length ratio", "relative error"), rows)
+    _show_age(found)
 
 
 def _show_steps(found: xr.Dataset) -> None:
@@ -245,6 +252,7 @@ def _show_lag(found: xr.Dataset) -> None:
             rows.append([str(group), best, f"{at_best:.3f}", f"{at_none:.3f}"])
     title = f"Lag behind {found.attrs['oracle']}, ticks"
     show_table(title, ("group", "lag", "cosine there", "cosine at lag 0"), rows)
+    _show_age(found)
 
 
 def _show_controls(found: xr.Dataset) -> None:
@@ -272,11 +280,14 @@ def _show_comparison(found: xr.Dataset) -> None:
         one = found.sel(quantity=quantity)
         if not one.largest.isnull():
             tick = int(one.from_tick)
-            rows.append([str(quantity), one.largest.item(), "the same" if tick < 0 else f"{tick:,}"])
+            last = number(int(one.same_until)) if one.same_until >= 0 else "-"
+            rows.append([str(quantity), one.largest.item(), "never" if tick < 0 else f"{tick:,}", last])
     if rows:
-        show_table("Samples at the same ticks", ("quantity", "largest difference", "from tick"), rows)
+        header = ("quantity", "largest difference", "differs at tick", "the same until sample")
+        show_table("Samples at the same ticks", header, rows)
     if not found.weight_cosine.isnull():
-        out().print(f"cosine of the changes of all weights: {found.weight_cosine.item():.4f}")
+        cosine, tick = found.weight_cosine.item(), int(found.weight_tick)
+        out().print(f"cosine of the changes of all weights up to tick {tick:,}: {cosine:.4f}")
 
 
 # In the order in which they are shown.

@@ -44,6 +44,17 @@ def spread(ticks: tuple[int, int] | None) -> str:
     return f"{low:,} to {high:,} ticks" if low < high else f"{low:,} tick{'s' * (low != 1)}"
 
 
+def age(ages: np.ndarray) -> str:
+    """Return what is to be said beside numbers that stand on weights of other ticks; nothing if none do."""
+    if not ages.size or not ages.max():
+        return ""
+    mean, most = number(round(float(ages.mean()), 2)), number(round(float(ages.max()), 2))
+    return (
+        f"Not exact: weights moved between their samples, and those of the nearest count, {mean} "
+        f"steps of learning away in the mean (up to {most} for a sample)."
+    )
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """Return counts by name."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"

@@ -12,7 +12,8 @@ from hlsim.analysis.alignment import alignment, best_lag, steps_to_exact
 from hlsim.errors import TraceError
 from hlsim.models.losses import LOSSES, Custom
 from hlsim.models.rules import Equilibrium, Hamiltonian
-from hlsim.stimulus import Arrays
+from hlsim.models.rules.phi import Gate
+from hlsim.stimulus import Arrays, Stage
 from hlsim.trace.network import network_of
 from tests.support import experiments
 from tests.support.learned import layers, learned
@@ -176,6 +177,71 @@ def test_the_best_lag_is_that_of_a_pure_delay() -> None:
     found = best_lag(sim.run(every=1), 9, rule=rule)
     assert (found.best == 5).all()
     np.testing.assert_allclose(found.cosine.sel(lag=5), 1.0)
+
+
+# ---- weights that were sampled now and then
+
+
+@pytest.mark.parametrize("order", ["explicit", "sequential"])
+def test_how_old_the_weights_are_is_said_of_every_number(order: str) -> None:
+    """Weights of the nearest sample count; their distance is the mean over what is left of each gradient."""
+    rule, every = Hamiltonian(beta=0.05, eta=0.3, order=order), 7
+    trace = learned(layers(model="instant"), rule, rows=29, every={"default": every})
+    found, late = alignment(trace), int(order == "explicit")
+    # A gradient of tick t has the weights at its end; those at the start are of before the first step.
+    samples = [every * k for k in range(5)]
+    expected = []
+    for tick in samples:
+        worth = {t: 0.7 ** (tick - late - t) for t in range(tick - late + 1)}
+        away = {t: min([abs(t - s) for s in samples] + [t + 1 - late]) for t in worth}
+        expected.append(sum(worth[t] * away[t] for t in worth) / (sum(worth.values()) or 1.0))
+    np.testing.assert_allclose(found.age, expected, atol=1e-12)
+    assert found.age.max() > 0.3
+
+
+def test_weights_that_did_not_move_are_known_at_every_tick() -> None:
+    """Of a stage that does not learn one sample is enough; with beta = 0 none is needed."""
+    stages = [Stage("still", learn=False, rows=20), Stage("learns", rows=5)]
+    rule = Hamiltonian(beta=0.05, eta=0.3)
+    trace = learned(layers(), rule, rows=20, stages=stages, every={"default": 1, "w": 20})
+    found = alignment(trace).age.values
+    assert not found[:21].any()
+    assert (found[22:] > 0).all()
+    still = learned(layers(), Hamiltonian(beta=0.0), rows=20, every={"default": 1, "w": 1000})
+    assert not alignment(still).age.any()
+
+
+def test_what_old_weights_cost_falls_with_the_square_of_how_far_they_moved() -> None:
+    """Instant neurons are their ideal; the angle to one of weights of other ticks is proportional to beta."""
+    missing = []
+    for beta in (0.002, 0.001):
+        trace = learned(layers(model="instant"), Hamiltonian(beta=beta), rows=61, every={"default": 20})
+        found = alignment(trace).sel(group="all", tick=[20, 40, 60])
+        missing.append(1.0 - found.cosine.values)
+    np.testing.assert_allclose(missing[0] / missing[1], 4.0, rtol=0.05)
+
+
+def test_steps_and_lags_of_weights_that_move_between_samples() -> None:
+    trace = learned(layers(), Hamiltonian(beta=0.05, eta=0.3), rows=20, every={"default": 1, "w": 1000})
+    with pytest.raises(TraceError, match="steps to exact: weights must stand still"):
+        steps_to_exact(trace)
+    assert best_lag(trace, 4).age > 5
+
+
+# ---- phi, and stages that do not learn
+
+
+def test_steps_to_exact_of_another_phi_are_the_same_and_of_a_gate_there_are_none() -> None:
+    rule = Hamiltonian(beta=0.0, eta=0.0, phi=2.5)
+    stages = [Stage("one", rows=1), Stage("still", learn=False, rows=1), Stage("two", rows=1)]
+    found = steps_to_exact(learned(layers(), rule, rows=1, hold=12, stages=stages))
+    # All is the same row: when learning goes on, what meets has long been exact.
+    np.testing.assert_array_equal(found.measured.sel(group="hidden1"), [7, np.nan, 1])
+    gated = learned(layers(), Hamiltonian(beta=0.0, phi=Gate(3)), rows=2, hold=12)
+    with pytest.raises(
+        TraceError, match=r"steps to exact: phi must be one number that is not 0, got \[0.0, 1.0\]"
+    ):
+        steps_to_exact(gated)
 
 
 # ---- what a trace tells

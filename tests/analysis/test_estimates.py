@@ -37,7 +37,7 @@ def test_the_true_gradient_of_two_neurons_is_the_known_one() -> None:
     """Digits of the theory; the coupling has the gradient of both its synapses on each of them."""
     trace = of_two(rule=Equilibrium(beta=0.0))
     network = network_of(trace)
-    found = _true(trace, network, 0, LOSSES["squared_error"])
+    found = _true(trace, network, 0, network.weight[0], LOSSES["squared_error"])
     ends = {
         (network.label[s], network.label[t]): k
         for k, (s, t) in enumerate(zip(network.source, network.target, strict=True))
@@ -53,7 +53,7 @@ def test_the_true_gradient_with_read_outs_is_the_published_one() -> None:
     published = json.loads((HEP / "weights.json").read_text())["gradient"]
     trace = experiment.load(HEP).run()
     network = network_of(trace)
-    found = _true(trace, network, 0, LOSSES["cross_entropy"])
+    found = _true(trace, network, 0, network.weight[0], LOSSES["cross_entropy"])
     at = {
         (network.label[s], network.label[t]): g
         for s, t, g in zip(network.source, network.target, found, strict=True)

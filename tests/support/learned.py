@@ -1,5 +1,6 @@
 """A small network of layers, and the trace of what it learned."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import networkx as nx
@@ -17,7 +18,12 @@ def layers(**attributes: Any) -> nx.DiGraph:
 
 
 def learned(
-    graph: nx.Graph, rule: Rule, rows: int = 12, hold: int = 1, every: int = 1, **options: Any
+    graph: nx.Graph,
+    rule: Rule,
+    rows: int = 12,
+    hold: int = 1,
+    every: int | Mapping[str, int] = 1,
+    **options: Any,
 ) -> Trace:
     generator = np.random.default_rng(2)
     stream = Arrays(generator.normal(size=(rows, 4)), generator.normal(size=(rows, 3)) / 2)

@@ -7,9 +7,12 @@ import xarray as xr
 
 from hlsim import analysis
 from hlsim.analysis import laws
+from hlsim.analysis.learned import rule_of, settings_of, weights_of
 from hlsim.errors import TraceError
+from hlsim.report import words
 from hlsim.report.charts import DOTTED, INK, Boxes, Chart, Line, Mark, Panel, Reference, Told, color
 from hlsim.trace import Trace
+from hlsim.trace.network import network_of
 
 # Ticks times synapses up to which exact gradients are computed without being asked for.
 AFFORDABLE = 4_000_000
@@ -26,13 +29,12 @@ def alignment(trace: Trace, oracle: str | None = None) -> Chart:
     """Draw cosine and ratio of lengths of omega to its ideal, by group; laws where they apply."""
     if "sampled/omega" not in trace or not len(trace.ticks("sampled/omega")):
         raise TraceError("the trace has no samples of omega")
-    gap = _weights_apart(trace)
     if oracle is None:
         _check_cost(trace)
-        if gap:
+        if apart := _apart(trace):
             raise TraceError(
-                f"weights move and are known every {gap:,} ticks: gradients would be those of old ones; "
-                "sample w at every tick, or ask for it with --oracle backpropagation"
+                f"weights move, and those that are known are up to {apart:,} steps of learning away; sample "
+                "w at every tick, or ask for it with --oracle backpropagation"
             )
     against = oracle or "backpropagation"
     steps = laws.exact_from(trace) if against == "backpropagation" else {}
@@ -49,7 +51,7 @@ def alignment(trace: Trace, oracle: str | None = None) -> Chart:
         panels.append(Panel(lines, x="tick", y=y, y_range=(-1.05, 1.05) if name == "cosine" else None))
     what = "what omega changed by between samples" if steps else "omega"
     law = "; dashed: the law of steps to exact, max(Tq, Th + d) + 1" if steps else ""
-    late = f" Between samples of w, {gap:,} ticks apart, the earlier weights count." if gap else ""
+    late = f" {note}" if (note := words.age(found.age.values)) else ""
     caption = (
         f"Of {what} beside what the gradients of {against} would have made of it, by the group of the target"
         f"; 1 is the exact gradient{law}.{late}"
@@ -57,14 +59,11 @@ def alignment(trace: Trace, oracle: str | None = None) -> Chart:
     return Chart(caption, panels, columns=2, linked=True)
 
 
-def _weights_apart(trace: Trace) -> int:
-    """Return the ticks between two samples of weights that move; 0 where they are known at every tick."""
-    if laws.is_still(trace):
-        return 0
-    end = int(trace.ticks("sampled/omega")[-1])
-    ticks = trace.ticks("sampled/w") if "sampled/w" in trace else np.zeros(0, np.int64)
-    step = int(np.diff(ticks, prepend=0, append=max(end, int(ticks.max(initial=0)))).max())
-    return step if step > 1 else 0
+def _apart(trace: Trace) -> int:
+    """Return how many steps of the weights lie, at most, between a tick and the weights known for it."""
+    end = int(trace.ticks("sampled/omega")[-1]) + 1
+    rule = rule_of(settings_of(trace))
+    return int(weights_of(trace, network_of(trace), rule, end).away.max())
 
 
 def _check_cost(trace: Trace) -> None:

@@ -193,12 +193,15 @@ def _thinned(ticks: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _every(trace: Trace, names: Sequence[str]) -> str:
-    ticks = [trace.ticks(f"sampled/{name}") for name in names]
-    steps = {int(x[1] - x[0]) for x in ticks if x.size > 1}
-    if len(steps) != 1:
-        return ""
-    step = steps.pop()
-    return f", sampled every {step:,} ticks" if step > 1 else ", sampled at every tick"
+    ticks = {name: trace.ticks(f"sampled/{name}") for name in names}
+    steps = {name: int(x[1] - x[0]) for name, x in ticks.items() if x.size > 1}
+    if len(set(steps.values())) <= 1:
+        return "".join(f", sampled {_rate(step)}" for step in set(steps.values()))
+    return f", sampled {', '.join(f'{name} {_rate(step)}' for name, step in steps.items())}"
+
+
+def _rate(step: int) -> str:
+    return f"every {step:,} ticks" if step > 1 else "at every tick"
 
 
 def _first(trace: Trace) -> str:
