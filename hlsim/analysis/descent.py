@@ -6,7 +6,8 @@ constants, and moves as a synapse of Hamiltonian Learning does,
 .. math:: \Omega \leftarrow (1 - \eta\,dt)\,\Omega + dt\,\phi\,\partial L/\partial w, \qquad
           w \leftarrow w - \beta\,dt\,\Omega
 
-which is ``torch.optim.SGD`` with lr = beta dt and momentum 1 - eta dt, the gradient taken times dt phi. The
+which is ``torch.optim.SGD`` with lr = beta dt and momentum 1 - eta dt, the gradient taken times dt phi, weight
+decay and all. The
 late control takes for each synapse the gradient of so many ticks ago as it takes, by the longest paths, until
 all of a gradient is there: the step from which a held input would give the exact one.
 """
@@ -64,7 +65,7 @@ def controls(
         The network has a cycle.
     """
     learned, network, end = learned_by(trace, rule, loss), network_of(trace), ticks(trace)
-    x, y, held = stimulus(trace, end)
+    x, y, held = stimulus(trace, learned, end)
     if trace["rows/loss"].ndim > 1:
         raise TraceError("controls: needs one replica")
     known = exact_from(network, learned.rule.order)
@@ -77,7 +78,7 @@ def controls(
             losses[tick] = at.step(tick, x[held[tick]], y[held[tick]])
             if progress is not None and tick % 256 == 0:
                 progress((number + tick / end) / 2.0)
-        curves.append(losses[rows])
+        curves.append(np.where(np.isnan(curves[0]), np.nan, losses[rows]))
     found = np.stack(curves, 1)
     return xr.Dataset(
         {
@@ -98,6 +99,7 @@ class _Descent:
     def __init__(self, network: Network, learned: Learned, dt: float, late: NDArray[np.int64]) -> None:
         self._net, self._learned, self._dt, self._late = FeedForward(network), learned, dt, late
         self._plastic = network.plastic
+        self._decay = learned.rule.weight_decay
         self._rate = network.weight_rate(learned.rule) * dt
         self._recent = np.zeros((int(late.max(initial=0)) + 1, network.m))
         self._edges = np.arange(network.m)
@@ -109,7 +111,8 @@ class _Descent:
         outputs = self._net(torch.as_tensor(x)[None])
         total = learned.loss.value(outputs, torch.as_tensor(y)[None]).sum()
         (gradient,) = torch.autograd.grad(total, self._net.w)
-        self._recent[tick % size] = learned.phi[tick] * gradient.numpy() * self._plastic
+        pull = gradient + self._decay * self._net.w.detach()
+        self._recent[tick % size] = learned.phi[tick] * pull.numpy() * self._plastic
         if learned.learns[tick]:
             due = self._recent[(tick - self._late) % size, self._edges]
             self._omega = (1.0 - self._dt * learned.rule.eta) * self._omega + self._dt * due

@@ -63,7 +63,7 @@ def gradients(trace: Trace, network: Network, end: int, against: str, learned: L
         raise TraceError("analysis: through_time has no gradient of a single tick: take recurrent")
     _check(trace, network, against)
     order, loss, dt = learned.rule.order, learned.loss, float(trace.attrs["dt"])
-    x, y, held = stimulus(trace, end)
+    x, y, held = stimulus(trace, learned, end)
     known = weights_of(trace, network, learned.rule, end)
     w, now, before = known.table, known.now, known.before
     # In the sequential order instant neurons learn at the end of a tick.
@@ -208,7 +208,7 @@ def _through_time(trace: Trace, network: Network, learned: Learned, at: NDArray[
             f"got weight_decay = {learned.rule.weight_decay:g}"
         )
     end, dt = int(at[-1]) + 1, float(trace.attrs["dt"])
-    x, y, held = stimulus(trace, end)
+    x, y, held = stimulus(trace, learned, end)
     known, fades = weights_of(trace, network, learned.rule, end), fading(network, learned, dt)
     samples, steps = (np.zeros((len(at), network.m)) for _ in range(2))
     clock, ages = network.clock[network.target], np.zeros((len(at), 2))

@@ -54,7 +54,7 @@ def learned_by(trace: Trace, rule: Hamiltonian | None = None, loss: str | Loss |
     """
     settings = settings_of(trace)
     rule = rule_of(settings) if rule is None else rule
-    phi = _in_force(trace, "phi", 0.0)
+    phi = _in_force(trace, "phi")
     return Learned(rule, loss_of(settings, loss), learning_ticks(trace), phi, resets(trace))
 
 
@@ -89,7 +89,7 @@ def loss_of(settings: Mapping[str, Any], loss: str | Loss | None = None) -> Loss
 
 def learning_ticks(trace: Trace) -> NDArray[np.bool_]:
     """Return at which ticks synapses move, as the network was told (ticks,)."""
-    return _in_force(trace, "learn", True).astype(bool)
+    return _in_force(trace, "learn").astype(bool)
 
 
 def resets(trace: Trace) -> NDArray[np.bool_]:
@@ -100,10 +100,10 @@ def resets(trace: Trace) -> NDArray[np.bool_]:
     return found
 
 
-def _in_force(trace: Trace, name: str, before: float) -> Array:
-    """Return what a control was at every tick; ``before`` it was told anything, what networks start with."""
+def _in_force(trace: Trace, name: str) -> Array:
+    """Return what a control was at every tick."""
     at = np.searchsorted(trace["controls/tick"], np.arange(ticks(trace)), "right")
-    return np.concatenate([[before], trace[f"controls/{name}"]])[at]
+    return np.concatenate([[trace[f"before/{name}"].item()], trace[f"controls/{name}"]])[at]
 
 
 def is_still(network: Network, rule: Rule) -> bool:
@@ -182,12 +182,18 @@ def sampled(trace: Trace, name: str) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def stimulus(trace: Trace, end: int) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Return inputs and targets (row, columns), and which is in force at every tick before ``end``."""
+def stimulus(trace: Trace, learned: Learned, end: int) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Return inputs and targets (row, columns), and which is in force at every tick before ``end``.
+
+    Where nothing is learned a target may be missing, and is 0.
+    """
+    if first := int(trace.attrs.get("first_tick", 0)):
+        raise TraceError(f"analysis: needs a run from its start, this trace begins at tick {first}")
     held = np.searchsorted(trace["stimulus/tick"], np.arange(end), "right") - 1
     x, y = (np.asarray(trace[f"stimulus/{name}"], dtype=np.float64) for name in ("input", "target"))
-    if held.min() < 0 or not y.shape[-1] or np.isnan(y).any():
+    taught = held[learned.learns[:end] & (learned.phi[:end] != 0)]
+    if held.min() < 0 or not y.shape[-1] or np.isnan(y[taught]).any():
         raise TraceError("analysis: needs an input and a target at every tick")
     if x.ndim == 3:
         raise TraceError(f"analysis: needs one replica, got {x.shape[1]}")
-    return x, y, held
+    return x, np.nan_to_num(y), held

@@ -394,6 +394,7 @@ class Simulation:
             target=changes.target if changes.target is not None or changes.no_target else before.target,
             phi=before.phi if changes.phi is None else changes.phi,
             learn=before.learn if changes.learn is None else changes.learn,
+            noise=before.noise if changes.noise is None else bool(changes.noise.any()),
         )
         recorder = self._recorder
         if recorder is None:
@@ -402,7 +403,8 @@ class Simulation:
             recorder.link(self.tick, change.what, change.kind, change.cells, change.value)
         if fed or changes.no_target:
             recorder.stimulus(self.tick, self._before.input, self._before.target)
-        recorder.controls(self.tick, phi=changes.phi, learn=changes.learn, reset=changes.reset)
+        noise = None if changes.noise is None else self._before.noise
+        recorder.controls(self.tick, phi=changes.phi, learn=changes.learn, noise=noise, reset=changes.reset)
 
     def _row(self, tick: int, shown: Presentation) -> None:
         if shown.readable:

@@ -268,6 +268,7 @@ def control_table(file: h5py.File, rows: int) -> Table:
         Column("tick", np.int64, "tick from which on the values are in force"),
         Column("phi", np.float64, "scale of the loss gradient"),
         Column("learn", np.int8, "1: synapses move; 0: they are held"),
+        Column("noise", np.int8, "1: something is added to the drives; 0: nothing"),
         Column("reset", np.int8, "1: h, z and messages were forgotten at this tick"),
     ]
     table = Table(group, "tick", columns, rows)
@@ -289,6 +290,7 @@ def write_before(
     )
     variable(group, "phi", np.float64(before["phi"]), (), "scale of the loss gradient")
     variable(group, "learn", np.int8(before["learn"]), (), "1: synapses move; 0: they are held")
+    variable(group, "noise", np.int8(before["noise"]), (), "1: something is added to the drives; 0: nothing")
 
 
 def final_fields(

@@ -73,7 +73,13 @@ class Before:
     target: np.ndarray | None = None
     phi: float = 0.0
     learn: bool = True
+    noise: bool = False
     under_way: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def controls(self) -> dict[str, float]:
+        """What was in force, by name."""
+        return {"phi": self.phi, "learn": self.learn, "noise": self.noise}
 
 
 class Recorder:
@@ -147,7 +153,7 @@ class Recorder:
         self._faults = Pending(layout.fault_columns(dtype, replicas), layout.fault_key)
         if "message" in self.events and self._before.under_way:
             self._add(len(self._before.under_way["tick"]), self._before.under_way)
-        self._controls = (self._before.phi, self._before.learn)
+        self._controls = self._before.controls
         self._final: dict[str, np.ndarray] = {}
         self._lock: recovery.WriterLock | None = None
         if self.path is not None:
@@ -204,7 +210,7 @@ class Recorder:
 
     def _write_before(self, file: h5py.File) -> None:
         before = self._before
-        values = self._fed(before.input, before.target) | {"phi": before.phi, "learn": before.learn}
+        values = self._fed(before.input, before.target) | before.controls
         layout.write_before(file, self._dtype, self._replicas[0], values)
 
     def due(self, tick: int) -> tuple[str, ...]:
@@ -248,14 +254,20 @@ class Recorder:
         return {"input": self._own("input", input_), "target": self._own("target", target)}
 
     def controls(
-        self, tick: int, *, phi: float | None = None, learn: bool | None = None, reset: bool = False
+        self,
+        tick: int,
+        *,
+        phi: float | None = None,
+        learn: bool | None = None,
+        noise: bool | None = None,
+        reset: bool = False,
     ) -> None:
-        """Record phi, the switch of learning and resets as asked for at a tick, where anything changes."""
-        asked = self._controls[0] if phi is None else phi, self._controls[1] if learn is None else learn
+        """Record phi, the switch of learning, noise and resets as asked for at a tick, if any changes."""
+        given = {"phi": phi, "learn": learn, "noise": noise}
+        asked = self._controls | {name: value for name, value in given.items() if value is not None}
         if reset or asked != self._controls:
             self._controls = asked
-            row = {"tick": tick, "phi": asked[0], "learn": int(asked[1]), "reset": int(reset)}
-            self._append(self._tables.controls, row)
+            self._append(self._tables.controls, {"tick": tick, **asked, "reset": reset})
 
     def row(self, tick: int, split: str, label: ArrayLike, prediction: ArrayLike, loss: ArrayLike) -> None:
         """Record what came of a row of the stream: label, prediction, loss (replica,); -1 for no class."""

@@ -63,6 +63,13 @@ def test_the_late_control_is_as_late_as_the_longest_paths() -> None:
         assert set(late.tolist()) == steps
 
 
+def test_weight_decay_is_that_of_the_run() -> None:
+    """Of instant neurons in the sequential order gradient descent is the run itself."""
+    trace = run(Hamiltonian(beta=0.05, eta=0.3, order="sequential", weight_decay=0.2), hold=4)
+    found = analysis.controls(trace).loss
+    np.testing.assert_allclose(found.sel(learner="sgd"), found.sel(learner="run"), rtol=1e-10)
+
+
 @pytest.mark.parametrize("phi", [0.5, Gate(2, 3.0), Schedule(((4, 1.0), (30, 0.2)))])
 def test_phi_scales_what_is_learned_from(phi: Any) -> None:
     """In the sequential order the run itself, whatever phi does: the trace tells what it was."""
