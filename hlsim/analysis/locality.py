@@ -75,7 +75,8 @@ def cost(trace: Trace, hardware: str | Hardware = "loihi") -> xr.Dataset:
     Dataset over (part,)
         ``count``; ``energy`` in J; ``time`` in s, if one thing came after another: what works at once takes
         less. part: as in ``hlsim.analysis.hardware.PARTS``; messages are counted a synapse, also where
-        hardware would send one for many. NaN where the trace does not tell.
+        hardware would send one for many. NaN where the trace does not tell. Attribute ``caveat``: why these
+        are not the costs of the run, where messages of the hardware carry less than those of the run.
     """
     chosen = profiles.load(hardware) if isinstance(hardware, str) else hardware
     network, found = network_of(trace), locality(trace)
@@ -94,7 +95,13 @@ def cost(trace: Trace, hardware: str | Hardware = "loihi") -> xr.Dataset:
         price = np.array([getattr(chosen, name).get(part, 0.0) for part in PARTS])
         data[name] = ("part", np.where(price > 0.0, count * price, 0.0), {"units": unit})
     return xr.Dataset(
-        data, coords={"part": list(PARTS)}, attrs={"hardware": chosen.name, "source": chosen.source}
+        data,
+        coords={"part": list(PARTS)},
+        attrs={
+            "hardware": chosen.name,
+            "source": chosen.source,
+            "caveat": chosen.caveat(8 * _size(trace)),
+        },
     )
 
 

@@ -110,7 +110,7 @@ def test_a_cost_is_what_was_done_times_its_price() -> None:
     assert dict(zip(found.part.values.tolist(), found["count"].values.tolist(), strict=True)) == expected
     assert found.energy.values.tolist() == [expected[part] * prices[part] for part in PARTS]
     assert found.time.sum() == 2.0 * messages
-    assert found.attrs == {"hardware": "own", "source": "made up"}
+    assert found.attrs == {"hardware": "own", "source": "made up", "caveat": ""}
 
 
 def test_learning_counts_where_synapses_learn(tmp_path: Path) -> None:
