@@ -60,8 +60,11 @@ def comparison(trace: Trace, other: Trace) -> xr.Dataset:
 def _numbers(trace: Trace) -> dict[str, float]:
     """Return every single number that a trace tells."""
     found = {str(name): value.item() for name, value in summary(trace).items()}
-    for stage, share in accuracy(trace).accuracy.mean("replica").to_series().items():
+    shares = accuracy(trace)
+    for stage, share in shares.accuracy.mean("replica").to_series().items():
         found[f"accuracy {stage}"] = float(share)
+    for stage, share in shares.taught.mean("replica").dropna("stage").to_series().items():
+        found[f"accuracy while taught {stage}"] = float(share)
     curve = learning_curve(trace)
     for stage in dict.fromkeys(curve.stage.values.tolist()):
         last = np.flatnonzero(curve.stage.values == stage)[-1]

@@ -1,11 +1,15 @@
 """How a run went, as its trace tells: losses and accuracies over time, and what it was in single numbers."""
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
 from hlsim.trace import Trace
 from hlsim.trace.reader import ticks
 
+TOLD = "share of rows told right before their target counts"
+TAUGHT = "share of rows told right at their last tick, when their target counts"
 # Of what a run tells at its end: the unit of each number.
 UNITS = {
     "ticks": "ticks",
@@ -35,8 +39,10 @@ def learning_curve(trace: Trace, window: int | None = None) -> xr.Dataset:
     Returns
     -------
     Dataset over (window, replica)
-        ``loss``: mean, NaN without a target; ``accuracy``: share of labelled rows told right, NaN without
-        labels. Coordinates over window: ``tick`` at its last row, ``stage``, ``rows``.
+        ``loss``: mean, NaN without a target; ``accuracy``: share of labelled rows told right before their own
+        target counted, NaN without labels or where nothing was told by then; ``taught``: share told
+        right at the last tick of the row, NaN where that is the same. Coordinates over window:
+        ``tick`` at its last row, ``stage``, ``rows``.
     """
     rows = _rows(trace)
     starts = _stage_starts(rows.stage.values)
@@ -47,14 +53,17 @@ def learning_curve(trace: Trace, window: int | None = None) -> xr.Dataset:
     )
     counts = np.diff([*cuts, rows.sizes["row"]]) if cuts.size else cuts
     last = cuts + counts - 1
-    right, labelled = _hits(rows)
-    with np.errstate(invalid="ignore"):
-        accuracy = _sums(right, cuts) / _sums(labelled, cuts)
+    accuracy, taught = (_share(rows, name, lambda x: _sums(x, cuts))[0] for name in ("told", "prediction"))
     loss = _sums(rows.loss.values, cuts) / counts[:, None]
     return xr.Dataset(
         {
             "loss": (("window", "replica"), loss, {"units": "1", "long_name": "mean loss of a row"}),
-            "accuracy": (("window", "replica"), accuracy, {"units": "1", "long_name": "share told right"}),
+            "accuracy": (("window", "replica"), accuracy, {"units": "1", "long_name": TOLD}),
+            "taught": (
+                ("window", "replica"),
+                _where_taught(rows, taught),
+                {"units": "1", "long_name": TAUGHT},
+            ),
         },
         coords={
             "tick": ("window", rows.tick.values[last], {"units": "ticks"}),
@@ -70,23 +79,29 @@ def accuracy(trace: Trace) -> xr.Dataset:
     Returns
     -------
     Dataset over (stage, replica)
-        ``accuracy`` p, ``standard_error`` of n independent rows, sqrt(p (1 - p)/n), and ``rows``, n. The
+        ``accuracy`` p, of what was told before a row's own target counted; ``standard_error`` of n
+        independent rows, sqrt(p (1 - p)/n), and ``rows``, n. 0 rows where outputs hear of a row only
+        when its target counts: nothing can be told of it in between. ``taught``: the same at the last
+        tick of each row, when the network had felt its target; NaN where that is no other number. The
         replicas of a minibatch are one network, whose rows count together.
     """
     rows = _rows(trace)
     names = list(dict.fromkeys(rows.stage.values.tolist()))
-    right, labelled = _hits(rows)
     of_stage = (np.array(names, str)[:, None] == rows.stage.values).astype(float)
-    n, told = of_stage @ labelled, of_stage @ right
-    if _is_minibatch(trace):
-        n, told = (x.sum(1, keepdims=True) for x in (n, told))
-    with np.errstate(invalid="ignore"):
-        p = told / n
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        found = of_stage @ values
+        return found.sum(1, keepdims=True) if _is_minibatch(trace) else found
+
+    p, n = _share(rows, "told", summed)
+    taught, _ = _share(rows, "prediction", summed)
+    with np.errstate(invalid="ignore", divide="ignore"):
         error = np.sqrt(p * (1.0 - p) / n)
     over = ("stage", "replica")
     return xr.Dataset(
         {
-            "accuracy": (over, p, {"units": "1", "long_name": "share of rows told right"}),
+            "accuracy": (over, p, {"units": "1", "long_name": TOLD}),
+            "taught": (over, _where_taught(rows, taught), {"units": "1", "long_name": TAUGHT}),
             "standard_error": (over, error, {"units": "1", "long_name": "binomial standard error"}),
             "rows": (over, n.astype(np.int64), {"units": "rows"}),
         },
@@ -133,17 +148,27 @@ def _rows(trace: Trace) -> xr.Dataset:
     """Return /rows over (row, replica)."""
     stage = trace["rows/split"]
     shape = (stage.size, _replicas(trace))
-    wide = {name: trace[f"rows/{name}"].reshape(shape) for name in ("label", "prediction", "loss")}
+    wide = {name: trace[f"rows/{name}"].reshape(shape) for name in ("label", "prediction", "told", "loss")}
     return xr.Dataset(
         {name: (("row", "replica"), values) for name, values in wide.items()},
         coords={"tick": ("row", trace["rows/tick"]), "stage": ("row", stage)},
     )
 
 
-def _hits(rows: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return 1.0 where a row was told right, and where it has a label and was told at all: (row, replica)."""
-    labelled = (rows.label.values >= 0) & (rows.prediction.values >= 0)
-    return (labelled & (rows.label.values == rows.prediction.values)).astype(float), labelled.astype(float)
+def _share(
+    rows: xr.Dataset, name: str, summed: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of these predictions that are right, and of how many: sums over rows."""
+    label, prediction = rows.label.values, rows[name].values
+    known = (label >= 0) & (prediction >= 0)
+    right, n = (summed(x.astype(float)) for x in (known & (label == prediction), known))
+    with np.errstate(invalid="ignore"):
+        return right / n, n
+
+
+def _where_taught(rows: xr.Dataset, share: np.ndarray) -> np.ndarray:
+    """Return the shares at last ticks; NaN where no row was told otherwise before its target counted."""
+    return share if (rows.told != rows.prediction).any() else np.full_like(share, np.nan)
 
 
 def _stage_starts(stage: np.ndarray) -> np.ndarray:

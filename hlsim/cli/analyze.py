@@ -97,24 +97,32 @@ def _unit(value: xr.DataArray) -> str:
 
 
 def _show_accuracy(found: xr.Dataset) -> None:
-    labelled = found.isel(stage=np.flatnonzero(found.rows.sum("replica") > 0))
+    known = (found.rows > 0) | found.taught.notnull()
+    labelled = found.isel(stage=np.flatnonzero(known.any("replica")))
+    taught = bool(labelled.taught.notnull().any())
     rows = []
     for name in labelled.stage.values:
         part = labelled.sel(stage=name)
         shares = zip(part.accuracy.values, part.standard_error.values, strict=True)
-        rows.append([str(name), *(percent(p, error) for p, error in shares), int(part.rows[0])])
+        ends = [percent(float(part.taught.mean()))] if taught else []
+        rows.append([str(name), *(percent(p, error) for p, error in shares), int(part.rows[0]), *ends])
     if rows:
-        header = ("stage", *_replica_names(found.sizes["replica"], "accuracy"), "rows")
-        show_table("Accuracy", header, rows)
+        names = _replica_names(found.sizes["replica"], "accuracy")
+        header = ("stage", *names, "rows", *(["while taught"] if taught else []))
+        show_table("Accuracy, of what was told before a row's own target counts", header, rows)
+        if (labelled.rows == 0).any():
+            out().print("-: outputs hear of a row only when its target counts already, or after its end")
 
 
 def _show_curve(curve: xr.Dataset) -> None:
     if not curve.sizes["window"]:
         return
-    loss, accuracy = curve.loss.mean("replica").values, curve.accuracy.mean("replica").values
-    columns = (curve.stage.values, curve.tick.values, curve.rows.values, loss, accuracy)
-    rows = ((str(s), int(t), int(n), x, percent(p)) for s, t, n, x, p in zip(*columns, strict=True))
-    show_table("Learning curve, mean over replicas", ("stage", "tick", "rows", "loss", "accuracy"), rows)
+    names = ["accuracy", *(["taught"] if curve.taught.notnull().any() else [])]
+    loss, *shares = (curve[name].mean("replica").values for name in ("loss", *names))
+    columns = (curve.stage.values, curve.tick.values, curve.rows.values, loss, *shares)
+    rows = ((str(s), int(t), int(n), x, *map(percent, p)) for s, t, n, x, *p in zip(*columns, strict=True))
+    header = ("stage", "tick", "rows", "loss", "accuracy", "while taught")[: 4 + len(names)]
+    show_table("Learning curve, mean over replicas", header, rows)
 
 
 def _show_rates(rate: xr.DataArray) -> None:
@@ -164,6 +172,8 @@ def _show_cost(found: xr.Dataset) -> None:
     rows.append(["all", "", found.energy.sum(skipna=False).item(), found.time.sum(skipna=False).item()])
     title = f"Cost on {found.attrs['hardware']}: {found.attrs['source']}"
     show_table(title, ("part", "count", "energy (J)", "time one by one (s)"), rows)
+    if found.attrs["caveat"]:
+        out().print(f"caution: {found.attrs['caveat']}")
 
 
 def _show_staleness(found: xr.Dataset) -> None:

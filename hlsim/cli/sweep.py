@@ -79,7 +79,13 @@ def line(outcome: sweeps.Outcome) -> str:
     if outcome.error:
         return f"{outcome.point.title}: failed: {outcome.error}"
     parts = [f"accuracy {stage} {percent(x)}" for stage, x in outcome.accuracy.items()]
-    parts += [f"loss {stage} {x:.4g}" for stage, x in outcome.loss.items() if stage not in outcome.accuracy]
+    others = [stage for stage in outcome.loss if stage not in outcome.accuracy]
+    parts += [
+        f"accuracy while taught {stage} {percent(outcome.taught[stage])}"
+        if stage in outcome.taught
+        else f"loss {stage} {outcome.loss[stage]:.4g}"
+        for stage in others
+    ]
     parts.append("skipped: it is there" if outcome.skipped else f"{outcome.numbers['wall_s']:.1f} s")
     if outcome.replaced:
         parts.append("in place of another")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from hlsim.cli import profiling
 from hlsim.experiment.forecast import Estimate
-from hlsim.report.words import counted, number, percent, seconds, size, spread
+from hlsim.report.words import UNTOLD, counted, number, percent, seconds, size, spread
 from hlsim.simulation.watch import Progress as Standing
 from hlsim.sweep.course import Pace
 
@@ -109,6 +109,10 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "phases settled", f"{summary['settled']:,} of {summary['phases']:,}"
     for stage, share in summary["accuracy"].items():
         yield f"accuracy {stage}", percent(share)
+    for stage, share in summary["accuracy_taught"].items():
+        if stage not in summary["accuracy"]:
+            yield f"accuracy {stage}", UNTOLD
+        yield f"accuracy while taught {stage}", percent(share)
     yield "wall time", seconds(summary["wall_s"])
     yield "speed", f"{number(summary['ticks'] // wall)} ticks/s, {number(messages // wall)} messages/s"
 

@@ -44,6 +44,10 @@ def spread(ticks: tuple[int, int] | None) -> str:
     return f"{low:,} to {high:,} ticks" if low < high else f"{low:,} tick{'s' * (low != 1)}"
 
 
+# In place of an accuracy that there is none of.
+UNTOLD = "- (outputs hear of a row too late)"
+
+
 def age(ages: np.ndarray) -> str:
     """Return what is to be said beside numbers that stand on weights of other ticks; nothing if none do."""
     if not ages.size or not ages.max():

@@ -15,6 +15,7 @@ from hlsim.errors import StimulusError
 from hlsim.models.rules.phi import Phi, changes
 from hlsim.models.rules.rule import Phase, Rule
 from hlsim.simulation.noise import NoiseProcess
+from hlsim.simulation.prequential import Prequential
 from hlsim.stimulus import Row, Stage, Stream
 from hlsim.stimulus.stages import length, phases_of, presented
 
@@ -70,8 +71,13 @@ class Protocol:
     batch : int
         Replicas that are shown consecutive rows of one stream. Rows left over at the end of a stage are left
         out where the stage learns; else copies that do not count fill the batch.
+    prequential : Prequential
+        When rows can be judged before their own target counts.
+    on_told : callable
+        Called with (tick, presentation) after that tick, where it is not the last of the row.
     on_row : callable
-        Called with (tick, presentation) after the last tick of a row; of its free phase, if it has phases.
+        Called with (tick, presentation, untouched) after the last tick of a row; of its free phase, if it has
+        phases. ``untouched``: whether its own target has not touched the outputs by then.
     on_phase : callable
         Called with a PhaseRun after the last tick of a phase.
     noise : NoiseProcess, optional
@@ -91,7 +97,9 @@ class Protocol:
         rule: Rule,
         seeds: Sequence[int],
         batch: int,
-        on_row: Callable[[int, Presentation], None],
+        prequential: Prequential,
+        on_told: Callable[[int, Presentation], None],
+        on_row: Callable[[int, Presentation, bool], None],
         on_phase: Callable[[PhaseRun], None],
         noise: NoiseProcess | None = None,
         first: bool = True,
@@ -99,6 +107,7 @@ class Protocol:
         self._controls, self._stream, self._stages = controls, stream, stages
         self.hold, self._reset, self._rule, self._first = hold, reset, rule, first
         self._seeds, self.batch, self._over = seeds, batch, 0
+        self._prequential, self._on_told = prequential, on_told
         self._on_row, self._on_phase, self._noise = on_row, on_phase, noise
 
     def share(self) -> float | None:
@@ -143,12 +152,12 @@ class Protocol:
             last = int(env.now) - 1
             self._on_phase(PhaseRun(phase, start, last, quiet))
             if phase.readable and not read:
-                self._on_row(last, shown)
+                self._on_row(last, shown, True)
                 read = True
             if shown.stage.learn and phase.weight != 0:
                 self._controls.mark(phase)
         if not read:
-            self._on_row(int(env.now) - 1, replace(shown, readable=False))
+            self._on_row(int(env.now) - 1, replace(shown, readable=False), False)
 
     def _settle(
         self, env: simpy.Environment, phase: Phase, hold: int
@@ -171,8 +180,13 @@ class Protocol:
         self._controls.target(shown.target)
         hold = shown.stage.hold or self.hold
         last = start + hold - 1
-        call_at(env, last, READ, lambda: self._on_row(last, shown))
-        yield from follow(env, self._controls, changes(phi, start, hold))
+        points = changes(phi, start, hold)
+        taught = shown.stage.learn and shown.target is not None
+        told = self._prequential.tick(start, hold, points, taught)
+        if told is not None and told < last:
+            call_at(env, told, READ, lambda: self._on_told(told, shown))
+        call_at(env, last, READ, lambda: self._on_row(last, shown, told == last))
+        yield from follow(env, self._controls, points)
         yield env.timeout(start + hold - env.now)
 
     def _presentations(self, stage: Stage) -> Iterator[Presentation]:

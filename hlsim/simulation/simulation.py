@@ -22,6 +22,7 @@ from hlsim.models.rules import Hamiltonian, Rule
 from hlsim.simulation import options
 from hlsim.simulation.faults import FaultProcess, Faults
 from hlsim.simulation.noise import Noise, NoiseProcess
+from hlsim.simulation.prequential import Prequential
 from hlsim.simulation.protocol import PhaseRun, Presentation, Protocol, alone
 from hlsim.simulation.traffic import Settled, Storm, Traffic
 from hlsim.simulation.watch import Progress, Scores, Watch
@@ -197,6 +198,8 @@ class Simulation:
             rule=self.rule,
             seeds=seeds,
             batch=batch,
+            prequential=Prequential.of(self.network, self.rule),
+            on_told=self._told,
             on_row=self._row,
             on_phase=self._phase,
             noise=self._noise,
@@ -406,15 +409,21 @@ class Simulation:
         noise = None if changes.noise is None else self._before.noise
         recorder.controls(self.tick, phi=changes.phi, learn=changes.learn, noise=noise, reset=changes.reset)
 
-    def _row(self, tick: int, shown: Presentation) -> None:
+    def _told(self, tick: int, shown: Presentation) -> None:
+        self._scores.tell(shown, self._engine.read(("y",), tick)["y"].real)
+
+    def _row(self, tick: int, shown: Presentation, untouched: bool) -> None:
         if shown.readable:
             outcome = self._engine.read(("y", "loss"), tick)
+            if untouched:
+                self._scores.tell(shown, outcome["y"].real)
             loss = np.where(shown.real, outcome["loss"], np.nan)
-            prediction = self._scores.add(shown, outcome["y"].real, loss)
+            told, prediction = self._scores.add(shown, outcome["y"].real, loss, untouched)
         else:
-            loss, prediction = np.full(self.replicas, np.nan), np.full(self.replicas, -1)
+            loss, told = np.full(self.replicas, np.nan), np.full(self.replicas, -1)
+            prediction = told
         if self._watch is not None:
-            self._watch.row(tick, shown, prediction, loss)
+            self._watch.row(tick, shown, told, prediction, loss)
 
     def _phase(self, run: PhaseRun) -> None:
         sent = self._messages()
@@ -448,7 +457,8 @@ class Simulation:
     def summary(self) -> dict[str, Any]:
         """Ticks, messages and numbers in them, node updates, loss, accuracy of every stage, wall time so far.
 
-        A message is one number, where states are complex two.
+        A message is one number, where states are complex two. A row counts for the accuracy by what the
+        outputs told before its own target counted, for ``accuracy_taught`` by what they told in the end.
         The loss is the mean over rows of the last stage, each at its last tick; without rows, that of now.
         Under rules whose phases end by quiescence, also how many there were and how many ended so.
         """
@@ -465,11 +475,8 @@ class Simulation:
             "node_updates": int(counts["updates"].sum()),
             "loss": loss if np.isfinite(loss) else None,
             "accuracy": self._scores.accuracy(),
-            **(
-                {"phases": self._settled.phases, "settled": self._settled.settled}
-                if self._settled.phases
-                else {}
-            ),
+            "accuracy_taught": self._scores.accuracy_taught(),
+            **self._settled.summary,
             "wall_s": self._wall,
         }
 

@@ -97,6 +97,11 @@ class Settled:
         self.phases += run.phase.settles
         self.settled += run.phase.settles and run.quiet
 
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many there were and how many settled; nothing where no phase may end so."""
+        return {"phases": self.phases, "settled": self.settled} if self.phases else {}
+
     def warn(self) -> None:
         """Warn of phases that did not settle since this was last asked for."""
         late, self._told = self.phases - self.settled - self._told, self.phases - self.settled

@@ -120,10 +120,15 @@ class Watch:
     # ---- rows of the stream
 
     def row(
-        self, tick: int, shown: Presentation, prediction: NDArray[np.int64], loss: NDArray[np.float64]
+        self,
+        tick: int,
+        shown: Presentation,
+        told: NDArray[np.int64],
+        prediction: NDArray[np.int64],
+        loss: NDArray[np.float64],
     ) -> None:
         """Record how a row ended."""
-        self._recorder.row(tick, shown.stage.name, shown.label, prediction, loss)
+        self._recorder.row(tick, shown.stage.name, shown.label, prediction, loss, told)
 
 
 def memory_bytes() -> int:
@@ -139,29 +144,40 @@ class Scores:
 
     def __init__(self) -> None:
         self._right: dict[str, list[int]] = {}
+        self._taught: dict[str, list[int]] = {}
         self._loss: dict[str, list[float]] = {}
+        self._told: NDArray[np.int64] | None = None
+
+    def tell(self, shown: Presentation, y: NDArray[np.float64]) -> None:
+        """Take outputs (replica, output) of a row that its own target has not touched."""
+        self._told = _predicted(shown, y)
 
     def add(
-        self, shown: Presentation, y: NDArray[np.float64], loss: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
-        """Take outputs (replica, output) and loss (replica,) at a row's last tick; return the predictions.
+        self, shown: Presentation, y: NDArray[np.float64], loss: NDArray[np.float64], untouched: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Take outputs (replica, output) and loss (replica,) at a row's last tick; return two predictions.
 
-        A prediction is the largest output, -1 where the row has no label.
+        What was told before the target of the row counted, and what is told now. A prediction is the largest
+        output, -1 where the row has no label, or nothing was told.
         """
-        classes = y.shape[1] > 1
-        known = (shown.label >= 0) & classes
-        prediction = np.where(known, y.argmax(1) if classes else -1, -1)
-        right = self._right.setdefault(shown.stage.name, [0, 0])
+        prediction = _predicted(shown, y)
+        told = np.full(len(y), -1) if self._told is None else self._told
+        self._told = None
         total = self._loss.setdefault(shown.stage.name, [0.0, 0])
-        right[0] += int((prediction == shown.label)[known].sum())
-        right[1] += int(known.sum())
         total[0] += float(loss[shown.real].sum())
         total[1] += int(shown.real.sum())
-        return prediction
+        _count(self._right, shown, told)
+        if not untouched:
+            _count(self._taught, shown, prediction)
+        return told, prediction
 
     def accuracy(self) -> dict[str, float]:
-        """Return the share of rows predicted right, by stage."""
-        return {name: right / rows for name, (right, rows) in self._right.items() if rows}
+        """Return the share of rows predicted right before their own target counted, by stage."""
+        return _shares(self._right)
+
+    def accuracy_taught(self) -> dict[str, float]:
+        """Return the share of rows predicted right at their last tick, where their target counted before."""
+        return _shares(self._taught)
 
     def last_loss(self) -> float | None:
         """Return the mean loss over the rows of the last stage, None where there was none."""
@@ -169,3 +185,19 @@ class Scores:
             return None
         total, rows = list(self._loss.values())[-1]
         return total / rows if rows else None
+
+
+def _predicted(shown: Presentation, y: NDArray[np.float64]) -> NDArray[np.int64]:
+    classes = y.shape[1] > 1
+    known = (shown.label >= 0) & classes
+    return np.where(known, y.argmax(1) if classes else -1, -1)
+
+
+def _count(counts: dict[str, list[int]], shown: Presentation, prediction: NDArray[np.int64]) -> None:
+    right, known = counts.setdefault(shown.stage.name, [0, 0]), prediction >= 0
+    right[0] += int((prediction == shown.label)[known].sum())
+    right[1] += int(known.sum())
+
+
+def _shares(counts: dict[str, list[int]]) -> dict[str, float]:
+    return {name: right / rows for name, (right, rows) in counts.items() if rows}

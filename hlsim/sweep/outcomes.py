@@ -20,7 +20,8 @@ from hlsim.trace import Trace, recovery
 LAST = 10  # a stage's last loss is that of its last tenth
 # What is known of every stage of a run, and of the run, with its unit.
 OF_STAGE = {
-    "accuracy": "share of labelled rows told right",
+    "accuracy": "share of labelled rows told right before their target counts",
+    "taught": "share of labelled rows told right at their last tick, when their target counts",
     "loss": "mean loss of a row",
     "last_loss": "mean loss of a row in the last tenth of a stage",
 }
@@ -49,8 +50,9 @@ class Outcome:
         Its trace was there already; a trace of this name was, but it was incomplete or of another experiment.
     learning : tuple of str
         Stages that learn.
-    accuracy, loss, last_loss : dict
-        By stage: share of labelled rows told right; mean loss of its rows, and of their last tenth.
+    accuracy, taught, loss, last_loss : dict
+        By stage: share of labelled rows told right before their target counts, and when it does; mean loss of
+        its rows, and of their last tenth.
     numbers : dict
         As in ``NUMBERS``.
     seconds : float
@@ -64,6 +66,7 @@ class Outcome:
     replaced: bool = False
     learning: tuple[str, ...] = ()
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    taught: Mapping[str, float] = field(default_factory=dict)
     loss: Mapping[str, float] = field(default_factory=dict)
     last_loss: Mapping[str, float] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -156,6 +159,7 @@ def _read(point: Point, trace: Trace) -> Outcome:
         point,
         learning=_learning(trace.attrs["experiment"]),
         accuracy=summary["accuracy"],
+        taught=summary["accuracy_taught"],
         loss={name: _mean(part) for name, part in rows.items()},
         last_loss={name: _mean(part) for name, part in last.items()},
         numbers={name: summary[name] for name in NUMBERS},

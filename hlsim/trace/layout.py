@@ -318,7 +318,8 @@ def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Tab
         Column("tick", np.int64, "last tick of the row"),
         Column("split", NAME, "stage, or split of the stream, that the row belongs to"),
         Column("label", np.int64, "class of the row; -1: none", over),
-        Column("prediction", np.int64, "class that the network told; -1: none", over),
+        Column("prediction", np.int64, "class told at the last tick of the row; -1: none", over),
+        Column("told", np.int64, "class told before the target of the row counted; -1: none", over),
         Column("loss", real(dtype), "loss at the last tick of the row", over),
     ]
     table = Table(group, "row", columns, rows)

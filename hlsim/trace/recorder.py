@@ -269,9 +269,21 @@ class Recorder:
             self._controls = asked
             self._append(self._tables.controls, {"tick": tick, **asked, "reset": reset})
 
-    def row(self, tick: int, split: str, label: ArrayLike, prediction: ArrayLike, loss: ArrayLike) -> None:
-        """Record what came of a row of the stream: label, prediction, loss (replica,); -1 for no class."""
+    def row(
+        self,
+        tick: int,
+        split: str,
+        label: ArrayLike,
+        prediction: ArrayLike,
+        loss: ArrayLike,
+        told: ArrayLike | None = None,
+    ) -> None:
+        """Record what came of a row of the stream: label, predictions, loss (replica,); -1 for no class.
+
+        ``told``: the prediction before the row's own target counted; the same, if it is not given.
+        """
         values = {"label": label, "prediction": prediction, "loss": loss}
+        values |= {"told": prediction if told is None else told}
         own = {name: self._own(name, value) for name, value in values.items()}
         self._append(self._tables.rows, {"tick": tick, "split": layout.encoded(split), **own})
         self._reached(tick)

@@ -9,7 +9,7 @@ from hlsim.analysis.comparison import set_otherwise
 from hlsim.errors import TraceError
 from hlsim.report.charts import DOTTED, Chart, Drawn, Line, Missing, Panel, color
 from hlsim.report.figures.learning import MEASURES
-from hlsim.report.words import number, percent, seconds, size, spread
+from hlsim.report.words import UNTOLD, number, percent, seconds, size, spread
 from hlsim.topology.network import BIAS
 from hlsim.trace import Trace
 
@@ -56,7 +56,7 @@ def learning_curves(traces: Mapping[str, Trace]) -> Chart:
                     dash = DASHES[place % len(DASHES)]
                     lines.append(Line(part.tick.values, values, name, color(number_), dash, 1.8, dots))  # type: ignore[arg-type]
         if lines:
-            limits = (-0.02, 1.02) if measure == "accuracy" else None
+            limits = None if measure == "loss" else (-0.02, 1.02)
             panels.append(Panel(lines, x="tick", y=title, y_range=limits))
     if not panels:
         raise TraceError("no trace has rows with a loss or a label")
@@ -77,12 +77,7 @@ def in_numbers(trace: Trace) -> Iterator[tuple[str, str]]:
     """Yield what is said of a run: what it was, what there was, what came of it."""
     attrs, told = trace.attrs, analysis.summary(trace)
     yield "status", trace.status
-    share = analysis.accuracy(trace)
-    for stage in map(str, share.stage.values):
-        part = share.sel(stage=stage)
-        if np.isfinite(part.accuracy).any():
-            error = float(part.standard_error.mean())
-            yield f"accuracy, {stage}", percent(float(part.accuracy.mean()), error)
+    yield from _accuracies(trace)
     for name, title in COUNTED.items():
         if name in told and (name, told[name].item()) != ("replicas", 1):
             yield title, number(told[name].item())
@@ -96,6 +91,19 @@ def in_numbers(trace: Trace) -> Iterator[tuple[str, str]]:
     if trace.path is not None:
         yield "size of the trace", size(trace.path.stat().st_size)
     yield "hlsim", str(attrs["hlsim_version"])
+
+
+def _accuracies(trace: Trace) -> Iterator[tuple[str, str]]:
+    share = analysis.accuracy(trace)
+    for stage in map(str, share.stage.values):
+        part = share.sel(stage=stage)
+        if np.isfinite(part.accuracy).any():
+            error = float(part.standard_error.mean())
+            yield f"accuracy, {stage}", percent(float(part.accuracy.mean()), error)
+        if np.isfinite(part.taught).any():
+            if np.isnan(part.accuracy).all():
+                yield f"accuracy, {stage}", UNTOLD
+            yield f"accuracy while taught, {stage}", percent(float(part.taught.mean()))
 
 
 def _of_network(trace: Trace) -> Iterator[tuple[str, str]]:

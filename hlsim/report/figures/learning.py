@@ -11,7 +11,17 @@ from hlsim.errors import TraceError
 from hlsim.report.charts import DOTTED, Band, Boxes, Chart, Line, Mark, Panel, Told, color, span
 from hlsim.trace import Trace
 
-MEASURES = MappingProxyType({"loss": "loss per row", "accuracy": "accuracy (share of rows)"})
+MEASURES = MappingProxyType(
+    {
+        "loss": "loss per row",
+        "accuracy": "accuracy (share of rows)",
+        "taught": "accuracy while taught",
+    }
+)
+ACCURACY = (
+    " Accuracy is of what was told before the row's own target counts; while taught, of what was told at its "
+    "last tick."
+)
 
 
 # ---- learning
@@ -28,12 +38,12 @@ def learning_curve(trace: Trace) -> Chart:
             list(stage_marks(curve, name)),
             x="tick",
             y=MEASURES[name],
-            y_range=(-0.02, 1.02) if name == "accuracy" else None,
+            y_range=None if name == "loss" else (-0.02, 1.02),
         )
         for name in names
     ]
     bands = "; bands are standard deviations over replicas" if curve.sizes["replica"] > 1 else ""
-    caption = f"Means of {_rows(curve.rows.values)} of the stream{bands}."
+    caption = f"Means of {_rows(curve.rows.values)} of the stream{bands}.{ACCURACY * (len(names) > 2)}"
     return Chart(caption, panels, columns=2, linked=True)
 
 

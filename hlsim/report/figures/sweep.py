@@ -51,7 +51,10 @@ def _is_numeric(found: xr.Dataset, key: str) -> bool:
 
 
 def measures(found: xr.Dataset) -> list[tuple[str, xr.DataArray]]:
-    """Return what runs are judged by: of every stage its accuracy, or its loss where rows have no labels."""
+    """Return what runs are judged by: of every stage its accuracy, or its loss where rows have no labels.
+
+    Where nothing can be told of rows before their targets count, it is the accuracy while taught.
+    """
     several = found.sizes["stage"] > 1
     told = []
     for stage in map(str, found.stage.values):
@@ -59,6 +62,8 @@ def measures(found: xr.Dataset) -> list[tuple[str, xr.DataArray]]:
         of = f", {stage}" if several else ""
         if part.accuracy.notnull().any():
             told.append((f"accuracy{of}", part.accuracy))
+        elif part.taught.notnull().any():
+            told.append((f"accuracy while taught{of}", part.taught))
         elif part.loss.notnull().any():
             last = bool(part.learn)
             told.append(
@@ -227,6 +232,8 @@ def _columns(found: xr.Dataset) -> dict[str, Callable[[xr.Dataset], str]]:
     for stage in map(str, found.stage.values):
         if found.accuracy.sel(stage=stage).notnull().any():
             columns[f"accuracy {stage}"] = _cell("accuracy", stage, mean_percent)
+        elif found.taught.sel(stage=stage).notnull().any():
+            columns[f"accuracy while taught {stage}"] = _cell("taught", stage, mean_percent)
         else:
             columns[f"loss {stage}"] = _cell("loss", stage, mean_number)
             if found.learn.sel(stage=stage):

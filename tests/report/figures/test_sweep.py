@@ -34,6 +34,7 @@ def dataset(failed: tuple[int, ...] = ()) -> xr.Dataset:
     stages = np.stack([share, share / 2], axis=-1)
     data: dict[str, Any] = {
         "accuracy": ((*over, "stage"), stages),
+        "taught": ((*over, "stage"), np.full_like(stages, np.nan)),
         "loss": ((*over, "stage"), 1 - stages),
         "last_loss": ((*over, "stage"), 0.5 - stages / 2),
         "error": (over, np.where(np.isnan(share), "<b>node</b> 'h[0]': not finite", "")),
