@@ -178,12 +178,7 @@ def steps_to_exact(
     """
     learned, network = learned_by(trace, rule, loss), network_of(trace)
     entered = products(trace, network, learned)
-    if not is_still(network, learned.rule):
-        raise TraceError("steps to exact: weights must stand still")
-    phi = np.unique(learned.phi[: len(entered)])
-    if len(phi) > 1 or not phi.all():
-        raise TraceError(f"steps to exact: phi must be one number that is not 0, got {phi.tolist()}")
-    entered = entered / phi
+    entered /= _steady_phi(network, learned, len(entered))
     exact = gradients(trace, network, len(entered), against, learned)
     starts = trace["stimulus/tick"]
     starts = starts[starts < len(entered)]
@@ -212,6 +207,16 @@ def steps_to_exact(
         coords={"tick": ("row", starts, steps), "group": list(members), **edge_names(network)},
         attrs={"oracle": against},
     )
+
+
+def _steady_phi(network: Network, learned: Learned, end: int) -> float:
+    """Return the phi of all ticks before ``end``; TraceError where there are several, or weights move."""
+    if not is_still(network, learned.rule):
+        raise TraceError("steps to exact: weights must stand still")
+    phi = np.unique(learned.phi[:end])
+    if len(phi) != 1 or not phi.all():
+        raise TraceError(f"steps to exact: phi must be one number that is not 0, got {phi.tolist()}")
+    return float(phi[0])
 
 
 def best_lag(

@@ -6,10 +6,10 @@ constants, and moves as a synapse of Hamiltonian Learning does,
 .. math:: \Omega \leftarrow (1 - \eta\,dt)\,\Omega + dt\,\phi\,\partial L/\partial w, \qquad
           w \leftarrow w - \beta\,dt\,\Omega
 
-which is ``torch.optim.SGD`` with lr = beta dt and momentum 1 - eta dt, the gradient taken times dt phi, weight
-decay and all. The
-late control takes for each synapse the gradient of so many ticks ago as it takes, by the longest paths, until
-all of a gradient is there: the step from which a held input would give the exact one.
+which is ``torch.optim.SGD`` with lr = beta dt and momentum 1 - eta dt, the gradient taken times dt phi, with
+the weight decay of the run. The late control takes for each synapse the gradient of so many ticks ago as it
+takes, by the longest paths, until all of a gradient is there: the step from which a held input would give the
+exact one.
 """
 
 from collections.abc import Callable

@@ -98,13 +98,11 @@ def _rows(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _steps(trace: Trace, network: Network, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Return from which ticks to the next weights step: at ends of rows; of one that correlates, always."""
-    told = settings.get("learning", {})
-    name = told.get("rule", "")
-    rule = RULES[name](beta=told["beta"]) if name in RULES and "beta" in told else Equilibrium()
-    learns = learning_ticks(trace)
-    if is_still(network, rule):
+    told, learns = settings.get("learning", {}), learning_ticks(trace)
+    rate = Equilibrium() if "beta" not in told else Equilibrium(beta=told["beta"])
+    if is_still(network, rate):
         return np.zeros_like(learns)
-    if rule.correlates:
+    if RULES[told.get("rule", Equilibrium.name)].correlates:
         return learns
     ends = np.append(trace["stimulus/tick"][1:], len(learns) - 1) - 1
     found = np.zeros_like(learns)
