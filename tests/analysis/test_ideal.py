@@ -1,7 +1,7 @@
 """What an ideal synapse would have learned in a run: known from finite differences of the run, or refused."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,7 @@ def run(told: dict[str, Any], network: Network) -> Trace:
         dtype="float64",
     )
 
-    def interfere(env: simpy.Environment) -> Iterator[simpy.Event]:
+    def interfere(env: simpy.Environment) -> Generator[simpy.Event]:
         yield env.timeout(5)
         sim.controls.reset()
         sim.controls.learn(False)
@@ -78,7 +78,8 @@ def run(told: dict[str, Any], network: Network) -> Trace:
 
 def in_force(told: dict[str, Any]) -> tuple[list[float], list[bool]]:
     """Return phi and whether the network learns at every tick, from what the run is told."""
-    phi, learns = [], []
+    phi: list[float] = []
+    learns: list[bool] = []
     for stage, rows, hold in (("a", ROWS, told["hold"]), ("b", ROWS, 2), ("c", 1, told["hold"]),
                               ("d", 1, told["hold"])):  # fmt: skip
         for tick in [tick for _ in range(rows) for tick in range(hold)]:

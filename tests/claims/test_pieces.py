@@ -18,6 +18,11 @@ from tests.support.graphs import KINDS, Case, build, cases
 
 UNTIL = 60
 FAULTS = Faults(loss=0.1, jitter=4, failing=0.02, downtime=5.0)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "faults": {"faults": FAULTS},
+    "noise": {"noise": Noise(0.1)},
+}
 
 
 def grown(trace: Trace) -> dict[str, np.ndarray]:
@@ -65,9 +70,9 @@ def shared(case: Case) -> Case:
 )
 def test_pieces_of_a_run_laid_end_to_end_are_the_run(engine: str, more: str) -> None:
     """Messages under way at a cut too; on random networks whose controls are asked for anything."""
-    options = {"plain": {}, "faults": {"faults": FAULTS}, "noise": {"noise": Noise(0.1)}}.get(more, {more: 2})
+    options = OPTIONS.get(more, {more: 2})
     kind = st.sampled_from(["synchronous"] if more == "batch" else KINDS)
-    record = {"every": {"default": 3, "w": 7}, "events": ("message", "update")}
+    record: dict[str, Any] = {"every": {"default": 3, "w": 7}, "events": ("message", "update")}
 
     @settings(max_examples=3)
     @given(kind.flatmap(lambda each: cases(each, UNTIL)), st.sets(st.integers(1, UNTIL - 1), max_size=2))
@@ -99,7 +104,7 @@ def test_rows_and_phases_may_be_cut(rule: Rule, update: str, engine: str) -> Non
             node_defaults={"update": update} | ({"send_threshold": 1e-3} if update == "arrival" else {}),
         )
 
-    record = {"every": 5, "events": ("message",)}
+    record: dict[str, Any] = {"every": 5, "events": ("message",)}
     whole = simulation().run(**record)
     pieces = in_pieces(simulation(), {3, 17, 40}, None, **record)
     assert_laid_end_to_end(pieces, whole)
@@ -108,9 +113,9 @@ def test_rows_and_phases_may_be_cut(rule: Rule, update: str, engine: str) -> Non
 
 def test_a_trace_that_goes_on_says_what_was_in_force_before_it() -> None:
     sim = hlsim.Simulation(hlsim.topology.layered([2, 3, 1]), rule=hlsim.rules.Hamiltonian(phi=0.5))
-    sim.controls.input([1.0, 2.0])
+    sim.controls.input(np.array([1.0, 2.0]))
     first = sim.run(until=3)
-    sim.controls.target([4.0])
+    sim.controls.target(np.array([4.0]))
     second = sim.run(until=6)
     sim.controls.learn(False)
     third, fourth = sim.run(until=9), sim.run(until=12)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -249,14 +250,15 @@ def test_ticks_that_are_passed_over_would_not_have_woken_anybody(
                 patch.setattr(SKIPS[engine], dense)
                 traces.append(run(case, 80, engine=engine)[1])
         for name in ("tick", "node", "kind", "value"):
-            np.testing.assert_array_equal(*(trace[f"events/{name}"] for trace in traces))
+            one, other = (trace[f"events/{name}"] for trace in traces)
+            np.testing.assert_array_equal(one, other)
 
     check()
 
 
 @pytest.mark.parametrize("options", [{"compiled": "never"}, {"compiled": "always"}, {"engine": "reference"}])
 def test_a_drive_that_moves_slowly_wakes_its_neuron_at_the_tick_that_its_equation_says(
-    options: dict[str, str],
+    options: dict[str, Any],
 ) -> None:
     """An output held off its target: z = e, so that a = w x falls by beta x^2 e t^2 / 2 where eta is 0.
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def left_by(path: Path, graph: str, stimulus: str, rule: str, cut: str, faulty: 
         **{name: value for name, value in options.items() if name != "still"},
     )
 
-    def interrupt(env: simpy.Environment) -> Iterator[simpy.Event]:
+    def interrupt(env: simpy.Environment) -> Generator[simpy.Event]:
         yield env.timeout(2)
         raise KeyboardInterrupt
 

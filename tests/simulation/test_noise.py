@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlsim
-from hlsim.noise import Noise
+from hlsim.simulation.noise import Noise
 from hlsim.stimulus import Arrays
 
 LABELS = [f"n{k}" for k in range(6)]

@@ -46,6 +46,6 @@ def test_edges_without_keys_keep_out_of_the_way_of_those_with_keys() -> None:
 def test_what_stands_twice_or_nowhere_is_refused_by_its_name(
     directed: bool, multigraph: bool, nodes: list[Any], edges: list[Any], message: str
 ) -> None:
-    listed = [(edge[0], edge[1], edge[2] if len(edge) > 2 else None, {}) for edge in edges]
+    listed: list[Any] = [(edge[0], edge[1], edge[2] if len(edge) > 2 else None, {}) for edge in edges]
     with pytest.raises(TopologyError, match=message):
         Listing(directed, multigraph, nodes, listed, {}).graph()
