@@ -247,6 +247,7 @@ def test_steps_to_exact_of_another_phi_are_the_same_and_of_a_gate_there_are_none
 # ---- what a trace tells
 
 
+@pytest.mark.filterwarnings("ignore:.*did not settle")
 def test_what_a_trace_does_not_tell_is_said() -> None:
     rule = Hamiltonian(beta=0.0)
     trace = learned(layers(), rule, rows=3)

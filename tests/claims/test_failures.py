@@ -120,7 +120,7 @@ def test_options_without_meaning_are_refused_in_one_line(options: dict[str, obje
 
 @pytest.mark.parametrize(
     ("until", "line"),
-    [(None, "is needed where no stage says how long"), (0, "ticks > 0, got 0"), (2.5, "got 2.5")],
+    [(None, "is needed where no stage says how long"), (0, "ticks >= 1, got 0"), (2.5, "got 2.5")],
 )
 def test_the_length_of_a_run_is_checked(until: object, line: str) -> None:
     sim = hlsim.Simulation(hlsim.topology.ring(4, seed=0), loss=None)
