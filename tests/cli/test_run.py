@@ -110,7 +110,7 @@ def test_a_dry_run_takes_nothing(hlsim_: Command) -> None:
 
 
 def test_an_interrupted_run_keeps_its_trace(hlsim_: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by Ctrl-C at the first row."""
+    """As by Ctrl-C at the end of the first row, whose last tick is over then."""
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
@@ -121,7 +121,7 @@ def test_an_interrupted_run_keeps_its_trace(hlsim_: Command, monkeypatch: pytest
     assert done.err == "hlsim: interrupted; the trace up to there is in tiny.h5\n"
     with trace.open("tiny.h5") as run:
         assert run.status == "interrupted"
-        assert run.summary["ticks"] == experiments.HOLD - 1
+        assert run.summary["ticks"] == experiments.HOLD
 
 
 def test_a_run_interrupted_before_it_began_speaks_of_no_trace(

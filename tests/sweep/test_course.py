@@ -164,7 +164,8 @@ def test_a_trace_of_something_else_is_run_anew(folder: Path, started: list[Exper
         (folder / "topology.py").write_text(text.replace("seed=1", "seed=2"))
     else:
         with pytest.raises(KeyboardInterrupt):
-            experiment.load(folder, [*SHORT, "simulation.seed=1"]).run("out/seed=1.h5", _stop)
+            again = experiment.load(folder, [*SHORT, "simulation.seed=1"])
+            again.run("out/seed=1.h5", _stop, overwrite=True)
     told: list[Outcome] = []
     sweep(folder, seeds=2, folder="out", overrides=overrides, on_run=lambda *a: told.append(a[2]))
     expected = [False, True] if change == "interrupted" else [True, True]
