@@ -214,6 +214,7 @@ def free_states(sim: hlsim.Simulation) -> np.ndarray:
     return h
 
 
+@pytest.mark.filterwarnings("ignore:.*did not settle")
 @engines
 def test_a_phase_that_does_not_settle_ends_when_its_time_is_over(engine: str) -> None:
     rule = Equilibrium(beta=0.0, nudge=0.2, dwell=7)

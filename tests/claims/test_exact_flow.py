@@ -79,13 +79,16 @@ def asleep(engine: Mapping[str, Any], update: str = "arrival") -> Simulation:
 def test_a_sample_holds_a_neuron_once_for_all_fields(
     engine: Mapping[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the 12 ticks all but the first, in torch outputs once more for the loss; then those of the row."""
+    """Of the 12 ticks all but the first, in torch outputs once more for the loss.
+
+    Then what the row told before its target counted, its end, and the end of the run.
+    """
     simulation = asleep(engine)
     assert type(simulation._engine).__name__ == kind
     owner = Process if kind == "Reference" else view
     holds = counted(monkeypatch, owner, "hold")
     simulation.run(every=1, sampled=("h", "z", "a", "loss", "w", "omega"))
-    assert len(holds) == 11 * (1 if kind == "Reference" else 2) + 1
+    assert len(holds) == 11 * (1 if kind == "Reference" else 2) + 3
 
 
 def test_a_loss_has_the_same_bits_whatever_else_is_sampled() -> None:

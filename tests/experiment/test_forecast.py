@@ -11,6 +11,7 @@ from tests.support import experiments
 from tests.support.experiments import NETWORK, toml
 
 
+@pytest.mark.filterwarnings("ignore:.*fill no batch")
 @pytest.mark.parametrize(
     "overrides",
     [

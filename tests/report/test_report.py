@@ -101,6 +101,7 @@ def left_by(path: Path, graph: str, stimulus: str, rule: str, cut: str, faulty: 
         sim.run(1 if cut == "at once" else 6, path, **record).close()
 
 
+@pytest.mark.filterwarnings("ignore:.*did not settle")
 @settings(max_examples=12)
 @given(
     told=st.fixed_dictionaries(

@@ -163,8 +163,8 @@ def test_a_trace_of_something_else_is_run_anew(folder: Path, started: list[Exper
         text = (folder / "topology.py").read_text()
         (folder / "topology.py").write_text(text.replace("seed=1", "seed=2"))
     else:
+        again = experiment.load(folder, [*SHORT, "simulation.seed=1"])
         with pytest.raises(KeyboardInterrupt):
-            again = experiment.load(folder, [*SHORT, "simulation.seed=1"])
             again.run("out/seed=1.h5", _stop, overwrite=True)
     told: list[Outcome] = []
     sweep(folder, seeds=2, folder="out", overrides=overrides, on_run=lambda *a: told.append(a[2]))

@@ -330,7 +330,7 @@ def test_a_run_that_overflows_stops_at_its_tick_and_names_its_node(every: int, t
         sim = Simulation(runaway(), dtype="float64", loss=None, **options)
         sim.controls.input(np.ones(1))
         with pytest.raises(NumericalError, match="must stay finite, got inf") as error:
-            sim.run(until=5000, record=tmp_path / "t.h5", every=every, sampled=("h",))
+            sim.run(until=5000, record=tmp_path / f"{len(caught)}.h5", every=every, sampled=("h",))
         updates = sim.counts()["updates"].tolist()
         caught.append((error.value.tick, error.value.node, str(error.value), sim.tick, updates))
     assert caught[0] == caught[1]

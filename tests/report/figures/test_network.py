@@ -43,6 +43,7 @@ def test_width_is_the_weight_and_colour_the_delay() -> None:
     assert len(shades) == len({delay for delay, _ in shades}) == len({shade for _, shade in shades}) > 1
 
 
+@pytest.mark.filterwarnings("ignore:.*did not settle")
 def test_two_ways_between_the_same_neurons_do_not_cover_each_other() -> None:
     graph = topology.layered([1, 2, 1], seed=1, symmetric=True)
     with coupled(graph) as trace:
