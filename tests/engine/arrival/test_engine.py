@@ -325,7 +325,7 @@ def runaway() -> nx.DiGraph:
 @pytest.mark.parametrize("every", [1, 10_000])
 def test_a_run_that_overflows_stops_at_its_tick_and_names_its_node(every: int, tmp_path: Any) -> None:
     """Whether the loop stops at every tick or has run ahead: SimPy stands at the tick that failed."""
-    caught = []
+    caught: list[Any] = []
     for options in (COMPILED, BATCHED):
         sim = Simulation(runaway(), dtype="float64", loss=None, **options)
         sim.controls.input(np.ones(1))
