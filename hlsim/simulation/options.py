@@ -175,7 +175,7 @@ def stream(given: Stream, network: Network, loss: Loss | None) -> Stream:
         if columns != nodes and not (what == "target" and columns == 0):
             raise StimulusError(f"stimulus: {columns} {what} columns for {nodes} nodes of role '{role}'")
     labelled = given.n_output == 0 and given.classes != 0
-    return OneHot(given, outputs) if loss is not None and labelled else given
+    return OneHot(given, outputs) if loss is not None and outputs and labelled else given
 
 
 def check_taught(stream: Stream, stages: Sequence[Stage], network: Network, loss: Loss | None) -> None:

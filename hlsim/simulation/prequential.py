@@ -11,10 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 
 from hlsim.models.rules import Hamiltonian
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import Network
+
+# Longer than any row is held.
+_FAR = 2**32
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,22 @@ def _ticks_untouched(network: Network, rule: Rule) -> int:
 
 
 def _ticks_to_outputs(network: Network) -> float:
-    reached = np.full(network.n, math.inf)
-    reached[network.inputs] = network.stateful[network.inputs]
-    edges = network.source >= 0
-    source, target = network.source[edges], network.target[edges]
-    length = network.delay[edges] + network.stateful[target]
-    while True:
-        closer = reached.copy()
-        np.minimum.at(closer, target, reached[source] + length)
-        if np.array_equal(closer, reached):
-            return float(reached[network.outputs].max(initial=0.0))
-        reached = closer
+    """Return the length of the shortest path from inputs to the output that is farthest from them.
+
+    A leaky neuron passes on a tick later what it hears.
+    """
+    n, slow = network.n, network.stateful
+    edges = (network.source >= 0) & (network.delay < _FAR)
+    # One more node leads to all inputs.
+    source = np.concatenate([network.source[edges], np.full(len(network.inputs), n)])
+    target = np.concatenate([network.target[edges], network.inputs])
+    delay = np.concatenate([network.delay[edges], np.zeros(len(network.inputs), np.int64)])
+    # In units in which a step counts for a little, since what is 0 is no edge to scipy.
+    length = (delay + slow[target]) * (n + 2.0) + 1
+    order = np.lexsort((length, target, source))
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(source[order]) != 0) | (np.diff(target[order]) != 0)
+    kept = order[first]
+    graph = csr_array((length[kept], (source[kept], target[kept])), shape=(n + 1, n + 1))
+    reached = dijkstra(graph, indices=n)[network.outputs]
+    return float(np.floor(reached / (n + 2.0)).max(initial=0.0))

@@ -30,6 +30,7 @@ from hlsim.stimulus import Stage, Stream
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
 from hlsim.trace.layout import STATES
+from hlsim.trace.reader import check_free
 from hlsim.trace.recorder import Before, Recorder
 
 
@@ -277,7 +278,7 @@ class Simulation:
             A state became infinite or NaN; the trace up to there is kept.
         """
         if stages is not None:
-            self._follow_up(stages)
+            self._follow_up(stages, record, overwrite)
         end = self._end(until)
         recorder = self._recording(record, end, every, sampled, events, overwrite)
         started = time.perf_counter()
@@ -332,8 +333,10 @@ class Simulation:
             )
         return sampled
 
-    def _follow_up(self, stages: Sequence[Stage]) -> None:
-        """Have stages shown after those that are over."""
+    def _follow_up(self, stages: Sequence[Stage], record: str | Path | None, overwrite: bool) -> None:
+        """Have stages shown after those that are over; where nothing can be recorded, they do not begin."""
+        if record is not None:
+            check_free(Path(record), overwrite)
         if self._showing() and (self._stages_end is None or self.tick < self._stages_end):
             end = "a tick that nobody knows" if self._stages_end is None else f"tick {self._stages_end}"
             raise ExperimentError(

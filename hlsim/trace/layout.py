@@ -248,22 +248,26 @@ def fault_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
     return table
 
 
+def _table(file: h5py.File, name: str, axis: str, columns: Sequence[Column], rows: int, signal: str) -> Table:
+    """Write a group that holds one table, empty; ``signal`` is what to plot of it."""
+    group = file.create_group(name)
+    table = Table(group, axis, columns, rows)
+    plottable(group, signal)
+    return table
+
+
 def stimulus_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
     """Write /stimulus, empty: input and target as used, each in force from its tick on."""
-    group = file.create_group("stimulus")
     columns = [
         Column("tick", np.int64, "tick from which on the values are in force"),
         Column("input", real(dtype), "input", (*replica_dims(replicas), "input_node")),
         Column("target", real(dtype), "target; nan: none", (*replica_dims(replicas), "output_node")),
     ]
-    table = Table(group, "tick", columns, rows)
-    plottable(group, "input")
-    return table
+    return _table(file, "stimulus", "tick", columns, rows, "input")
 
 
 def control_table(file: h5py.File, rows: int) -> Table:
     """Write /controls, empty: what else the controls were asked for, each in force from its tick on."""
-    group = file.create_group("controls")
     columns = [
         Column("tick", np.int64, "tick from which on the values are in force"),
         Column("phi", np.float64, "scale of the loss gradient"),
@@ -271,9 +275,7 @@ def control_table(file: h5py.File, rows: int) -> Table:
         Column("noise", np.int8, "1: something is added to the drives; 0: nothing"),
         Column("reset", np.int8, "1: h, z and messages were forgotten at this tick"),
     ]
-    table = Table(group, "tick", columns, rows)
-    plottable(group, "phi")
-    return table
+    return _table(file, "controls", "tick", columns, rows, "phi")
 
 
 def write_before(
@@ -312,7 +314,6 @@ def final_fields(
 
 def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
     """Write /rows, empty: what came of each row of the stream."""
-    group = file.create_group("rows")
     over = replica_dims(replicas)
     columns = [
         Column("tick", np.int64, "last tick of the row"),
@@ -322,14 +323,11 @@ def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Tab
         Column("told", np.int64, "class told before the target of the row counted; -1: none", over),
         Column("loss", real(dtype), "loss at the last tick of the row", over),
     ]
-    table = Table(group, "row", columns, rows)
-    plottable(group, "loss")
-    return table
+    return _table(file, "rows", "row", columns, rows, "loss")
 
 
 def phase_table(file: h5py.File, rows: int) -> Table:
     """Write /phases, empty: how each phase of a row went, under rules that have some."""
-    group = file.create_group("phases")
     columns = [
         Column("tick", np.int64, "last tick of the phase"),
         Column("start", np.int64, "first tick of the phase"),
@@ -337,23 +335,18 @@ def phase_table(file: h5py.File, rows: int) -> Table:
         Column("quiet", np.int8, "1: the phase ended because nothing went on; 0: its time was over"),
         Column("messages", np.int64, "messages sent during the phase"),
     ]
-    table = Table(group, "phase", columns, rows)
-    plottable(group, "messages")
-    return table
+    return _table(file, "phases", "phase", columns, rows, "messages")
 
 
 def log_table(file: h5py.File, rows: int) -> Table:
     """Write /log, empty: how the run went."""
-    group = file.create_group("log")
     columns = [
         Column("tick", np.int64, "tick that was reached"),
         Column("wall", np.float64, "seconds of wall time since the start"),
         Column("in_flight", np.int64, "messages on their way"),
         Column("memory_bytes", np.int64, "most memory of the process so far; 0: the system does not tell"),
     ]
-    table = Table(group, "tick", columns, rows)
-    plottable(group, "memory_bytes")
-    return table
+    return _table(file, "log", "tick", columns, rows, "memory_bytes")
 
 
 def plottable(group: h5py.Group, signal: str | None) -> None:

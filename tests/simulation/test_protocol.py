@@ -1,6 +1,7 @@
 """Stages, rows and controls: what is asked for happens, at the tick asked for, and nothing else does."""
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -11,7 +12,7 @@ import simpy
 import hlsim
 from hlsim.engine.clock import READ, call_at
 from hlsim.engine.controls import Controls
-from hlsim.errors import ExperimentError, StimulusError
+from hlsim.errors import ExperimentError, StimulusError, TraceError
 from hlsim.models.rules import Equilibrium, Gate, Hamiltonian, Schedule
 from hlsim.stimulus import Arrays, Stage
 
@@ -222,7 +223,7 @@ def test_more_stages_are_what_they_would_have_been_from_the_start(engine: str) -
     assert sim.tick == whole.summary["ticks"]
 
 
-def test_more_stages_follow_when_those_before_are_over() -> None:
+def test_more_stages_follow_when_those_before_are_over(tmp_path: Path) -> None:
     sim = simulate(stimulus=rows())
     sim.run(until=12)
     with pytest.raises(
@@ -236,7 +237,10 @@ def test_more_stages_follow_when_those_before_are_over() -> None:
         sim.run(stages=[Stage()])
     with pytest.raises(ExperimentError, match="1 stages need a stimulus"):
         simulate().run(stages=[Stage()])
+    with pytest.raises(TraceError, match="there is no folder"):
+        sim.run(stages=[Stage("more")], record=tmp_path / "none" / "t.h5")
     assert sim.tick == 30
+    assert sim.run(stages=[Stage("more")], record=tmp_path / "t.h5").summary["ticks"] == 60
 
 
 @pytest.mark.parametrize("engine", ENGINES)
