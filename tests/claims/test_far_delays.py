@@ -1,5 +1,6 @@
 """Delays, periods and intervals are whole numbers below 2**53: right at any of them, and cheap."""
 
+import tracemalloc
 from typing import Any
 
 import networkx as nx
@@ -120,19 +121,21 @@ def test_whether_a_delay_is_a_ring_or_single_messages_changes_nothing_but_roundi
 @engines
 @pytest.mark.parametrize("update", ["clock", "arrival"])
 def test_a_long_delay_takes_no_memory_before_something_travels(update: str, engine: str) -> None:
-    """What is set up for a delay of 10**8 ticks is what is set up for one of 10**4."""
-    import tracemalloc
-
+    """What is set up for a delay of 10**7 ticks is what is set up for one of 10**4."""
     sizes = {}
-    for delay in (10**4, 10**8):
-        graph = hlsim.topology.layered([3, 20, 2], delay=delay, bias=None, draw=False)
+    for delay in (10**4, 10**7):
+        graph = hlsim.topology.random(30, 3, delay=delay, inputs=3, outputs=2, draw=False)
+        own = {"update": update} | (
+            {"send_threshold": 0.0, "costate_threshold": 0.0} if update == "clock" else {}
+        )
         tracemalloc.start()
-        sim = hlsim.Simulation(graph, node_defaults={"update": update}, **ENGINES[engine])
+        sim = hlsim.Simulation(graph, node_defaults=own, **ENGINES[engine])
         sim.controls.input(np.ones(3))
         sim.run(until=5)
         sizes[delay] = tracemalloc.get_traced_memory()[1] + tensors(sim)
         tracemalloc.stop()
-    assert sizes[10**8] < 1.2 * sizes[10**4] + 2**20
+    # A ring over 10**4 ticks is worth it: the bound is on what is more than that.
+    assert sizes[10**7] < 1.2 * sizes[10**4] + 2**20
 
 
 def tensors(sim: hlsim.Simulation) -> int:
