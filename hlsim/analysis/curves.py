@@ -21,6 +21,7 @@ UNITS = {
     "numbers": "numbers",
     "messages_per_tick": "messages/tick",
     "overtaken": "messages",
+    "replaced": "messages",
     "lost": "messages",
     "node_updates": "updates",
     "loss": "1",

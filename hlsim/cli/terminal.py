@@ -102,6 +102,8 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "state messages", summary["state_messages"]
     yield "costate messages", summary["costate_messages"]
     yield "overtaken", summary["overtaken"]
+    if summary.get("replaced"):
+        yield "of them waiting for a clock", summary["replaced"]
     yield "lost", summary["lost"]
     yield "node updates", summary["node_updates"]
     yield "loss", summary["loss"]

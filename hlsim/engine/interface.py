@@ -44,5 +44,7 @@ class Engine(Protocol):
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return state and costate sends and updates by neuron (replica, node); messages (1,).
 
-        Those are ``overtaken`` by later ones, ``lost`` and ``in_flight``. All are copies: of now.
+        Those are ``overtaken`` by later ones, which were heard in their place; of them ``replaced`` in the
+        inbox of a clocked neuron, where they waited for its tick; ``lost``; and ``in_flight``. All are
+        copies: of now.
         """

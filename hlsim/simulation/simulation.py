@@ -460,8 +460,10 @@ class Simulation:
     def summary(self) -> dict[str, Any]:
         """Ticks, messages and numbers in them, node updates, loss, accuracy of every stage, wall time so far.
 
-        A message is one number, where states are complex two. A row counts for the accuracy by what the
-        outputs told before its own target counted, for ``accuracy_taught`` by what they told in the end.
+        A message is one number, where states are complex two; one that is overtaken was not heard because a
+        later one was, and is also ``replaced`` if it waited for a clock's tick then. A row counts for the
+        accuracy by what the outputs told before its own target counted, for ``accuracy_taught`` by what they
+        told in the end.
         The loss is the mean over rows of the last stage, each at its last tick; without rows, that of now.
         Under rules whose phases end by quiescence, also how many there were and how many ended so.
         """
@@ -474,6 +476,7 @@ class Simulation:
             "costate_messages": int(costate.sum()),
             "numbers": self._traffic.numbers(counts),
             "overtaken": int(counts["overtaken"][0]),
+            "replaced": int(counts["replaced"][0]),
             "lost": int(counts["lost"][0]),
             "node_updates": int(counts["updates"].sum()),
             "loss": loss if np.isfinite(loss) else None,

@@ -147,6 +147,14 @@ class Network:
         """Return on which of some edges, of all (m,) by default, costates go back under a rule."""
         return self.has_feedback[edges] & rule.sends_costates
 
+    def learns_what_it_sends_back(
+        self, rule: Rule, edges: NDArray[np.int64] | slice = slice(None)
+    ) -> NDArray[np.bool_]:
+        """Return on which of some edges, of all (m,) by default, r = w q goes back by a w that may move."""
+        own = self.carries_costates(rule, edges) & (self.feedback[edges] != RANDOM)
+        moves: NDArray[np.bool_] = self.plastic[edges] & (self.weight_rate(rule, edges) != 0)
+        return own & moves
+
     def weight_rate(self, rule: Rule, edges: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Return the beta of some edges, of all (m,) by default: their own, else the rule's."""
         own = self.beta[edges]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hlsim.models.losses import Custom
 from hlsim.models.rules import Hamiltonian
 from hlsim.trace.reader import Trace
-from tests.support.graphs import KINDS, SAMPLED, Act, Case, cases, fixed, run
+from tests.support.graphs import KINDS, SAMPLED, Act, Case, build, cases, fixed, run
 
 ENGINES = ("batched", "reference")
 EXAMPLES = settings().max_examples
@@ -312,7 +312,7 @@ def test_a_clocked_neuron_hears_the_last_message_and_the_others_are_counted_as_o
     graph = one_input()
     chain(graph, "n", ("instant",), (0,), (0,), update="clock", period=4)
     _, trace = run(Case(graph, {"loss": None}, feed(1, 2, 3, 4, 4, 6, 7)), 12, engine=engine)
-    assert trace.summary["overtaken"] == 2 + 1
+    assert trace.summary["overtaken"] == trace.summary["replaced"] == 2 + 1
     assert trace["sampled/a"][::4, 1].tolist() == [0.5, 2.0, 3.5]
     assert trace.summary["node_updates"] == 6 + 3
 
@@ -323,7 +323,7 @@ def test_of_two_messages_that_reach_a_clocked_neuron_at_its_tick_the_later_sent_
     graph = one_input()
     chain(graph, "n", ("instant",), (0,), (0,), update="clock", period=4)
     _, trace = run(Case(graph, {"loss": None}, feed(1, 1, 1, 4, 5)), 8, engine=engine)
-    assert trace.summary["overtaken"] == 1
+    assert trace.summary["overtaken"] == trace.summary["replaced"] == 1
     assert trace["sampled/a"][4, 1] == 2.5
 
 
@@ -363,3 +363,96 @@ def test_a_weight_that_moved_is_told_although_q_stands_still(
     np.testing.assert_allclose(
         trace["events/value"][told], trace["sampled/w"][trace["events/sent"][told], edge], rtol=1e-15
     )
+
+
+STILL: dict[str, dict[str, Any]] = {
+    "beta = 0": {"rule": Hamiltonian(beta=0.0, eta=0.5)},
+    "beta of the synapse = 0": {"edge": {"beta": 0.0}},
+    "not plastic": {"edge": {"plastic": False}},
+    "learning off": {"script": ((0, "learn", (False,)),)},
+    "fixed random feedback": {"edge": {"feedback": "random"}},
+    "only the bias learns": {"edge": {"plastic": False}, "bias": 0.1},
+}
+
+
+@pytest.mark.parametrize(
+    "engine", [{"engine": "reference"}, {"compiled": "never"}, {"compiled": "always"}], ids=str
+)
+@pytest.mark.parametrize("update", ["clock", "arrival"])
+@pytest.mark.parametrize("why", STILL)
+def test_a_weight_that_cannot_move_or_is_not_sent_is_told_once(
+    engine: dict[str, Any], update: str, why: str
+) -> None:
+    """r = w q is sent again where w may have moved, and only there: one message, whatever else learns."""
+    still, graph = STILL[why], one_input()
+    common = {"update": update, "send_threshold": 0.0, "costate_threshold": 0.0}
+    chain(graph, "n", ("instant", "instant"), (0, 0), (0, 0), **common)
+    graph.edges["n.0", "n.1"].update({"plastic": True, **still.get("edge", {})})
+    if "bias" in still:
+        graph.nodes["n.1"]["bias"] = still["bias"]
+    rule = still.get("rule", Hamiltonian(beta=0.1, eta=0.5))
+    begin = (*feed(1.0), (0, "target", (np.zeros(1),)), *still.get("script", ()))
+    # Where something learns, q stands still only under a steady loss, which compiled loops do not know.
+    moves = why in ("fixed random feedback", "only the bias learns")
+    loss = steady_error() if moves else "squared_error"
+    sim = build(Case(graph, {"loss": loss, "rule": rule}, begin), **engine)
+    sim.run(until=10)
+    assert sim.counts()["costate"][0, 2] == 1
+
+
+@engines
+def test_who_was_kept_back_by_its_interval_wakes_even_if_nothing_is_left_to_say(engine: str) -> None:
+    """h -> 1 passes .5 at tick 7 (1 - e^-.7 = .503) and is sent. On its way to 4 it would be sent again, but
+    may not for 50 ticks; then it comes back to .5. At tick 57 it wakes, |h - sent| < .5, and says nothing.
+    """
+    graph = one_input()
+    node = {"tau": 1.0, "send_threshold": 0.5, "send_interval": 50}
+    chain(graph, "n", ("leaky", "leaky"), (0, 0), (0, 0), **node)
+    graph.edges["in", "n.0"]["weight"] = 1.0
+    acts = [(tick, "input", (np.array([x]),)) for tick, x in ((0, 1.0), (10, 4.0), (20, 0.5))]
+    _, trace = run(Case(graph, {"loss": None, "dt": 0.1}, tuple(acts)), 80, engine=engine)
+    at, kind, tick = (trace[f"events/{name}"] for name in ("node", "kind", "tick"))
+    assert tick[(kind == 2) & (at == 1)].tolist() == [0, 7, 10, 20, 57]
+    assert trace["events/sent"][(kind == 0) & (at == 2)].tolist() == [7]
+
+
+@engines
+def test_a_reset_keeps_the_tick_of_the_last_sending(engine: str) -> None:
+    """Sent at 0; the reset at 5 forgets what was sent, not when: the interval of 10 ticks ends at 10."""
+    graph = one_input()
+    chain(graph, "n", ("instant", "instant"), (0, 0), (0, 0), send_interval=10)
+    _, trace = run(Case(graph, {"loss": None}, (*feed(1.0), (5, "reset", ()))), 20, engine=engine)
+    state = (trace["events/kind"] == 0) & (trace["events/node"] == 2)
+    assert trace["events/sent"][state].tolist() == [0, 10]
+
+
+@engines
+def test_an_output_that_cross_entropy_makes_due_within_the_tick_keeps_its_drive(engine: str) -> None:
+    """At tick 5 a message without delay makes one output due, and the loss the other, which has had its turn
+    to hear: its drive is w s with the w of tick 0, though w has moved, and its q is that of the new softmax.
+    """
+    graph = one_input()
+    graph.add_node("other", model="input")
+    node = {"model": "instant", "activation": "identity", "role": "output", "send_threshold": 10.0}
+    for source, name in (("in", "a"), ("other", "b")):
+        graph.add_node(name, refresh=1000, costate_threshold=10.0, **node)
+        graph.add_edge(source, name, weight=0.5)
+    begin: list[Act] = [(0, "input", (np.ones(2),)), (0, "target", (np.array([1.0, 0.0]),))]
+    case = Case(
+        graph,
+        {"loss": "cross_entropy", "rule": Hamiltonian(beta=0.01, eta=0.0)},
+        (*begin, (5, "input", (np.array([3.0, 1.0]),))),
+    )
+    _, trace = run(case, 8, engine=engine)
+    label = case.network.label
+    a, b = label.index("a"), label.index("b")
+    updates = trace["events/node"][(trace["events/kind"] == 2) & (trace["events/tick"] == 5)]
+    assert {a, b} <= set(updates.tolist())
+    # Between 0 and 5: omega = q t, w = .5 - beta q t^2 / 2 with q = softmax - target = .5.
+    w = trace["sampled/w"][5]
+    into = {case.network.target[e]: w[e] for e in range(2)}
+    np.testing.assert_allclose(into[b], 0.5 - 0.01 * 0.5 * 25 / 2, rtol=1e-12)
+    assert trace["sampled/h"][5, b] == trace["sampled/h"][0, b] == 0.5
+    h = trace["sampled/h"][5, [a, b]]
+    softmax = np.exp(h) / np.exp(h).sum()
+    np.testing.assert_allclose(trace["sampled/z"][5, [a, b]], softmax - [1.0, 0.0], rtol=1e-12)

@@ -31,7 +31,7 @@ class Run:
 
     trace: Trace
     counts: NDArray[np.int64]
-    overtaken: int
+    overtaken: tuple[int, int]
     in_flight: int
     message: dict[tuple[int, int, int], tuple[int, float]]
     update: set[tuple[int, int]]
@@ -54,7 +54,7 @@ def observed(case: Case, until: int, **engine: Any) -> Run:
     return Run(
         trace,
         np.array(counts),
-        int(now["overtaken"][0]),
+        (int(now["overtaken"][0]), int(now["replaced"][0])),
         int(now["in_flight"][0]),
         {event[:3]: (event[3], event[5]) for event in events if event[0] < 2}
         | {row[:3]: (-1, row[3]) for row in lost},

@@ -93,13 +93,14 @@ class Arrivals:
         return view.read(self.circuit, names, tick)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, messages overtaken and lost (none can be) and in flight."""
+        """Return sends and updates by neuron, messages in flight (no others can be)."""
         shape, work = (self.circuit.replicas, self.circuit.n), self._net.work
         return {
             "state": work.sends[STATE].reshape(shape).copy(),
             "costate": work.sends[COSTATE].reshape(shape).copy(),
             "updates": work.updates.reshape(shape).copy(),
             "overtaken": np.zeros(1, np.int64),
+            "replaced": np.zeros(1, np.int64),
             "lost": np.zeros(1, np.int64),
             "in_flight": self._net.agenda.tally[2:3].copy(),
         }

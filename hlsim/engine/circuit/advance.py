@@ -39,14 +39,13 @@ def learn_instant(circuit: Circuit, chosen: Some) -> None:
 
 
 def _euler(circuit: Circuit, tick: int, chosen: Some, synchronous: bool) -> None:
-    state = circuit.state
     duration = _elapsed(circuit, tick, chosen)
     stateful = circuit.stateful[chosen.nodes]
     movers = _Movers(chosen.where(stateful), duration[stateful], synchronous)
     if circuit.rule.order == "sequential":
         _sequential(circuit, movers)
         return
-    if state.learning and not circuit.nudges:
+    if not circuit.nudges:
         _learn(circuit, chosen, duration, synchronous, stateful_only=False)
     for selection, step in movers.steps(circuit):
         _state_step(circuit, selection, step)
@@ -80,8 +79,7 @@ def _sequential(circuit: Circuit, movers: _Movers) -> None:
         selection.put(state.g, state.phi * selection.take(state.dl) + selection.take(state.heard))
         _costate_step(circuit, selection, step)
         selection.put(state.q, selection.take(state.z) * selection.take(state.df_da))
-    if state.learning:
-        _learn(circuit, movers.some, movers.duration, movers.synchronous, stateful_only=True)
+    _learn(circuit, movers.some, movers.duration, movers.synchronous, stateful_only=True)
 
 
 def _outputs(circuit: Circuit, selections: list[Selection]) -> Tensor:
@@ -123,11 +121,9 @@ def _correlate(circuit: Circuit, chosen: Some, synchronous: bool) -> None:
         circuit.push.correlate(state, sent, chosen)
 
 
-def _learn(
-    circuit: Circuit, chosen: Some, duration: float | Tensor, synchronous: bool, stateful_only: bool
-) -> None:
+def _learn(circuit: Circuit, chosen: Some, duration: Tensor, synchronous: bool, stateful_only: bool) -> None:
     state, push = circuit.state, circuit.push
-    if synchronous:
+    if synchronous and state.learning:
         for pull in circuit.plan.pulls:
             if not (stateful_only and pull.signature.instant):
                 pull.learn(state, circuit.dt)
@@ -137,7 +133,9 @@ def _learn(
                 mixed = mixed.where(circuit.stateful[mixed.nodes])
             push.euler(state, mixed, circuit.dt)
     if len(chosen):
-        push.euler(state, chosen, duration)
+        learning = chosen.take(state.took_note)
+        chosen = chosen.where(learning)
+        push.euler(state, chosen, duration[learning])
         chosen.put(state.moved, True)
 
 

@@ -95,7 +95,8 @@ class Circuit:
         self.sends_costate = whole(np.bincount(network.target[back], minlength=network.n) > 0)
         # Whose state matters although it may send nothing: the loss listens to it, or a phase waits for it.
         self.listened = self.is_output | (~self.sends_state & self.nudges)
-        self.learns = whole(np.bincount(network.target[network.plastic], minlength=network.n) > 0)
+        moving = network.target[network.learns_what_it_sends_back(self.rule)]
+        self.learns = whole(np.bincount(moving, minlength=network.n) > 0)
         self.rank, self.back_rank = (
             whole(np.where(r < 0, LAST, r)) for r in (network.rank, network.back_rank)
         )

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.engine.circuit.calendar import Delivery
-from hlsim.engine.circuit.state import Some, State
+from hlsim.engine.circuit.state import NEVER, Some, State
 from hlsim.engine.links import LOST, LinkChange, TouchableLinks, late, uniform
+from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.rules.rule import Phase, Rule
 from hlsim.topology.network import RANDOM, Network
 
@@ -51,8 +52,9 @@ class Push:
         By flat edge: the weight rate, 0 where it is not plastic, and 1 where it is.
     random, feedback : Tensor
         By flat edge: whether costates are carried by a fixed random weight, and that weight.
-    overtaken : int
-        Messages that a later one replaced before their neuron took them in.
+    overtaken, replaced : Tensor
+        Messages that a later one kept from being heard; those of them that waited in an inbox for their
+        neuron's tick.
     """
 
     def __init__(
@@ -95,8 +97,9 @@ class Push:
         self.s = self._bias.to(number)
         self.inbox = self.s.clone()
         self.r = torch.zeros_like(self.s)
-        self._fresh = [torch.zeros_like(self._bias), torch.zeros_like(self._bias)]
-        self.overtaken = torch.zeros((), dtype=torch.int64, device=device)
+        # When what waits to be taken in arrived, by kind; NEVER: nothing waits.
+        self._arrived = [torch.full_like(self.target, NEVER) for _ in (STATE, COSTATE)]
+        self.overtaken, self.replaced = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
 
     def edges_of(self, fan: Fan, chosen: Some) -> tuple[Tensor, Tensor]:
         """Return the flat edges of the chosen neurons and the position of each edge's neuron."""
@@ -105,25 +108,27 @@ class Push:
             edge = edge + (chosen.flat // self._n)[row] * self._e
         return edge, row
 
-    def deliver(self, kind: int, edge: Tensor, value: Tensor) -> None:
+    def deliver(self, kind: int, edge: Tensor, value: Tensor, now: int) -> None:
         """Put messages where their neuron will find them."""
-        box = (self.inbox, self.r)[kind]
-        fresh = self._fresh[kind]
-        self.overtaken += fresh[edge].sum()
-        fresh[edge] = True
+        box, arrived = (self.inbox, self.r)[kind], self._arrived[kind]
+        before = arrived[edge]
+        waiting = before != NEVER
+        self.overtaken += waiting.sum()
+        self.replaced += (waiting & (before < now)).sum()
+        arrived[edge] = now
         box[edge] = value
 
     def take_in(self, chosen: Some) -> tuple[Tensor, Tensor]:
         """Let neurons that update hear what was delivered; return their in-edges and each one's position."""
         edge, row = self.edges_of(self.incoming, chosen)
         self.s[edge] = self.inbox[edge]
-        self._fresh[0][edge] = False
+        self._arrived[STATE][edge] = NEVER
         return edge, row
 
     @property
     def undelivered(self) -> bool:
         """Whether a state that was delivered waits for its neuron to take it in."""
-        return bool(self._fresh[0].any())
+        return bool((self._arrived[STATE] != NEVER).any())
 
     def drive(self, state: State, chosen: Some) -> Tensor:
         """Take in what was delivered and return sum w s, (k,)."""
@@ -137,7 +142,7 @@ class Push:
     def heard(self, chosen: Some) -> Tensor:
         """Return sum r of what was delivered backward to each, (k,)."""
         edge, row = self.edges_of(self.hearing, chosen)
-        self._fresh[1][edge] = False
+        self._arrived[COSTATE][edge] = NEVER
         return _sum(self.r[edge], row, len(chosen))
 
     def weight(self, state: State, edge: Tensor) -> Tensor:
@@ -210,8 +215,8 @@ class Push:
         self.s.copy_(self._bias)
         self.inbox.copy_(self._bias)
         self.r.zero_()
-        for fresh in self._fresh:
-            fresh.zero_()
+        for arrived in self._arrived:
+            arrived.fill_(NEVER)
 
     def stored(self, edge: Tensor) -> Tensor:
         """Return where flat edges lie in the flattened synapse fields."""

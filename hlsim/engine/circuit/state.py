@@ -130,6 +130,8 @@ class State:
         Whether the neuron's weights have moved since its last costate message.
     updated : Tensor
         Tick of the last update.
+    took_note : Tensor
+        The learning switch as it was at the last update: the step of a clocked neuron is learned by that.
     noise : Tensor
         Added to the drive; None: there is none.
     w : Tensor
@@ -155,6 +157,7 @@ class State:
     q_sent_at: Tensor
     moved: Tensor
     updated: Tensor
+    took_note: Tensor
     w: Tensor
     fields: dict[str, Tensor]
     phi: float = 0.0
@@ -184,6 +187,7 @@ class State:
             **made,
             moved=torch.zeros(shape, dtype=torch.bool, device=device),
             updated=torch.zeros(shape, dtype=torch.int64, device=device),
+            took_note=torch.ones(shape, dtype=torch.bool, device=device),
             w=weight,
             fields={name: torch.zeros_like(weight) for name in synapse_fields},
         )

@@ -67,12 +67,13 @@ class Batched:
         return view.read(self.circuit, names, tick)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
+        """Return sends and updates by neuron, and messages overtaken, replaced, lost and in flight."""
         return {
             "state": self._sending.counts[STATE].cpu().numpy().copy(),
             "costate": self._sending.counts[COSTATE].cpu().numpy().copy(),
             "updates": (self._updates + self._sync_updates * self.circuit.sync).cpu().numpy(),
             "overtaken": np.array([int(self.circuit.push.overtaken)]),
+            "replaced": np.array([int(self.circuit.push.replaced)]),
             "lost": np.array([0 if self.circuit.failing is None else self.circuit.failing.lost]),
             "in_flight": np.array([self._calendar.in_flight]),
         }
@@ -179,7 +180,7 @@ class Batched:
 
     def _take(self, kind: int, delivery: Delivery | None) -> None:
         if delivery is not None:
-            self.circuit.push.deliver(kind, delivery.edge, delivery.value)
+            self.circuit.push.deliver(kind, delivery.edge, delivery.value, self._now)
 
     def _send(self) -> None:
         c, state = self.circuit, self.circuit.state
@@ -328,6 +329,7 @@ class Batched:
         c, due = self.circuit, self._chosen()
         if len(due):
             due.put(self._updates, due.take(self._updates) + 1)
+            due.put(c.state.took_note, c.state.learning)
         self._sync_updates += 1
         c.check_finite(self._now)
         if self.observer is not None:

@@ -167,7 +167,7 @@ class Sending:
             self._calendar.put(kind, self.now + delay[later], edge[later], value[later], self.now)
         if bool(at_once.any()):
             self._reached(ends[edge[at_once]])
-            self._c.push.deliver(kind, edge[at_once], value[at_once])
+            self._c.push.deliver(kind, edge[at_once], value[at_once], self.now)
             if failing is not None:
                 failing.at_once(kind, edge[at_once], self.now)
         if self.observer is not None:

@@ -79,7 +79,7 @@ class Lockstep(Batched):
         self._driven = not bool(circuit.is_input[circuit.inputs].all())
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
+        """Return sends and updates by neuron, and messages overtaken, replaced, lost and in flight."""
         for group in (*self._groups, self._stateful, self._inputs):
             if group is not None:
                 group.settle(self._counted)

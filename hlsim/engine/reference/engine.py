@@ -302,14 +302,18 @@ class Reference:
         return self.loss.value(torch.as_tensor(y), together).numpy()
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, and messages overtaken, lost and in flight."""
+        """Return sends and updates by neuron, and messages overtaken, replaced, lost and in flight."""
         table = np.array([[one.counts for one in replica] for replica in self._processes])
-        overtaken = sum(one.overtaken for replica in self._processes for one in replica)
+        overtaken, replaced = (
+            sum(getattr(one, name) for replica in self._processes for one in replica)
+            for name in ("overtaken", "replaced")
+        )
         return {
             "state": table[..., STATE],
             "costate": table[..., COSTATE],
             "updates": table[..., 2],
             "overtaken": np.array([overtaken]),
+            "replaced": np.array([replaced]),
             "lost": np.array([self._lost]),
             "in_flight": np.array([self._in_flight]),
         }

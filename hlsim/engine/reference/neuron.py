@@ -62,12 +62,15 @@ class Process:
         self._inbox: tuple[dict[int, Value], dict[int, Value]] = ({}, {})
         # When what arrived last on an edge was sent.
         self._newest: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        # When what waits in the inbox arrived.
+        self._arrived: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._busy = False
         self._alarm = office.event()
         self.wake_at = -1
         self.counts = [0, 0, 0]
-        self.overtaken = 0
-        self._replaced_now = (-1, 0)
+        self.overtaken = self.replaced = 0
+        # The tick at which both were counted last, and what they were before it.
+        self._counted = (-1, 0, 0)
         rule = office.rule
         self._alarms = Alarms(record, rule, office.loss, office.dt, self._held)
         self._hears_costate = rule.sends_costates
@@ -91,20 +94,21 @@ class Process:
         """
         box, newest = self._inbox[kind], self._newest[kind]
         if sent < newest.get(edge, sent):
-            self._replace()
+            self._overtake()
             return
         newest[edge] = sent
         if edge in box:
-            self._replace()
-        box[edge] = value
+            self._overtake(waited=self._arrived[kind][edge] < self._office.now)
+        box[edge], self._arrived[kind][edge] = value, self._office.now
         if self.arrival:
             self.ring()
 
-    def _replace(self) -> None:
-        """Count a message in whose place a later one counts."""
-        now = self._office.now
-        self._replaced_now = (now, self._replaced_now[1] + 1 if self._replaced_now[0] == now else 1)
+    def _overtake(self, waited: bool = False) -> None:
+        """Count a message in whose place a later one counts; ``waited``: since an earlier tick."""
+        if self._counted[0] != self._office.now:
+            self._counted = (self._office.now, self.overtaken, self.replaced)
         self.overtaken += 1
+        self.replaced += waited
 
     def ring(self) -> None:
         """Make the neuron due at this tick."""
@@ -124,9 +128,10 @@ class Process:
             link.r = 0.0
         for box in self._inbox:
             box.clear()
-        # What arrived at the very tick of a reset was still in flight: it replaced nothing.
-        tick, replaced = self._replaced_now
-        self.overtaken -= replaced if tick == self._office.now else 0
+        # What arrived at the very tick of a reset was still in flight: it overtook nothing.
+        tick, overtaken, replaced = self._counted
+        if tick == self._office.now:
+            self.overtaken, self.replaced = overtaken, replaced
 
     def mark(self, phase: Phase) -> None:
         """A phase is over: the synapses take into account what they hold."""
@@ -212,7 +217,8 @@ class Process:
         if self._nudges:
             r.h = r.h + duration * r.f if r.model.stateful else r.h
             return
-        self._synapse_steps(duration)
+        if r.took_note:
+            self._synapse_steps(duration)
         if r.model.stateful:
             r.z = self._costate_step(duration)
             r.h = r.h + duration * r.f
@@ -227,7 +233,8 @@ class Process:
         r.g = r.phi * r.dl + r.heard
         r.z = self._costate_step(duration)
         r.q = r.z * r.df_da
-        self._synapse_steps(duration)
+        if r.took_note:
+            self._synapse_steps(duration)
 
     def hold(self, duration: float, pairs: "list[tuple[Synapse, Synapse]]") -> tuple[Value, Value]:
         """Return h and z after an exact hold; write each pair's synapse, as it will be, to its second."""
@@ -268,8 +275,6 @@ class Process:
 
     def _synapse_steps(self, duration: float) -> None:
         r, rule = self._r, self._office.rule
-        if not r.learning:
-            return
         r.moved = True
         for synapse in r.synapses:
             if synapse.plastic:
@@ -369,7 +374,8 @@ class Process:
 
     def _learn_instant(self) -> None:
         now, r = self._office.now, self._r
-        if now == 0 or (now >= r.phase and (now - r.phase) % r.period == 0):
+        on_clock = now == 0 or (now >= r.phase and (now - r.phase) % r.period == 0)
+        if r.learning and on_clock:
             self._synapse_steps(self._office.dt * r.period)
 
     # ---- the end of a tick
@@ -377,6 +383,7 @@ class Process:
     def _finish(self) -> None:
         r, office = self._r, self._office
         self.counts[2] += 1
+        r.took_note = r.learning
         office.updated(self)
         for name in ("h", "z", "a"):
             if not cmath.isfinite(getattr(r, name)):

@@ -112,6 +112,8 @@ class Record:
     phi: float = 0.0
     nudge: complex = 0.0
     learning: bool = True
+    # The learning switch as it was at the last update: a clocked neuron's step is learned by that.
+    took_note: bool = True
     h_sent_at: int = NEVER
     q_sent_at: int = NEVER
     moved: bool = False

@@ -7,6 +7,7 @@ from hlsim.engine.reference.record import Record
 from hlsim.models.losses import Loss
 from hlsim.models.ops import Value, exp
 from hlsim.models.rules.rule import Rule
+from hlsim.topology.network import NONE, RANDOM
 
 # So many ticks are looked at one by one before any are passed over, and bounds are wider by so much.
 DENSE, SLACK = 100, 1e-6
@@ -19,7 +20,8 @@ class Alarms:
 
     def __init__(self, record: Record, rule: Rule, loss: Loss | None, dt: float, held: Held) -> None:
         self._r, self._rule, self._loss, self._dt, self._held = record, rule, loss, dt, held
-        self._learns = any(s.plastic for s in record.synapses)
+        own = [s for s in record.synapses if s.feedback not in (NONE, RANDOM)]
+        self._learns = any(s.plastic and s.beta != 0 for s in own)
         self.sends_costate = rule.sends_costates and any(s.feedback for s in record.synapses)
 
     def wants_state(self) -> bool:
