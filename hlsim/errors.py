@@ -41,15 +41,20 @@ class NumericalError(HlsimError, ArithmeticError):
         Label of the first such node, in canonical order.
     """
 
-    def __init__(self, tick: int, node: str, what: str, value: object) -> None:
+    def __init__(self, tick: int, node: str, what: str, value: object, hint: str = "") -> None:
         # SimPy makes an exception of a process anew from its arguments, and so does pickle.
-        super().__init__(tick, node, what, value)
+        super().__init__(tick, node, what, value, hint)
         self.tick = tick
         self.node = node
 
     def __str__(self) -> str:
-        tick, node, what, value = self.args
-        return f"tick {tick}: node {node!r}: {what} must stay finite, got {value}"
+        tick, node, what, value, hint = self.args
+        return f"tick {tick}: node {node!r}: {what} must stay finite, got {value}{hint}"
+
+    def hinting(self, hint: str) -> "NumericalError":
+        """Return the same error, which says what may help."""
+        tick, node, what, value, _ = self.args
+        return NumericalError(tick, node, what, value, hint)
 
 
 class HlsimWarning(UserWarning):

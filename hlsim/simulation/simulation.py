@@ -16,10 +16,11 @@ from hlsim.engine import build
 from hlsim.engine.clock import Clock
 from hlsim.engine.controls import Changes
 from hlsim.engine.threads import threads as torch_threads
-from hlsim.errors import ExperimentError, check_count, plain, unknown
+from hlsim.errors import ExperimentError, NumericalError, check_count, plain, unknown
 from hlsim.models.losses import Loss
 from hlsim.models.rules import Hamiltonian, Rule
 from hlsim.simulation import options
+from hlsim.simulation.divergence import Divergence
 from hlsim.simulation.faults import FaultProcess, Faults
 from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.simulation.prequential import Prequential
@@ -155,6 +156,7 @@ class Simulation:
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()
+        self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
         self._noise = self._start_noise(noise, seeds, batch)
         self._start_faults(faults)
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
@@ -376,6 +378,8 @@ class Simulation:
             with torch_threads(self.threads):
                 self._run_stages(end, whole)
             complete = True
+        except NumericalError as error:
+            raise error.hinting(self._divergence.hint(self._before.learn)) from error
         finally:
             self._watch.stop(self.tick if complete else None)
             self._watch = self._recorder = None
@@ -413,7 +417,9 @@ class Simulation:
         recorder.controls(self.tick, phi=changes.phi, learn=changes.learn, noise=noise, reset=changes.reset)
 
     def _told(self, tick: int, shown: Presentation) -> None:
-        self._scores.tell(shown, self._engine.read(("y",), tick)["y"].real)
+        y = self._engine.read(("y",), tick)["y"].real
+        self._scores.tell(shown, y)
+        self._divergence.tell(y)
 
     def _row(self, tick: int, shown: Presentation, untouched: bool) -> None:
         if shown.readable:
@@ -422,6 +428,7 @@ class Simulation:
                 self._scores.tell(shown, outcome["y"].real)
             loss = np.where(shown.real, outcome["loss"], np.nan)
             told, prediction = self._scores.add(shown, outcome["y"].real, loss, untouched)
+            self._divergence.judge(tick, shown, outcome["y"].real)
         else:
             loss, told = np.full(self.replicas, np.nan), np.full(self.replicas, -1)
             prediction = told

@@ -221,7 +221,8 @@ def check_stability(network: Network, dt: float, eta: float) -> None:
     r"""Refuse a clocked neuron whose Euler steps diverge or oscillate for ever.
 
     A relaxing state and its costate decay at the rates r = 1/tau (of a leaky neuron) and r + eta; a step of
-    ``period`` ticks multiplies the costate by 1 - period dt (r + eta), which must stay above -1.
+    ``period`` ticks multiplies the costate by 1 - period dt (r + eta), which must stay above -1. The weight
+    costates of any other clocked neuron decay at the rate eta alone.
 
     Parameters
     ----------
@@ -240,18 +241,18 @@ def check_stability(network: Network, dt: float, eta: float) -> None:
     dt = plain(dt)
     if not (is_real(dt) and dt > 0):
         raise ExperimentError(f"dt must be finite and > 0, got {shown(dt)}")
-    models = np.array(network.model)
+    models, clock = np.array(network.model), network.clock & ~network.is_input
+    learns = np.bincount(network.target[network.plastic], minlength=network.n) > 0
     for name in sorted(set(network.model)):
-        if not neurons.MODELS[name].stateful or not neurons.MODELS[name].relaxes:
-            continue
+        model = neurons.MODELS[name]
+        relaxes = model.stateful and model.relaxes
         values = {parameter: torch.from_numpy(value) for parameter, value in network.parameters.items()}
-        rate = np.asarray(neurons.MODELS[name].rate(values)) * np.ones(network.n)
+        rate = np.asarray(model.rate(values)) * np.ones(network.n) if relaxes else np.zeros(network.n)
         step = network.period * dt * (rate + eta)
-        for i in np.flatnonzero((models == name) & network.clock & ~(step < 2.0))[:1]:
-            rule = "must be < 2 on a clock (leaky: rate = 1/tau)"
-            raise TopologyError(
-                f"node {network.label[i]!r}: period * dt * (rate + eta) {rule}, got {step[i]:.6g}"
-            )
+        for i in np.flatnonzero((models == name) & clock & (relaxes | learns) & ~(step < 2.0))[:1]:
+            what = "(rate + eta) must be < 2 on a clock (leaky: rate = 1/tau)"
+            what = what if relaxes else "eta must be < 2 on a clock, or omega of its synapses diverges"
+            raise TopologyError(f"node {network.label[i]!r}: period * dt * {what}, got {step[i]:.6g}")
 
 
 def _both_ranks(
