@@ -80,7 +80,7 @@ def network_rows(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         value, label = described["contraction"]
         settles = "settles" if value < 1 else "may not settle"
         yield "slope * sum |w|", f"{value:.3g} at most, at {label!r}: {settles}"
-    yield "memory", size(described["memory_bytes"])
+    yield "memory, one replica without delays", size(described["memory_bytes"])
 
 
 def estimate_rows(estimate: Estimate) -> Iterator[tuple[str, Any]]:
@@ -89,6 +89,8 @@ def estimate_rows(estimate: Estimate) -> Iterator[tuple[str, Any]]:
     yield "rows shown", estimate.rows
     yield "messages, at most", estimate.messages
     yield "memory", size(estimate.memory_bytes)
+    if estimate.under_way_bytes:
+        yield "and messages on their way, at most", size(estimate.under_way_bytes)
     yield "trace before compression", size(estimate.sampled_bytes)
     if estimate.event_bytes:
         yield "and its events, at most", size(estimate.event_bytes)

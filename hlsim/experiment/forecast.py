@@ -7,9 +7,10 @@ import numpy as np
 from hlsim.errors import ExperimentError
 from hlsim.experiment.experiment import Experiment
 from hlsim.models.rules.rule import Rule
+from hlsim.simulation import memory
 from hlsim.stimulus import Stage
 from hlsim.stimulus.stages import last_tick, presented, row_ticks
-from hlsim.topology.network import BIAS, Network, memory_bytes
+from hlsim.topology.network import BIAS, Network
 from hlsim.trace.layout import quantities, rates
 
 EVENT_BYTES = 25  # /events without the value: tick, kind, node, edge, sent
@@ -28,7 +29,9 @@ class Estimate:
     messages : int
         Most messages there can be: every neuron sends whenever it may. Thresholds keep it lower.
     memory_bytes : int
-        State of all replicas.
+        State of all replicas, with what the delays of neurons that are updated at every tick need.
+    under_way_bytes : int
+        Single messages on their way, for the most there can be.
     sampled_bytes : int
         Trace without events, before compression.
     event_bytes : int
@@ -41,6 +44,7 @@ class Estimate:
     rows: int
     messages: int
     memory_bytes: int
+    under_way_bytes: int
     sampled_bytes: int
     event_bytes: int
     may_be_shorter: bool = False
@@ -62,6 +66,7 @@ def estimate(experiment: Experiment) -> Estimate:
     rule = experiment.rule()
     messages = most_messages(network, rule, ticks, hold) * replicas
     updates = network.n * ticks * replicas
+    taken = memory(network, rule, replicas=replicas, dtype=table.dtype, ticks=ticks)
     events = experiment.settings.record.events
     event_count = messages * ("message" in events) + updates * ("update" in events)
     columns = len(network.inputs) + len(network.outputs)
@@ -70,7 +75,8 @@ def estimate(experiment: Experiment) -> Estimate:
         ticks=ticks,
         rows=rows * table.batch,
         messages=messages,
-        memory_bytes=memory_bytes(network, table.dtype) * replicas,
+        memory_bytes=taken.state + taken.rings,
+        under_way_bytes=taken.under_way,
         sampled_bytes=fixed + rows * replicas * columns * item + _samples(experiment, ticks, item),
         may_be_shorter=table.until is None and any(phase.settles for phase in (rule.free, *rule.phases())),
         event_bytes=event_count * (EVENT_BYTES + item * (2 if rule.complex_states else 1)),

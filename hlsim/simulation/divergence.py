@@ -28,7 +28,8 @@ class Divergence:
     """Judges what outputs tell of rows before their target counts: what is learned must not make it worse.
 
     A replica that learns is warned of, once, when the mean loss of a block of ``ROWS`` rows is ``WORSE``
-    times what outputs of 0 have cost so far, and what its own first row cost.
+    times what outputs of 0 have cost so far, and what its own first row cost, and its weights have moved by
+    as much as they were.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ class Divergence:
         least = np.maximum(silent, first)
         worse = np.where(shown.real & (least > 0), mean / np.where(least > 0, least, 1.0), 0.0)
         replica = int(worse.argmax())
-        if not worse[replica] > WORSE:
+        if not worse[replica] > WORSE or not self._far(tick, replica):
             return
         self._warned = True
         warnings.warn(
@@ -100,6 +101,13 @@ class Divergence:
             NumericalWarning,
             stacklevel=2,
         )
+
+    def _far(self, tick: int, replica: int) -> bool:
+        """Tell whether weights have moved by as much as they were: outputs may be far off from the start."""
+        row = min(replica, self._network.weight.shape[0] - 1)
+        before = self._network.weight[row][self._network.plastic]
+        after = self._read(("w",), tick)["w"][row][self._network.plastic]
+        return bool(np.linalg.norm(after - before) >= np.linalg.norm(before))
 
     def _advice(self, tick: int, shown: Presentation, replica: int) -> str:
         advice = f"A smaller learning.beta than {self._rate:g} may help"

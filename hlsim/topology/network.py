@@ -376,11 +376,10 @@ def _extent(ticks: np.ndarray) -> tuple[int, int] | None:
 
 
 def memory_bytes(network: Network, dtype: str = "float32") -> int:
-    """Estimate the memory of one replica.
+    """Estimate the memory of one replica, delays and the program itself aside, within a factor of two.
 
-    Ten numbers and four times a neuron (h, z, a, q, costates heard, last sent; ticks of update, sends and
-    wake-up), five numbers a synapse (weight, costate, state and costate last heard, one in work) and its four
-    whole numbers.
+    Sixteen numbers a neuron, its ticks and counts; six numbers a synapse, what the graph says of it, and
+    where it begins, ends and is stored.
     """
     item = np.dtype(dtype).itemsize
-    return network.n * (10 * item + 4 * 8) + network.m * (5 * item + 4 * 8)
+    return network.n * (16 * item + 90) + network.m * (6 * item + 150)

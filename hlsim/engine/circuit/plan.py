@@ -76,12 +76,12 @@ def make(
     ``dtype`` is that of synapses, ``number`` that of what neurons send; ``compiled``: with compiled loops;
     ``single`` (edge,): these carry single messages, each of which may have a fate of its own.
     """
-    pulled = _pulled(network) if single is None else _pulled(network) & ~single
     shared = replicas > 1 and network.weight.shape[0] == 1
-    near = np.maximum(network.delay, network.feedback_delay) < longest_ring(network, replicas)
     if shared:
-        _check_shared(network, pulled, near)
-    pulled &= near
+        everything = np.ones(network.m, bool) if single is None else ~single
+        _check_shared(network, _readable(network) & everything, _near(network, replicas))
+    pulled = in_projections(network, replicas)
+    pulled &= True if single is None else ~single
     groups = [
         (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
         for signature, sources, targets, edges in _groups(network, np.flatnonzero(pulled))
@@ -132,7 +132,30 @@ def longest_ring(network: Network, replicas: int) -> int:
     return max(_RING_TICKS, _RING_BYTES // (8 * max(1, network.n * replicas)))
 
 
-def _pulled(network: Network) -> NDArray[np.bool_]:
+def in_projections(network: Network, replicas: int) -> NDArray[np.bool_]:
+    """Return on which edges (m,) targets read what their source was, so that no message is sent."""
+    return _readable(network) & _near(network, replicas)
+
+
+def ring_numbers(network: Network, rule: Rule, replicas: int) -> tuple[int, int]:
+    """Return how many numbers projections keep of what was sent, and how many edges are in sparse ones."""
+    kept, sparse, back = 0, 0, network.carries_costates(rule)
+    for signature, sources, _, edges in _groups(network, np.flatnonzero(in_projections(network, replicas))):
+        if sources is not None:
+            kept += len(sources) * (signature.delay + signature.feedback_delay)
+            continue
+        # Each row twice, see ``Sparse``.
+        coming = network.feedback_delay[edges][back[edges]].max(initial=0) + 1
+        kept += 2 * ((network.delay[edges].max() + 1) * (network.n + 1) + coming * network.n)
+        sparse += len(edges)
+    return int(kept) * replicas, sparse
+
+
+def _near(network: Network, replicas: int) -> NDArray[np.bool_]:
+    return np.maximum(network.delay, network.feedback_delay) < longest_ring(network, replicas)
+
+
+def _readable(network: Network) -> NDArray[np.bool_]:
     sync = synchronous(network)
     readable = sync | (network.is_input & (network.send_threshold == 0) & (network.send_interval == 1))
     return sync[network.target] & ((network.source < 0) | readable[np.maximum(network.source, 0)])
