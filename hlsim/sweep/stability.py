@@ -14,6 +14,7 @@ Without momentum that is :math:`2 \sin(\pi/(2 (2 d + 1)))`: 2, 1, .618, .445, .3
 d = 0 it is :math:`2 (1 + \mu)`, and for d = 1 it is :math:`1 - \mu`: an explicit order needs dissipation.
 """
 
+import importlib.util
 import math
 from collections.abc import Sequence
 
@@ -148,6 +149,8 @@ def _grow(
         hold=length,
         dtype="float64",
         node_defaults=clock,
+        # Not worth it for a run of this size, but there are many of them.
+        compiled="always" if importlib.util.find_spec("numba") else "never",
     )
     plastic = np.flatnonzero(sim.network.plastic)
     number = np.array([int(sim.network.label[i][2:-1]) for i in sim.network.target[plastic]])
