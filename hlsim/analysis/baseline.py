@@ -52,14 +52,14 @@ class FeedForward:
         self._layers = _layers(network)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the outputs (row, output) for inputs (row, n_input)."""
+        """Return the outputs (row, output) for inputs (row, n_input); ``w`` may be (edge,) or (row, edge)."""
         network = self.network
         u = torch.zeros(len(x), network.n, dtype=x.dtype)
         u[:, network.inputs] = x
         # One more column, for biases: their source is -1, the last.
         h = torch.cat([u, torch.ones(len(x), 1, dtype=x.dtype)], 1)
         for layer in self._layers:
-            drive = u[:, layer.nodes].index_add(1, layer.place, self.w[layer.edges] * h[:, layer.source])
+            drive = u[:, layer.nodes].index_add(1, layer.place, self.w[..., layer.edges] * h[:, layer.source])
             h = h.index_copy(1, layer.nodes, ACTIVATIONS[layer.activation].value(drive))
         return h[:, network.outputs]
 

@@ -34,6 +34,8 @@ Gradient = NDArray[np.float64]
 # A fixed point is where no drive is further from consistent than this.
 _SETTLED = 1e-13
 _RELAXING, _NEWTON = 200, 50
+# Synapses times rows that are differentiated together.
+_AT_ONCE = 2**20
 
 
 class Unrolled:
@@ -126,11 +128,13 @@ def backpropagation(
     """
     net = FeedForward(network)
     x, y = _real(inputs), _real(targets)
-    rows = []
-    for k, weights in enumerate(_by_tick(w, len(x))):
-        net.w = weights.clone().requires_grad_()
-        rows.append(_gradient(loss.value(net(x[k : k + 1]), y[k : k + 1]).sum(), net.w, network))
-    return np.array(rows)
+    weights, found = _by_tick(w, len(x)), np.zeros((len(x), network.m))
+    step = max(1, _AT_ONCE // max(1, network.m))
+    for k in range(0, len(x), step):
+        some = slice(k, k + step)
+        net.w = weights[some].clone().requires_grad_()
+        found[some] = _gradient(loss.value(net(x[some]), y[some]).sum(), net.w, network)
+    return found
 
 
 def through_time(
@@ -272,7 +276,7 @@ def _loss(net: Unrolled, state: Tensor, target: Tensor, loss: Loss) -> Tensor:
 
 def _gradient(total: Tensor, w: Tensor, network: Network) -> Gradient:
     (found,) = torch.autograd.grad(total, w, allow_unused=True)
-    return np.zeros(network.m) if found is None else found.numpy() * network.plastic
+    return np.zeros(w.shape) if found is None else found.numpy() * network.plastic
 
 
 def _by_tick(w: ArrayLike, ticks: int) -> Tensor:
