@@ -14,7 +14,8 @@ KINDS = ("state", "costate", "update")  # meaning of /events/kind 0, 1, 2
 def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
     """Return messages (and updates of neurons) per tick, all replicas together.
 
-    From /events, by tick of arrival, where the run recorded them; otherwise the means over the whole run.
+    From /events, by tick of arrival, where the run recorded them, from the first tick of the trace on;
+    otherwise the means over the whole run, with the calls before.
 
     Parameters
     ----------
@@ -30,21 +31,23 @@ def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
     end = ticks(trace)
     if not trace.h5["events/event"].shape[0]:
         return _mean_rates(trace, end)
-    width = max(1, -(-end // bins))
-    first = np.arange(0, end, width)
+    start = int(trace.attrs.get("first_tick", 0))
+    width = max(1, -(-(end - start) // bins))
+    first = np.arange(start, end, width)
     widths = np.minimum(width, end - first)
-    counts = _event_counts(trace, width, first.size)
+    counts = _event_counts(trace, start, width, first.size)
     found = np.flatnonzero(counts.any(axis=0))
     return _rates(counts[:, found] / widths[:, None], first, widths, [KINDS[k] for k in found])
 
 
-def _event_counts(trace: Trace, width: int, bins: int) -> np.ndarray:
+def _event_counts(trace: Trace, first: int, width: int, bins: int) -> np.ndarray:
     """Return how many events of each kind fall into bins of ``width`` ticks (bins, kinds); reads in parts."""
     total = trace.h5["events/event"].shape[0]
     counts = np.zeros(bins * len(KINDS), np.int64)
     for start in range(0, total, PART):
         part = slice(start, min(start + PART, total))
-        cell = trace.h5["events/tick"][part] // width * len(KINDS) + trace.h5["events/kind"][part]
+        at = (trace.h5["events/tick"][part] - first) // width
+        cell = at * len(KINDS) + trace.h5["events/kind"][part]
         counts += np.bincount(cell, minlength=counts.size)[: counts.size]
     return counts.reshape(bins, len(KINDS))
 

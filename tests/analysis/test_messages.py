@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hlsim import Simulation, analysis
+from hlsim import Simulation, analysis, topology
 from hlsim.analysis import messages
 from hlsim.stimulus import Arrays
 from hlsim.trace import Trace
@@ -71,3 +71,25 @@ def test_traffic_of_a_run_agrees_with_its_messages() -> None:
                 heard = ((sent == names[0]) & (received == names[1])).sum()
                 assert 0 <= arrived[name].sel(source=names[0], target=names[1]).item() - heard <= 2
         assert arrived.state.sel(source="zone in", target="middle").item() > 30
+
+
+def test_the_rates_of_a_second_call_begin_where_it_does() -> None:
+    """Bin by bin those of one call, by the events of that; no tick before the first counts as silent."""
+
+    def simulation() -> Simulation:
+        graph = topology.layered([2, 4, 2], delay=3, seed=0)
+        rows = np.random.default_rng(0).normal(size=(12, 2))
+        stream = Arrays(rows, rows)
+        return Simulation(graph, stimulus=stream, hold=5, node_defaults={"update": "clock"}, dtype="float64")
+
+    events = ("message", "update")
+    whole = simulation().run(until=60, every=1, events=events)
+    cut = simulation()
+    cut.run(until=24, every=1, events=events)
+    rates = analysis.message_rates(cut.run(until=60, every=1, events=events), 9)
+    assert rates.tick.values.tolist() == list(range(24, 60, 4))
+    for k, kind in enumerate(("state", "costate", "update")):
+        ticks = whole["events/tick"][whole["events/kind"] == k]
+        expected = np.histogram(ticks, np.arange(24, 61, 4))[0] / 4.0
+        assert expected.any()
+        np.testing.assert_array_equal(rates.sel(kind=kind), expected)
