@@ -164,18 +164,17 @@ def replica_dims(replicas: int) -> tuple[str, ...]:
 
 
 def sampled_tables(
-    file: h5py.File,
     every: Mapping[str, int],
     fields: Mapping[str, str],
     dtype: np.dtype,
     replicas: tuple[int, int],
+    sizes: Mapping[str, int],
     rows: int,
 ) -> dict[int, Table]:
-    """Write /sampled with one table a rate; ``replicas`` of neurons and of synapses.
+    """Return the tables of /sampled, one a rate; ``replicas`` of neurons and of synapses.
 
     The axis of the first quantity is "tick"; another rate of N ticks has the axis "tick_N".
     """
-    group = file.create_group("sampled")
     tables: dict[int, Table] = {}
     for rate in dict.fromkeys(every.values()):
         axis = f"tick_{rate}" if tables else "tick"
@@ -184,8 +183,8 @@ def sampled_tables(
             dims, about = quantities(fields)[name]
             over = replica_dims(replicas[dims == ("edge",)]) + dims
             columns.append(Column(name, dtype if dims == ("node",) else real(dtype), about, over))
-        tables[rate] = Table(group, axis, columns, rows)
-    plottable(group, next(iter(every), None))
+        signal = None if tables else columns[1].name
+        tables[rate] = Table("sampled", axis, columns, sizes, rows, signal)
     return tables
 
 
@@ -193,7 +192,9 @@ def event_columns(dtype: np.dtype, replicas: int) -> list[Column]:
     """Return the columns of /events."""
     columns = [
         Column("tick", np.int64, "tick of arrival, or of the update"),
-        Column("kind", np.int8, "; ".join(f"{number} {kind}" for number, kind in enumerate(KINDS))),
+        Column(
+            "kind", np.int8, "; ".join(f"{number} {kind}" for number, kind in enumerate(KINDS)), (), KINDS
+        ),
         Column("node", np.int32, "index of the neuron that receives or is updated"),
         Column("edge", np.int32, "index of the edge; -1: an update"),
         Column("value", dtype, "number that the message carries; nan: an update"),
@@ -209,14 +210,9 @@ def event_key(rows: Mapping[str, np.ndarray]) -> np.ndarray:
     return (key << 28) + rows["replica"] if "replica" in rows else key
 
 
-def event_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
-    """Write /events, empty: what reached a neuron and when it was updated, ordered by tick."""
-    group = file.create_group("events")
-    table = Table(group, "event", columns, rows)
-    group["kind"].attrs["flag_values"] = np.arange(len(KINDS), dtype=np.int8)
-    group["kind"].attrs["flag_meanings"] = " ".join(kind.replace(" ", "_") for kind in KINDS)
-    plottable(group, "value")
-    return table
+def event_table(columns: Sequence[Column], rows: int) -> Table:
+    """Return /events: what reached a neuron and when it was updated, ordered by tick."""
+    return Table("events", "event", columns, {}, rows, "value")
 
 
 def fault_columns(dtype: np.dtype, replicas: int) -> list[Column]:
@@ -224,7 +220,9 @@ def fault_columns(dtype: np.dtype, replicas: int) -> list[Column]:
     value = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
     columns = [
         Column("tick", np.int64, "tick at which it happened; of a message, at which it was sent"),
-        Column("what", np.int8, "; ".join(f"{number} {what}" for number, what in enumerate(FAULTS))),
+        Column(
+            "what", np.int8, "; ".join(f"{number} {what}" for number, what in enumerate(FAULTS)), (), FAULTS
+        ),
         Column("kind", np.int8, "messages concerned: 0 state, 1 costate"),
         Column("edge", np.int32, "index of the edge"),
         Column("value", value, "delay, probability of loss, most jitter, or what the message carried"),
@@ -238,36 +236,23 @@ def fault_key(rows: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.where(lost, 1 + event_key({**rows, "node": rows["edge"]}), 0)
 
 
-def fault_table(file: h5py.File, columns: Sequence[Column], rows: int) -> Table:
-    """Write /faults, empty: what went wrong on links."""
-    group = file.create_group("faults")
-    table = Table(group, "fault", columns, rows)
-    group["what"].attrs["flag_values"] = np.arange(len(FAULTS), dtype=np.int8)
-    group["what"].attrs["flag_meanings"] = " ".join(FAULTS)
-    plottable(group, "what")
-    return table
+def fault_table(columns: Sequence[Column], rows: int) -> Table:
+    """Return /faults: what went wrong on links."""
+    return Table("faults", "fault", columns, {}, rows, "what")
 
 
-def _table(file: h5py.File, name: str, axis: str, columns: Sequence[Column], rows: int, signal: str) -> Table:
-    """Write a group that holds one table, empty; ``signal`` is what to plot of it."""
-    group = file.create_group(name)
-    table = Table(group, axis, columns, rows)
-    plottable(group, signal)
-    return table
-
-
-def stimulus_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
-    """Write /stimulus, empty: input and target as used, each in force from its tick on."""
+def stimulus_table(dtype: np.dtype, replicas: int, sizes: Mapping[str, int], rows: int) -> Table:
+    """Return /stimulus: input and target as used, each in force from its tick on."""
     columns = [
         Column("tick", np.int64, "tick from which on the values are in force"),
         Column("input", real(dtype), "input", (*replica_dims(replicas), "input_node")),
         Column("target", real(dtype), "target; nan: none", (*replica_dims(replicas), "output_node")),
     ]
-    return _table(file, "stimulus", "tick", columns, rows, "input")
+    return Table("stimulus", "tick", columns, sizes, rows, "input")
 
 
-def control_table(file: h5py.File, rows: int) -> Table:
-    """Write /controls, empty: what else the controls were asked for, each in force from its tick on."""
+def control_table(rows: int) -> Table:
+    """Return /controls: what else the controls were asked for, each in force from its tick on."""
     columns = [
         Column("tick", np.int64, "tick from which on the values are in force"),
         Column("phi", np.float64, "scale of the loss gradient"),
@@ -275,7 +260,7 @@ def control_table(file: h5py.File, rows: int) -> Table:
         Column("noise", np.int8, "1: something is added to the drives; 0: nothing"),
         Column("reset", np.int8, "1: h, z and messages were forgotten at this tick"),
     ]
-    return _table(file, "controls", "tick", columns, rows, "phi")
+    return Table("controls", "tick", columns, {}, rows, "phi")
 
 
 def write_before(
@@ -312,8 +297,8 @@ def final_fields(
     return made
 
 
-def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Table:
-    """Write /rows, empty: what came of each row of the stream."""
+def row_table(dtype: np.dtype, replicas: int, sizes: Mapping[str, int], rows: int) -> Table:
+    """Return /rows: what came of each row of the stream."""
     over = replica_dims(replicas)
     columns = [
         Column("tick", np.int64, "last tick of the row"),
@@ -323,11 +308,11 @@ def row_table(file: h5py.File, dtype: np.dtype, replicas: int, rows: int) -> Tab
         Column("told", np.int64, "class told before the target of the row counted; -1: none", over),
         Column("loss", real(dtype), "loss at the last tick of the row", over),
     ]
-    return _table(file, "rows", "row", columns, rows, "loss")
+    return Table("rows", "row", columns, sizes, rows, "loss")
 
 
-def phase_table(file: h5py.File, rows: int) -> Table:
-    """Write /phases, empty: how each phase of a row went, under rules that have some."""
+def phase_table(rows: int) -> Table:
+    """Return /phases: how each phase of a row went, under rules that have some."""
     columns = [
         Column("tick", np.int64, "last tick of the phase"),
         Column("start", np.int64, "first tick of the phase"),
@@ -335,25 +320,15 @@ def phase_table(file: h5py.File, rows: int) -> Table:
         Column("quiet", np.int8, "1: the phase ended because nothing went on; 0: its time was over"),
         Column("messages", np.int64, "messages sent during the phase"),
     ]
-    return _table(file, "phases", "phase", columns, rows, "messages")
+    return Table("phases", "phase", columns, {}, rows, "messages")
 
 
-def log_table(file: h5py.File, rows: int) -> Table:
-    """Write /log, empty: how the run went."""
+def log_table(rows: int) -> Table:
+    """Return /log: how the run went."""
     columns = [
         Column("tick", np.int64, "tick that was reached"),
         Column("wall", np.float64, "seconds of wall time since the start"),
         Column("in_flight", np.int64, "messages on their way"),
         Column("memory_bytes", np.int64, "most memory of the process so far; 0: the system does not tell"),
     ]
-    return _table(file, "log", "tick", columns, rows, "memory_bytes")
-
-
-def plottable(group: h5py.Group, signal: str | None) -> None:
-    """Tell h5web what to plot over what: it follows NeXus' NXdata, not dimension scales."""
-    if signal is None:
-        return
-    along = "tick" if "tick" in group else "."
-    group.attrs["NX_class"] = "NXdata"
-    group.attrs["signal"] = signal
-    group.attrs["axes"] = [along] + ["."] * (group[signal].ndim - 1)
+    return Table("log", "tick", columns, {}, rows, "memory_bytes")

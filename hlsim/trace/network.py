@@ -9,7 +9,7 @@ from hlsim.topology.files import NodeLink
 from hlsim.topology.network import Network
 from hlsim.trace.layout import write_traffic
 from hlsim.trace.reader import Trace
-from hlsim.trace.tables import dimension, variable
+from hlsim.trace.tables import variable
 
 NODE_FIELDS = (
     "group", "model", "activation", "clock", "period", "phase", "send_threshold", "costate_threshold",
@@ -18,17 +18,18 @@ NODE_FIELDS = (
 EDGE_FIELDS = ("source", "target", "delay", "feedback_delay", "feedback", "plastic", "beta")
 
 
-def write_dimensions(file: h5py.File, network: Network, replicas: int) -> None:
-    """Write the dimensions that groups share, with their coordinates."""
+def dimensions(network: Network, replicas: int) -> dict[str, tuple[np.ndarray, str]]:
+    """Return the dimensions that groups share, by name: their coordinates, and what these are."""
     label = np.array(network.label, dtype=object)
-    dimension(file, "node", label, "label of the neuron")
-    dimension(file, "edge", np.arange(len(network.source), dtype=np.int32), "index of the edge")
-    dimension(file, "input_node", label[network.inputs], "label of the neuron that a column of input feeds")
-    dimension(
-        file, "output_node", label[network.outputs], "label of the neuron that a column of target belongs to"
+    found = {
+        "node": (label, "label of the neuron"),
+        "edge": (np.arange(len(network.source), dtype=np.int32), "index of the edge"),
+        "input_node": (label[network.inputs], "label of the neuron that a column of input feeds"),
+        "output_node": (label[network.outputs], "label of the neuron that a column of target belongs to"),
+    }
+    return found | (
+        {"replica": (np.arange(replicas, dtype=np.int32), "index of the replica")} if replicas > 1 else {}
     )
-    if replicas > 1:
-        dimension(file, "replica", np.arange(replicas, dtype=np.int32), "index of the replica")
 
 
 def write_network(file: h5py.File, network: Network) -> None:

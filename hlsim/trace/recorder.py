@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,9 +19,9 @@ from numpy.typing import ArrayLike
 from hlsim.errors import TraceError
 from hlsim.topology.network import Network
 from hlsim.trace import layout, reader, recovery, superblock
-from hlsim.trace.network import write_dimensions, write_network
+from hlsim.trace.network import dimensions, write_network
 from hlsim.trace.reader import Trace
-from hlsim.trace.tables import Pending, Table
+from hlsim.trace.tables import Pending, Table, dimension
 
 NEVER = sys.maxsize  # the next sampling tick where nothing is sampled
 FLUSH_SECONDS = 5.0  # what a short run loses at most when it is killed, in wall time
@@ -46,10 +45,9 @@ class _Tables:
     phases: Table
     log: Table
 
-    def flush(self) -> None:
+    def __iter__(self) -> Iterator[Table]:
         single = (self.events, self.faults, self.stimulus, self.controls, self.rows, self.phases, self.log)
-        for table in (*self.sampled.values(), *single):
-            table.flush()
+        return iter((*self.sampled.values(), *single))
 
 
 @dataclass(frozen=True)
@@ -156,6 +154,8 @@ class Recorder:
         self._controls = self._before.controls
         self._final: dict[str, np.ndarray] = {}
         self._lock: recovery.WriterLock | None = None
+        self._dimensions = dimensions(network, replicas)
+        self._tables, self._laid_out = self._made(), False
         if self.path is not None:
             self._create(self.path, overwrite)
         self._started = time.monotonic()
@@ -168,45 +168,52 @@ class Recorder:
             aside = path.with_name(f".{path.name}.{os.getpid()}")
             try:
                 self._file = h5py.File(aside, "w", libver=VERSIONS, locking=False)
-                self._tables = self._lay_out()
+                self._lay_out()
                 self._file.swmr_mode = True
                 self._lock = recovery.WriterLock(aside)
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
 
-    @cached_property
-    def _tables(self) -> "_Tables":
-        """The tables of a trace in memory.
+    def _made(self) -> _Tables:
+        chunk, replicas, dtype = self._chunk, self._replicas[0], self._dtype
+        sizes = {name: len(coordinates) for name, (coordinates, _) in self._dimensions.items()}
+        return _Tables(
+            layout.sampled_tables(self.every, self._fields, dtype, self._replicas, sizes, chunk),
+            layout.event_table(layout.event_columns(dtype, replicas), chunk),
+            layout.fault_table(layout.fault_columns(dtype, replicas), chunk),
+            layout.stimulus_table(dtype, replicas, sizes, chunk),
+            layout.control_table(chunk),
+            layout.row_table(dtype, replicas, sizes, chunk),
+            layout.phase_table(chunk),
+            layout.log_table(min(chunk, LOG_ROWS)),
+        )
 
-        They are made when something is recorded, or when someone looks at the trace: most of a run in which
-        nothing happens would be spent on them.
+    def _need_file(self) -> None:
+        """Lay a trace in memory out: when the rows of a table fill a chunk, or when someone looks at it.
+
+        Most of a short run would be spent on it.
         """
-        # HDF5 knows files by name, those in memory too: two runs at a time must not be one.
-        name = f"memory {next(_IN_MEMORY)}"
-        self._file = h5py.File(name, "w", driver="core", backing_store=False, libver=VERSIONS)
-        return self._lay_out()
+        if not self._laid_out:
+            # HDF5 knows files by name, those in memory too: two runs at a time must not be one.
+            name = f"memory {next(_IN_MEMORY)}"
+            self._file = h5py.File(name, "w", driver="core", backing_store=False, libver=VERSIONS)
+            self._lay_out()
 
-    def _lay_out(self) -> "_Tables":
+    def _lay_out(self) -> None:
         """Create every dataset: none can be added while others read."""
-        file, chunk, replicas, dtype = self._file, self._chunk, self._replicas[0], self._dtype
+        file, self._laid_out = self._file, True
         layout.write_attributes(file, self._attributes)
         layout.write_changing(file)
-        write_dimensions(file, self._network, replicas)
+        for name, (coordinates, about) in self._dimensions.items():
+            dimension(file, name, coordinates, about)
         write_network(file, self._network)
         self._write_before(file)
         names = (*self._states, "w", *self._fields)
-        self._finals = layout.final_fields(file, names, self._fields, dtype, self._replicas)
-        return _Tables(
-            layout.sampled_tables(file, self.every, self._fields, dtype, self._replicas, chunk),
-            layout.event_table(file, layout.event_columns(dtype, replicas), chunk),
-            layout.fault_table(file, layout.fault_columns(dtype, replicas), chunk),
-            layout.stimulus_table(file, dtype, replicas, chunk),
-            layout.control_table(file, chunk),
-            layout.row_table(file, dtype, replicas, chunk),
-            layout.phase_table(file, chunk),
-            layout.log_table(file, min(chunk, LOG_ROWS)),
-        )
+        self._finals = layout.final_fields(file, names, self._fields, self._dtype, self._replicas)
+        file.require_group("sampled")
+        for table in self._tables:
+            table.lay_out(file)
 
     def _write_before(self, file: h5py.File) -> None:
         before = self._before
@@ -363,8 +370,11 @@ class Recorder:
     def _settle(self, tick: int) -> None:
         """Write, in order, what arrived up to a tick; do it again when as much has come as is on its way."""
         with self._writing():
-            self._tables.events.extend(*self._pending.take(tick))
-            self._tables.faults.extend(*self._faults.take(tick))
+            for table, pending in ((self._tables.events, self._pending), (self._tables.faults, self._faults)):
+                rows, count = pending.take(tick)
+                if not table.holds(count):
+                    self._need_file()
+                table.extend(rows, count)
         self._settle_at = max(self._chunk, 2 * (len(self._pending) + len(self._faults)))
 
     def traffic(self, state: ArrayLike, costate: ArrayLike) -> None:
@@ -389,6 +399,8 @@ class Recorder:
 
     def _append(self, table: Table, row: Mapping[str, ArrayLike]) -> None:
         with self._writing():
+            if not table.holds(1):
+                self._need_file()
             table.append(row)
 
     def _reached(self, tick: int) -> None:
@@ -401,11 +413,13 @@ class Recorder:
     def flush(self) -> None:
         """Bring to the file what is over; chunks begun are written again later, and their room is lost."""
         self._settle(self._over)
-        self._flush_tables()
+        if self._laid_out:
+            self._flush_tables()
 
     def _flush_tables(self) -> None:
         with self._writing():
-            self._tables.flush()
+            for table in self._tables:
+                table.flush()
 
     def under_way(self) -> dict[str, np.ndarray]:
         """Return the messages that were still on their way at the end, for who records what follows."""
@@ -433,10 +447,13 @@ class Recorder:
         self._open = False
         self._final = {name: self._own(name, value) for name, value in (final or {}).items()}
         self._ending = {"status": status, "end": layout.now(), "summary": layout.to_json(dict(summary or {}))}
-        if self.path is not None or "_tables" in vars(self) or len(self._pending) or len(self._faults):
+        if not self._laid_out:
+            self._settle(self._reached_at_least())
+        if self._laid_out:
             self._end()
 
     def _end(self) -> None:
+        self._need_file()
         try:
             if not self._failed:
                 self._settle(self._reached_at_least())
@@ -480,7 +497,7 @@ class Recorder:
         return reader.Trace((lambda: image) if image else self._in_memory)
 
     def _in_memory(self) -> bytes:
-        """Return the bytes of a trace in which nothing was recorded, as they are written only now."""
+        """Return the bytes of a trace whose rows are all in buffers, as they are written only now."""
         if not self._image:
             self._end()
         return self._image

@@ -12,6 +12,7 @@ work, so a large chunk is compressed beside the simulation, by a thread that doe
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import h5py
@@ -46,12 +47,15 @@ class Column:
         What it holds, in words; ``long_name`` in the file.
     dims : tuple of str
         Names of the dimensions after the table's own axis.
+    flags : tuple of str
+        What its numbers stand for, from 0 on; none where they are numbers.
     """
 
     name: str
     dtype: Any
     about: str = ""
     dims: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 def dimension(group: h5py.Group, name: str, values: ArrayLike, about: str = "") -> h5py.Dataset:
@@ -73,7 +77,7 @@ def variable(
     options = COMPRESSION if array.size > 1024 else {}
     dtype = TEXT if array.dtype.kind == "O" else array.dtype
     dataset = group.create_dataset(name, data=array, dtype=dtype, **options)
-    describe(dataset, dims, about)
+    describe(group, dataset, dims, about)
     return dataset
 
 
@@ -83,25 +87,26 @@ def room(group: h5py.Group, name: str, dtype: np.dtype, dims: Sequence[str], abo
     options = COMPRESSION if np.prod(shape) > 1024 else {}
     blank = np.full((), np.nan, dtype)[()]
     dataset = group.create_dataset(name, shape, dtype, fillvalue=blank, **options)
-    describe(dataset, dims, about)
+    describe(group, dataset, dims, about)
     return dataset
 
 
-def describe(dataset: h5py.Dataset, dims: Iterable[str], about: str) -> None:
-    """Name a dataset's dimensions, and say what it holds."""
+def describe(group: h5py.Group, dataset: h5py.Dataset, dims: Iterable[str], about: str) -> None:
+    """Name the dimensions of a dataset in a group, and say what it holds."""
     for axis, name in enumerate(dims):
-        dataset.dims[axis].attach_scale(scale(dataset.parent, name))
+        dataset.dims[axis].attach_scale(scale(group, name))
     if about:
         dataset.attrs["long_name"] = about
 
 
 def scale(group: h5py.Group, name: str) -> h5py.Dataset:
     """Return the nearest dimension of a name, in a group or above it."""
-    while not (name in group and group[name].is_scale):
-        if group.name == "/":
-            raise KeyError(f"no dimension {name!r}")
-        group = group.parent
-    return group[name]
+    # By path: opening every group above takes more time than all else that a trace is laid out with.
+    for folder in (place := PurePosixPath(group.name), *place.parents):
+        path = str(folder / name)
+        if path in group and (found := group[path]).is_scale:
+            return found
+    raise KeyError(f"no dimension {name!r}")
 
 
 def chunk_shape(rows: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -125,27 +130,57 @@ class Table:
 
     Parameters
     ----------
-    group : h5py.Group
+    group : str
+        Name of the group.
     axis : str
         Name of the dimension; where a column has this name, it holds the coordinates.
     columns : sequence of Column
+    sizes : mapping of str to int
+        Lengths of the dimensions that columns have beside it.
     rows : int
         Rows a chunk, at most.
+    signal : str, optional
+        The column to plot.
+
+    Notes
+    -----
+    Rows go to the file that it is laid out in, from the first whole chunk on; up to there it needs none.
     """
 
-    def __init__(self, group: h5py.Group, axis: str, columns: Sequence[Column], rows: int) -> None:
-        shapes = {c.name: tuple(len(scale(group, dim)) for dim in c.dims) for c in columns}
+    def __init__(
+        self,
+        group: str,
+        axis: str,
+        columns: Sequence[Column],
+        sizes: Mapping[str, int],
+        rows: int,
+        signal: str | None = None,
+    ) -> None:
+        shapes = {c.name: tuple(sizes[dim] for dim in c.dims) for c in columns}
         self.rows = chunk_rows(shapes.values(), rows)
         self.names = tuple(shapes)
+        self._group, self._axis, self._columns, self._signal = group, axis, columns, signal
         self._filled = 0  # rows in the buffers
         self._compressing: Future[chunks.Columns] | None = None  # a whole chunk of rows
         self._written = 0  # rows in the file
         self._buffers = {c.name: np.empty((self.rows, *shapes[c.name]), c.dtype) for c in columns}
-        self._datasets = {axis: self._scale(group, axis, columns)}
-        for column in columns:
-            if column.name != axis:
-                self._datasets[column.name] = self._create(group, column, shapes[column.name])
-                describe(self._datasets[column.name], (axis, *column.dims), column.about)
+        self._datasets: dict[str, h5py.Dataset] = {}
+
+    def lay_out(self, file: h5py.File) -> None:
+        """Create its datasets, empty."""
+        group = file.require_group(self._group)
+        self._datasets[self._axis] = self._scale(group)
+        for column in self._columns:
+            if column.name != self._axis:
+                dataset = self._create(group, column)
+                describe(group, dataset, (self._axis, *column.dims), column.about)
+                self._datasets[column.name] = dataset
+        if self._signal is not None:
+            _make_plottable(group, self._signal)
+
+    def holds(self, count: int) -> bool:
+        """Tell whether so many more rows have room without a file to write to."""
+        return self._filled + count < self.rows
 
     def __len__(self) -> int:
         return self._written + self._under_way + self._filled
@@ -154,14 +189,15 @@ class Table:
     def _under_way(self) -> int:
         return 0 if self._compressing is None else self.rows
 
-    def _scale(self, group: h5py.Group, axis: str, columns: Sequence[Column]) -> h5py.Dataset:
-        own = next((column for column in columns if column.name == axis), None)
-        dataset = self._create(group, own or Column(axis, np.dtype("f4")), ())
-        dataset.make_scale(axis if own else NO_VARIABLE.format(0))
-        describe(dataset, (), own.about if own else "")
+    def _scale(self, group: h5py.Group) -> h5py.Dataset:
+        own = next((column for column in self._columns if column.name == self._axis), None)
+        dataset = self._create(group, own or Column(self._axis, np.dtype("f4")))
+        dataset.make_scale(self._axis if own else NO_VARIABLE.format(0))
+        describe(group, dataset, (), own.about if own else "")
         return dataset
 
-    def _create(self, group: h5py.Group, column: Column, shape: tuple[int, ...]) -> h5py.Dataset:
+    def _create(self, group: h5py.Group, column: Column) -> h5py.Dataset:
+        shape = self._buffers[column.name].shape[1:] if column.name in self._buffers else ()
         dataset = group.create_dataset(
             column.name,
             shape=(0, *shape),
@@ -174,6 +210,9 @@ class Table:
         )
         if column.dtype == NAME:
             dataset.attrs["_Encoding"] = "utf-8"  # how xarray knows bytes that are text
+        if column.flags:
+            dataset.attrs["flag_values"] = np.arange(len(column.flags), dtype=np.int8)
+            dataset.attrs["flag_meanings"] = " ".join(flag.replace(" ", "_") for flag in column.flags)
         return dataset
 
     def append(self, values: Mapping[str, ArrayLike]) -> None:
@@ -245,6 +284,14 @@ class Table:
                 write(name)
             dataset.flush()
         self._written += count
+
+
+def _make_plottable(group: h5py.Group, signal: str) -> None:
+    """Tell h5web what to plot over what: it follows NeXus' NXdata, not dimension scales."""
+    along = "tick" if "tick" in group else "."
+    group.attrs["NX_class"] = "NXdata"
+    group.attrs["signal"] = signal
+    group.attrs["axes"] = [along] + ["."] * (group[signal].ndim - 1)
 
 
 def fill(buffer: np.ndarray, values: ArrayLike, name: str) -> None:

@@ -54,7 +54,8 @@ def test_rows_are_in_order_whoever_compressed_them(
     monkeypatch.setattr(chunks, "compress", begun)
     total = 30_000
     with h5py.File("t.h5", "w", driver="core", backing_store=False) as file:
-        table = Table(file, "tick", [Column("tick", np.int64), Column("value", np.float32)], 8192)
+        table = Table("/", "tick", [Column("tick", np.int64), Column("value", np.float32)], {}, 8192)
+        table.lay_out(file)
         rows = {"tick": np.arange(total), "value": np.sqrt(np.arange(total, dtype=np.float32))}
         done = 0
         for stop in (*flushed_at, total):

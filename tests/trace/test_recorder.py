@@ -2,7 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,17 +31,44 @@ def test_a_trace_in_memory_touches_no_file(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_trace_in_memory_that_is_looked_at_late_is_that_of_its_own_run(tmp_path: Path) -> None:
-    """Nothing is recorded in it, so that it is made only now."""
+@pytest.mark.parametrize("chunk", [7, 58, 59, 32768])
+def test_a_trace_in_memory_is_laid_out_when_a_chunk_is_full_or_somebody_looks(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest table has 58 rows: an update a tick, and two messages that arrive at the next."""
+    made: list[str] = []
+    begin = h5py.File.__init__
+
+    def noted(file: h5py.File, *arguments: Any, **options: Any) -> None:
+        made.extend([options["driver"]] if options.get("driver") else [])
+        begin(file, *arguments, **options)
+
+    monkeypatch.setattr(h5py.File, "__init__", noted)
+    with recorder(
+        None, events=("message", "update"), every={"default": 1, "w": 3, "omega": 3}, chunk=chunk
+    ) as rec:
+        record(rec, 0, 20)
+    assert made == (["core"] if chunk <= 58 else [])
+    with rec.trace() as read:
+        check_recorded(read, 20)
+        assert len(read["events/tick"]) == 58
+    assert made == ["core"]
+
+
+@pytest.mark.parametrize("sampled", [(), ("h", "w")])
+def test_a_trace_in_memory_that_is_looked_at_late_is_that_of_its_own_run(
+    sampled: tuple[str, ...], tmp_path: Path
+) -> None:
+    """It is made only now, when the simulation has gone on, and messages that were under way have arrived."""
 
     def simulation() -> hlsim.Simulation:
         graph = hlsim.topology.layered([2, 3, 1], delay=2, bias=0.5)
         return hlsim.Simulation(graph, loss=None, experiment="a = 1")
 
     first = simulation()
-    late = first.run(until=50, sampled=())
+    late = first.run(until=50, sampled=sampled, events=("message",))
     first.run(until=100, every=1)
-    at_once = simulation().run(until=50, sampled=(), record=tmp_path / "t.h5")
+    at_once = simulation().run(until=50, sampled=sampled, events=("message",), record=tmp_path / "t.h5")
     assert late.names() == at_once.names()
     for name in late.names():
         np.testing.assert_array_equal(late[name], at_once[name], err_msg=name)
