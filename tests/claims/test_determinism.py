@@ -17,8 +17,8 @@ from hlsim.stimulus import Arrays, Stage
 from hlsim.trace.reader import Trace
 from tests.support.graphs import KINDS, SAMPLED, Case, build, cases, run
 
-EXAMPLES = 40 if os.environ.get("HLSIM_VERIFY") == "1" else 5
-TICKS = 50
+EXAMPLES = 40 if os.environ.get("HLSIM_VERIFY") == "1" else 4
+TICKS = 30
 # What tells when a run was made, and how long it took.
 WALL_CLOCK = {"start", "end", "wall_s"}
 kinds = pytest.mark.parametrize("kind", KINDS)

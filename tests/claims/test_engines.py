@@ -19,7 +19,8 @@ from tests.support.agreement import BATCHED, COMPILED, ENGINES, REFERENCE, TOLER
 from tests.support.graphs import KINDS, Case, cases, run
 
 VERIFY = os.environ.get("HLSIM_VERIFY") == "1"
-EXAMPLES = 100 if VERIFY else 25
+EXAMPLES = 100 if VERIFY else 12
+TICKS = 150 if VERIFY else 60  # of every delay, period and refresh there are many in them
 
 
 def compare(kind: str, shard: int, until: int, examples: int, share: float = 0.75) -> None:
@@ -50,7 +51,7 @@ def compare(kind: str, shard: int, until: int, examples: int, share: float = 0.7
 @pytest.mark.parametrize("shard", range(2))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_engines_agree_on_random_networks(kind: str, shard: int) -> None:
-    compare(kind, shard, until=150, examples=EXAMPLES)
+    compare(kind, shard, until=TICKS, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize("kind", ["synchronous", "sequential"])
@@ -58,7 +59,7 @@ def test_the_engines_agree_where_every_projection_that_can_is_a_matrix(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "_DENSE_LEAST", 1)
-    compare(kind, 2, until=100, examples=EXAMPLES)
+    compare(kind, 2, until=TICKS, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize("update", ["clock", "arrival"])

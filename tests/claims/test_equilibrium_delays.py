@@ -38,9 +38,10 @@ def drawn(seed: int, low: int, high: int) -> Callable[[], int]:
 @pytest.mark.parametrize(
     ("nudge", "points", "error", "tolerance", "seed"),
     [
-        *((0.2, 1, 0.155433, 5e-7, seed) for seed in range(10)),
-        *((0.3, 12, 1.908e-6, 5e-10, seed) for seed in range(2)),
-        *(pytest.param(0.3, 12, 1.908e-6, 5e-10, k, marks=pytest.mark.verify) for k in range(2, 10)),
+        *((0.2, 1, 0.155433, 5e-7, seed) for seed in range(3)),
+        (0.3, 12, 1.908e-6, 5e-10, 0),
+        *(pytest.param(0.2, 1, 0.155433, 5e-7, k, marks=pytest.mark.verify) for k in range(3, 10)),
+        *(pytest.param(0.3, 12, 1.908e-6, 5e-10, k, marks=pytest.mark.verify) for k in range(1, 10)),
     ],
 )
 def test_estimates_do_not_depend_on_delays(
@@ -70,14 +71,12 @@ def test_both_engines_and_updates_settle_at_the_same_points_under_delays(update:
 
 
 @engines
-@pytest.mark.parametrize("delays", [(1, 1), (1, 50)], ids=["delay 1", "delays to 50"])
+@pytest.mark.parametrize("delays", [(1, 1), (1, 12)], ids=["delay 1", "delays to 12"])
 @pytest.mark.parametrize("update", ["clock", "arrival"])
 def test_the_steps_of_continual_propagation_add_up_to_equilibrium_propagation(
     update: str, delays: tuple[int, int], engine: str
 ) -> None:
     """With weights at rest the sum telescopes, in both directed copies."""
-    if engine == "reference" and delays[1] > 1:
-        delays = (1, 12)
     found = []
     for rule in (ContinualEquilibrium(beta=0.0, nudge=0.2), Equilibrium(beta=0.0, nudge=0.2)):
         graph = hep.toy(drawn(5, *delays), update=update, send_threshold=1e-14)
@@ -116,7 +115,7 @@ def test_copies_of_a_coupling_stay_equal_while_they_learn(engine: str) -> None:
         if not symmetric.has_edge(v, u):
             symmetric.add_edge(u, v, **data, symmetric=u[0] != "x")
     rng = np.random.default_rng(1)
-    stream = Arrays(rng.normal(size=(4, 6)), np.eye(4))
+    stream = Arrays(rng.normal(size=(2, 6)), np.eye(4)[:2])
     for rule in (ContinualEquilibrium(beta=0.001, nudge=0.2), HolomorphicEquilibrium(beta=0.2, points=3)):
         sim = hlsim.Simulation(
             symmetric,
@@ -187,7 +186,7 @@ def test_under_delays_the_error_stays_of_its_size() -> None:
 # ---- event storm and quiescence
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.verify) for k in (1, 2))])
 def test_a_least_interval_between_sends_prevents_an_event_storm(seed: int) -> None:
     """Tolerance 1e-5; delays of a hundred different lengths, so that few messages come together."""
     counts = []

@@ -22,7 +22,7 @@ from tests.support import experiments, sweeps
 from tests.support.places import ROOT
 
 SHORT = ["stage.train.passes=1", "stage.train.rows=4"]
-EVERYBODY = [Serial(), Processes(1), Processes(3)]
+EVERYBODY = [Serial(), Processes(1), Processes(2)]
 
 
 def square(number: int, tell: Callable[[Any], None] | None) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def dies_of_two(number: int, tell: object) -> int:
     return number
 
 
-@pytest.mark.parametrize("workers", EVERYBODY, ids=["serial", "one", "three"])
+@pytest.mark.parametrize("workers", EVERYBODY, ids=["serial", "one", "two"])
 def test_every_item_is_worked_on_once_and_tells_of_it(workers: Workers) -> None:
     told: list[tuple[int, str]] = []
     results = dict(workers.outcomes(square, [3, 4, 5, 6, 7], lambda *news: told.append(news)))

@@ -4,7 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any
 
 import networkx as nx
@@ -31,17 +31,17 @@ from tests.support.agreement import BATCHED, COMPILED, REFERENCE, TOLERANCE, ass
 from tests.support.graphs import SAMPLED, Case, build, cases, run
 
 VERIFY = os.environ.get("HLSIM_VERIFY") == "1"
-EXAMPLES = 100 if VERIFY else 25
-FEW = 40 if VERIFY else 5
-TICKS = 150
+EXAMPLES = 100 if VERIFY else 15
+FEW = 40 if VERIFY else 4
+TICKS = 150 if VERIFY else 60
 
 
 # ---- the same meaning
 
 
 @pytest.mark.parametrize("shard", range(2))
-@pytest.mark.parametrize("oracle", [BATCHED, REFERENCE], ids=["torch", "reference"])
-def test_compiled_loops_agree_on_random_networks(oracle: Mapping[str, Any], shard: int) -> None:
+def test_compiled_loops_agree_on_random_networks(shard: int) -> None:
+    """With the reference engine, as the engine in torch does."""
     compared, drawn = [], []
 
     @seed(shard)
@@ -50,10 +50,10 @@ def test_compiled_loops_agree_on_random_networks(oracle: Mapping[str, Any], shar
     def agree(case: Case) -> None:
         assert type(build(case, **COMPILED)._engine) is Arrivals
         try:
-            ticks = assert_agree(case, TICKS, COMPILED, oracle)
+            ticks = assert_agree(case, TICKS, COMPILED, REFERENCE)
         except NumericalError:
             with pytest.raises(NumericalError):
-                run(case, TICKS, **oracle)
+                run(case, TICKS, **REFERENCE)
             reject()
         drawn.append(TICKS)
         compared.append(ticks)

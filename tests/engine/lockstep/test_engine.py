@@ -24,7 +24,7 @@ from hlsim.models.rules import Hamiltonian
 from tests.support.agreement import TOLERANCE
 from tests.support.graphs import SAMPLED, Case, build, cases, fixed
 
-TICKS = 50
+TICKS = 30
 COUNTS = ("state", "costate", "updates")
 
 
@@ -68,7 +68,7 @@ def test_a_network_in_lockstep_retraces_both_engines(
     monkeypatch.setattr(plan, "_DENSE_LEAST", dense)
     kinds: set[type] = set()
 
-    @settings(max_examples=20)
+    @settings(max_examples=12)
     @given(cases("synchronous", TICKS))
     def check(case: Case) -> None:
         case = in_order(unanimous(case), order)
