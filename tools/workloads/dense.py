@@ -1,6 +1,5 @@
 """Dense layers: in lockstep with one product a tick (C), and as gradient descent with momentum (B)."""
 
-import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +9,7 @@ import hlsim
 from hlsim.models.rules import Hamiltonian
 from hlsim.stimulus import Arrays, Stage
 from hlsim.topology.network import flatten
+from workloads.agreement import require_same
 from workloads.memory import peak_bytes
 from workloads.rows import Row, medians
 
@@ -87,9 +87,8 @@ def workload_c(quick: bool, repeats: int) -> Iterator[Row]:
 
         mine, other = medians(repeats, ours, lambda loop=loop: loop.run(ticks))
         outputs = network.outputs
-        off = np.abs(sim.read("h")[:, outputs] - loop.h[2].numpy()).max()
-        if off > 1e-3:
-            sys.exit(f"C: the loop is another network: states differ by {off:.1e}")
+        require_same("C, states of the outputs", sim.read("h")[:, outputs], loop.h[2])
+        _require_same_moves("C", network, sim.read("w")[0], loop.w)
         what = f"784-512-512-10 fully local, batch {batch}, against a torch loop"
         each = 1e3 / ticks
         yield Row("C", what, mine * each, other * each, "ms a tick", mine / other, 1.15, at_least=False)
@@ -155,7 +154,8 @@ def workload_b(quick: bool, repeats: int) -> Iterator[Row]:
         yield Row("B", f"{what}, peak of tensors", mine, other, "MB", mine / other, 1.0, at_least=False)
         running, descent = ours(), theirs()
         mine, other = medians(repeats, lambda: running.run(ticks), lambda: descent.run(ticks))  # noqa: B023
-        _check_weights(network, running.sim, descent)
+        layers = [layer.weight.data for layer in descent.net if isinstance(layer, torch.nn.Linear)]
+        _require_same_moves("B", network, running.sim.read("w")[0], layers)
         each = 1e3 / ticks
         what = f"{what}, against autograd and SGD"
         yield Row("B", what, mine * each, other * each, "ms a tick", mine / other, target, at_least=False)
@@ -172,12 +172,11 @@ class Running:
         self.sim.env.run(until=self.sim.tick + ticks)
 
 
-def _check_weights(network: hlsim.network.Network, sim: hlsim.Simulation, descent: Descent) -> None:
-    mine = matrices(network, sim.read("w")[0])
-    theirs = [layer.weight.data for layer in descent.net if isinstance(layer, torch.nn.Linear)]
-    off = max(float((m - t).abs().max()) for m, t in zip(mine, theirs, strict=True))
-    moved = max(float((m - w).abs().max()) for m, w in zip(mine, matrices(network), strict=True))
-    if off > 0.01 * moved:
-        sys.exit(
-            f"B: not the same gradient descent: weights differ by {off:.1e} and have moved by {moved:.1e}"
-        )
+def _require_same_moves(
+    letter: str, network: hlsim.network.Network, mine: np.ndarray, theirs: list[torch.Tensor]
+) -> None:
+    """End the benchmark where what has become of the weights differs, layer by layer."""
+    layers = zip(matrices(network), matrices(network, mine), theirs, strict=True)
+    for number, (first, ours, other) in enumerate(layers, 1):
+        what = f"{letter}, changes of the weights of layer {number}"
+        require_same(what, ours - first, other - first, within=0.01)

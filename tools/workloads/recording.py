@@ -1,6 +1,5 @@
 """What recording costs (F)."""
 
-import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,22 +13,7 @@ import hlsim
 from hlsim.models.rules import Hamiltonian
 from hlsim.topology.network import flatten
 from workloads.rows import Row, medians
-from workloads.sparse import BETA, ETA, FRAME, pulsed, resting
-
-
-def halves(n: int, degree: int, **node: object) -> nx.DiGraph:
-    """Return n leaky neurons connected as in ``sparse``: half have a stimulus, the others a target."""
-    graph = nx.DiGraph()
-    roles = {"driven": "input", "told": "output"}
-    for name, role in roles.items():
-        graph.add_node(name, size=n // 2, role=role, **node)
-    for source in roles:
-        for target in roles:
-            weight, delay = {"normal": 0.5 / math.sqrt(degree)}, {"uniform": [1, 50]}
-            graph.add_edge(
-                source, target, connect="random", in_degree=degree // 2, weight=weight, delay=delay
-            )
-    return graph
+from workloads.sparse import BETA, ETA, FRAME, halves, pulsed, resting
 
 
 def entertained(graph: nx.DiGraph, every: int, share: float, size: float) -> hlsim.Simulation:
