@@ -72,6 +72,7 @@ def assert_agree(
     keep the next message waiting (send_interval), or update a neuron that would have been updated later.
     """
     batched, reference = (observed(case, until, **options) for options in (engine, oracle))
+    assert_moves(reference.trace, until)
     parted = np.flatnonzero((batched.counts != reference.counts).any((1, 2)))
     ticks = int(parted[0]) if len(parted) else until
     if len(parted):
@@ -84,6 +85,14 @@ def assert_agree(
         mine, other = (each.trace[f"sampled/{name}"][:ticks] for each in (batched, reference))
         np.testing.assert_allclose(mine, other, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
     return ticks
+
+
+def assert_moves(trace: Trace, until: int) -> None:
+    """Engines that do nothing agree: states have to be other ones than at first, and messages to travel."""
+    states = trace["sampled/h"]
+    assert len(states) == until
+    assert (states[-1] != states[0]).any()
+    assert len(trace["events/sent"]) > 0
 
 
 def _assert_a_matter_of_the_last_bit(case: Case, batched: Run, reference: Run, tick: int) -> None:
