@@ -15,10 +15,10 @@ demo: $(READY)
 	$(BIN)/python topologies/digits/demo.py
 
 test: lint
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 verify: lint
-	HLSIM_VERIFY=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "verify or not verify"
+	HLSIM_VERIFY=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "verify or not verify"
 
 bench: $(READY)
 	$(BIN)/python tools/bench.py
