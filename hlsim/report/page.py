@@ -3,6 +3,7 @@
 What it looks like is in ``templates``; jinja escapes whatever is put into them.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,13 +86,18 @@ def render(title: str, kind: str, sections: Sequence[Section]) -> str:
 def _drawn(charts: Sequence[Chart]) -> _Bokeh:
     if not charts:
         return _Bokeh([], Markup(), Markup())
+    from bokeh.document import Document
     from bokeh.embed import components
     from bokeh.resources import Resources
 
     from hlsim.report import draw_bokeh
 
     drawn = [draw_bokeh.draw(chart) for chart in charts]
-    script, divs = components([root for roots in drawn for root in roots])
+    document = Document()
+    with document.models.freeze():  # else bokeh looks through all figures again with each that is added
+        for root in itertools.chain(*drawn):
+            document.add_root(root)
+    script, divs = components(document.roots)
     library = "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw)
     # the only code that is not escaped: bokeh wrote it, and escaped in it the names and labels it was given
     places = map(Markup, divs)

@@ -377,6 +377,28 @@ def test_a_page_without_figures_holds_no_library() -> None:
     assert len(page.render("x", "hlsim", [page.Section("a", "A", [page.note("one")])])) < 20_000
 
 
+def test_figures_are_gone_through_as_often_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the time of a page grows with the square of their number."""
+    from bokeh.document.models import DocumentModelManager
+
+    times: list[int] = []
+    recompute = DocumentModelManager.recompute
+
+    def noted(models: DocumentModelManager) -> None:
+        times[-1] += 1
+        recompute(models)
+
+    monkeypatch.setattr(DocumentModelManager, "recompute", noted)
+    for count in (1, 5):
+        times.append(0)
+        figures = [
+            page.Figure(f"f{k}", Chart("c.", [Panel([Line(np.arange(3.0), np.arange(3.0), "a")])]))
+            for k in range(count)
+        ]
+        page.render("x", "k", [page.Section("s", "S", figures)])
+    assert times[0] == times[1] > 0
+
+
 def test_a_legend_entry_is_there_once_a_label() -> None:
     x = np.arange(3.0)
     lines = [Line(x, x, "a"), Line(x, x, "b"), Line(x, x, "a")]
