@@ -91,12 +91,33 @@ def test_the_page_on_extending_works_on_a_copy(tmp_path: Path, monkeypatch: pyte
     assert sum("16.6" in line for line in printed) == 2
 
 
-def test_the_tutorial_works_from_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tutorial_works_from_an_empty_folder_and_shows_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said of delays lies far beyond the spread over seeds; the rest beyond half of that effect."""
     monkeypatch.chdir(tmp_path)
     follow(ROOT / "docs" / "tutorial.md")
-    assert {"chase.h5", "chase.html", "chase-20.h5", "delays.html", "chase-events.h5"} <= {
-        path.name for path in tmp_path.iterdir()
-    }
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {"signals.html", "comparison.html", "delays.html", "delays.csv", "figures"} <= left
+    test = sweep.load("delays").accuracy.sel(stage="test").transpose("delay", "seed").to_numpy()
+    assert test.shape == (3, 3)
+    mean, spread = test.mean(1), test.std(1, ddof=1).max()
+    assert mean[:2].min() >= 0.9
+    assert mean[2] < 0.45
+    assert mean[:2].min() - mean[2] > 5 * spread
+    told = {name: summary(name) for name in ("signals", "longer", "late-errors", "delayed")}
+    right = [told[name]["accuracy"]["test"] for name in told]
+    assert min(right[:3]) >= 0.85
+    assert right[3] < 0.45
+    sent = [
+        told["state_messages"] + told["costate_messages"] for told in map(summary, ("events-6", "events-24"))
+    ]
+    assert 0 < sent[1] < 2 * sent[0]
+
+
+def summary(name: str) -> dict[str, Any]:
+    with trace.open(f"{name}.h5") as opened:
+        return opened.summary
 
 
 def test_the_page_on_reports_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
