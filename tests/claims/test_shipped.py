@@ -129,10 +129,14 @@ def groups(*overrides: str) -> Network:
 
 
 def test_cortical_groups_are_fast_inside_and_slow_between() -> None:
-    network = groups("network.parameters.delay=7", "network.parameters.inside=2")
+    parameters = ("network.parameters.delay=7", "network.parameters.inside=2")
+    network, apart = groups(*parameters), groups(*parameters, "network.parameters.back=5")
     edges = network.source >= 0
     source, target = np.array(network.group)[[network.source[edges], network.target[edges]]]
     np.testing.assert_array_equal(network.delay[edges], np.where(source == target, 2, 7))
+    np.testing.assert_array_equal(network.feedback_delay, network.delay)
+    np.testing.assert_array_equal(apart.delay, network.delay)
+    np.testing.assert_array_equal(apart.feedback_delay[edges], np.where(source == target, 2, 5))
     crossing = {pair for pair in zip(source.tolist(), target.tolist(), strict=True) if pair[0] != pair[1]}
     assert crossing == {("left", "association"), ("right", "association"), ("association", "motor")}
 
