@@ -90,7 +90,7 @@ COLLAPSE = {
 
 
 def test_targets_of_the_next_row_collapse_learning_and_late_errors_do_not() -> None:
-    """A row is held 8 ticks, two less than nu (d + 1), or one less with three layers of delay 3 (12).
+    """A row is held 8 ticks, as far as targets are too young for the last synapses: nu (d + 1) - 2, or 10.
 
     Only where activity comes late to the outputs does anything collapse: also where errors come back at once,
     and where none do. Labels of the row that the outputs speak of mend it, with errors as late as before.
