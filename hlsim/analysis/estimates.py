@@ -58,7 +58,7 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
         raise TraceError("estimates: needs one member of an ensemble")
     settings = settings_of(trace)
     network, chosen = network_of(trace), loss_of(settings, loss)
-    samples, starts = _rows(trace)
+    samples, starts = _rows(trace, settings)
     if not samples.size:
         raise TraceError("estimates: no sample of gradient is of a row that was learned from")
     mine = np.asarray(trace[FIELD], np.float64)[samples]
@@ -83,14 +83,19 @@ def estimates(trace: Trace, *, loss: str | Loss | None = None) -> xr.Dataset:
     )
 
 
-def _rows(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first sample behind each row that was learned from, and the first tick of that row."""
+def _rows(trace: Trace, settings: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first sample behind each row that was learned from, and the first tick of that row.
+
+    An estimate stands until the next row ends; one that grows while the loss pulls is whole only at the tick
+    behind the row.
+    """
     starts, at = trace["stimulus/tick"], trace.ticks(FIELD)
     learns = learning_ticks(trace)
     ends = np.append(starts[1:], ticks(trace) - 1)
     # What the last phase of a row makes of it is there at the tick after it.
     sample = np.searchsorted(at, ends)
-    following = np.append(ends[1:], np.iinfo(np.int64).max)
+    rule = RULES[settings.get("learning", {}).get("rule", Equilibrium.name)]
+    following = ends + 1 if rule.correlates else np.append(ends[1:], np.iinfo(np.int64).max)
     has = (sample < len(at)) & learns[np.minimum(starts, len(learns) - 1)]
     has[has] = at[sample[has]] < following[has]
     return sample[has], starts[has]

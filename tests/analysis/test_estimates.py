@@ -11,7 +11,7 @@ from hlsim import Simulation, analysis, cli, experiment, topology
 from hlsim.analysis.estimates import _true, _twins
 from hlsim.errors import TraceError
 from hlsim.models.losses import LOSSES
-from hlsim.models.rules import Equilibrium
+from hlsim.models.rules import ContinualEquilibrium, Equilibrium
 from hlsim.stimulus import Arrays
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
@@ -22,10 +22,10 @@ from tests.support.places import TOPOLOGIES
 HEP = TOPOLOGIES / "hep_toy"
 
 
-def of_two(rows: int = 3, **options: Any) -> Trace:
+def of_two(rows: int = 3, every: int = 1, **options: Any) -> Trace:
     stream = Arrays(np.linspace(0.5, 0.3, rows)[:, None], np.ones((rows, 1)))
     sim = Simulation(two_neurons("instant", "clock"), stimulus=stream, hold=200, dtype="float64", **options)
-    return sim.run(every=1, sampled=["gradient", "w"])
+    return sim.run(every=every, sampled=["gradient", "w"])
 
 
 def joined(network: Network) -> list[tuple[str, str]]:
@@ -84,6 +84,36 @@ def test_weights_that_move_are_those_of_the_row() -> None:
         of_two(rule=Equilibrium(beta=0.5, nudge=1e-3, symmetric=True)), loss="squared_error"
     )
     assert (found.relative_error < 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    "rule", [Equilibrium(beta=0.0), ContinualEquilibrium(beta=0.0)], ids=["whole", "continual"]
+)
+def test_a_sample_in_the_middle_of_the_next_row_is_of_this_one_or_of_none(rule: Equilibrium) -> None:
+    """Sampled at other ticks than rows end at: what is said is what every tick would have said."""
+    every_tick = of_two(rule=rule)
+    exact = analysis.estimates(every_tick, loss="squared_error")
+    assert (exact.relative_error > 0).all()
+    starts = every_tick["stimulus/tick"].tolist()
+    # The tick behind each row, and up to which an estimate stands: not one that grows while the loss pulls.
+    behind = [*starts[1:], len(every_tick["sampled/tick"]) - 1]
+    until = [end + 1 for end in behind] if isinstance(rule, ContinualEquilibrium) else [*behind[1:], 10**6]
+    for every in (7, 61, 101, behind[0]):
+        trace = of_two(rule=rule, every=every)
+        taken = trace["sampled/tick"]
+        kept = [
+            start
+            for start, end, limit in zip(starts, behind, until, strict=True)
+            if ((taken >= end) & (taken < limit)).any()
+        ]
+        if not kept:
+            with pytest.raises(TraceError, match="no sample of gradient is of a row"):
+                analysis.estimates(trace, loss="squared_error")
+            continue
+        found = analysis.estimates(trace, loss="squared_error")
+        assert found.tick.values.tolist() == kept
+        same = exact.relative_error.sel(sample=np.isin(exact.tick, kept))
+        np.testing.assert_array_equal(found.relative_error, same)
 
 
 def test_the_shipped_net_has_the_error_that_its_page_says(
