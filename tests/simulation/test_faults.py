@@ -383,6 +383,10 @@ def test_compiled_loops_step_aside_for_faults(kind: str) -> None:
     assert sum(seen) > 0
 
 
+# A script for so many ticks has at most every 20 something happen: phases have to settle in between.
+RARELY = 140
+
+
 @pytest.mark.parametrize("rule", [ContinualEquilibrium(beta=0.01), HolomorphicEquilibrium(beta=0.05)])
 @pytest.mark.parametrize("kind", ["synchronous", "arrival"])
 def test_the_engines_agree_where_the_loss_nudges(kind: str, rule: Rule) -> None:
@@ -391,8 +395,8 @@ def test_the_engines_agree_where_the_loss_nudges(kind: str, rule: Rule) -> None:
     faults = Faults(loss=0.2, jitter=2, failing=0.02, downtime=5.0)
 
     @seed(3)
-    @settings(max_examples=5)
-    @given(cases(kind, until))
+    @settings(max_examples=8)
+    @given(cases(kind, RARELY))
     def agree(case: Case) -> None:
         try:
             other = nudged(case, rule, until)
@@ -403,6 +407,7 @@ def test_the_engines_agree_where_the_loss_nudges(kind: str, rule: Rule) -> None:
             reject()
 
     agree()
+    # Where a number stands still, the last bit decides who sends, and runs part: of a few examples, some.
     assert sum(compared) >= 0.7 * until * len(compared)
 
 
