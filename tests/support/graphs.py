@@ -274,9 +274,8 @@ def _script(
     """Draw what the controls are asked for: a first stimulus, then anything now and then."""
     others = ("input", "target", "both", "no target", "phi", "reset", "learn")
     tick, learning, script = 0, True, _feed(generator, 0, "both", n_input, n_output)
-    pause = st.integers(1, max(2, min(20, until // 7)))  # a short run has as much happen to it as a long one
     while True:
-        tick += draw(pause)
+        tick += draw(st.integers(1, 20))
         if tick >= until:
             return tuple(script)
         name = draw(st.sampled_from(others))
