@@ -183,6 +183,44 @@ def test_under_delays_the_error_stays_of_its_size() -> None:
     assert all(600 < constant < 2000 for constant in constants)
 
 
+def both_ways(sim: hlsim.Simulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the edges of all parameters, with couplings by the copy on the way out, and on the way back.
+
+    The third is where the first two differ: the couplings.
+    """
+    network, out = sim.network, np.flatnonzero(hep.forward(sim.network))
+    copies = {(network.source[e], network.target[e]): e for e in range(network.m)}
+    back = np.array([copies.get((network.target[e], network.source[e]), e) for e in out])
+    return out, back, out != back
+
+
+# Steps a period: errors of the copies out and back, what parts them, imaginary part; both errors with lag.
+OSCILLATING = {
+    25: ("3.9e-02", "7.2e-02", "4.5e-02", "1.6e-01", "3.1e-02", "2.8e-02"),
+    50: ("1.0e-02", "1.9e-02", "1.1e-02", "8.2e-02", "7.8e-03", "7.2e-03"),
+    100: ("2.6e-03", "4.7e-03", "2.9e-03", "4.2e-02", "1.9e-03", "1.8e-03"),
+}
+
+
+@pytest.mark.parametrize("steps", OSCILLATING)
+def test_the_copies_of_a_coupling_have_the_errors_of_the_table(steps: int) -> None:
+    """Delays of a tick, a tick a step, relative to the gradient of all parameters, to the two digits told."""
+    found = []
+    for lag in (0, 1):
+        sim = oscillating(steps, hep.toy(), lag=lag)
+        out, back, coupled = both_ways(sim)
+        true, gradient, turned = (
+            hep.true_gradient(sim.network),
+            sim.read("gradient")[0],
+            sim.read("quadrature")[0],
+        )
+        found += [gradient[out] - true[out], gradient[back] - true[back]]
+        found += [gradient[out] - gradient[back], turned[out]] if not lag else []
+        assert coupled.any()
+    size = np.linalg.norm(true[out])
+    assert tuple(f"{np.linalg.norm(off) / size:.1e}" for off in found) == OSCILLATING[steps]
+
+
 # ---- event storm and quiescence
 
 
@@ -202,6 +240,21 @@ def test_a_least_interval_between_sends_prevents_an_event_storm(seed: int) -> No
         assert np.abs(sim.read("h")[0] - free_states(sim)).max() < 1e-3
         counts.append(sim.summary["state_messages"])
     assert counts[0] > 50 * counts[1]
+    if seed == 0:
+        assert counts == pytest.approx([75_952, 788], rel=0.01)
+
+
+def test_an_interval_costs_time_and_saves_messages() -> None:
+    """Delays of 1 to 50 ticks: by how much, to the digits told."""
+    told = []
+    for interval in (1, 50):
+        graph = hep.toy(drawn(0, 1, 50), update="arrival", send_threshold=1e-5, send_interval=interval)
+        sim = hep.simulate(graph, Equilibrium(), hold=2_000, stages=[hlsim.stimulus.Stage(learn=False)])
+        sim.run(sampled=())
+        told.append((sim.summary["state_messages"], sim.summary["ticks"]))
+    (storm, soon), (calm, late) = told
+    assert [storm, calm] == pytest.approx([11_960, 788], rel=0.01)
+    assert late / soon == pytest.approx(1.8, abs=0.05)
 
 
 def free_states(sim: hlsim.Simulation) -> np.ndarray:
