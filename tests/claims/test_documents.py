@@ -98,7 +98,7 @@ def test_the_tutorial_works_from_an_empty_folder_and_shows_what_it_says(
     monkeypatch.chdir(tmp_path)
     follow(ROOT / "docs" / "tutorial.md")
     left = {path.name for path in tmp_path.iterdir()}
-    assert {"signals.html", "comparison.html", "delays.html", "delays.csv", "figures"} <= left
+    assert {"signals.html", "delays.html", "delays.csv", "figures"} <= left
     test = sweep.load("delays").accuracy.sel(stage="test").transpose("delay", "seed").to_numpy()
     assert test.shape == (3, 3)
     mean, spread = test.mean(1), test.std(1, ddof=1).max()
