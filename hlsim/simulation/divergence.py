@@ -12,6 +12,7 @@ from hlsim.errors import NumericalWarning
 from hlsim.models.losses import Loss
 from hlsim.models.neurons import ACTIVATIONS
 from hlsim.models.rules import Hamiltonian
+from hlsim.models.rules.hamiltonian import boundary
 from hlsim.models.rules.rule import Rule
 from hlsim.simulation.protocol import Presentation
 from hlsim.topology.network import Network
@@ -111,20 +112,21 @@ class Divergence:
 
     def _advice(self, tick: int, shown: Presentation, replica: int) -> str:
         advice = f"A smaller learning.beta than {self._rate:g} may help"
-        if type(self._rule) is not Hamiltonian:
+        network, rule = self._network, self._rule
+        if type(rule) is not Hamiltonian or not network.clock[network.outputs].all():
             return advice
         node, kappa = self._steepest(tick, shown, replica)
-        mu = 1.0 - self._rule.eta * self._dt
+        mu = 1.0 - rule.eta * self._dt * network.period[node]
         if not 0.0 <= mu < 1.0:
             return advice
-        sequential = self._rule.order == "sequential"
-        bound, name = (2.0 * (1.0 + mu), "2 (2 - eta dt)") if sequential else (1.0 - mu, "eta dt")
+        late, name = (0, "2 (2 - eta dt)") if rule.order == "sequential" else (1, "eta dt")
         return (
             f"{advice}: an output's own synapses are stable while kappa = beta phi dt^2 L'' slope^2 sum s^2 "
-            f"is below {name} = {bound:.3g}, less with lags and delays; at {node!r}, phi 1, it is {kappa:.3g}"
+            f"is below {name} = {boundary(late, mu):.3g}, less with lags and delays (dt: a period); at "
+            f"{network.label[node]!r}, phi 1, it is {kappa:.3g}"
         )
 
-    def _steepest(self, tick: int, shown: Presentation, replica: int) -> tuple[str, float]:
+    def _steepest(self, tick: int, shown: Presentation, replica: int) -> tuple[int, float]:
         """Return the output with the largest kappa, and that: for phi = 1, drives of 0, states of now."""
         network = self._network
         h = self._read(("h",), tick)["h"][replica].real
@@ -137,9 +139,10 @@ class Divergence:
         curves = [ACTIVATIONS[network.activation[i]] for i in network.outputs]
         y = torch.cat([curve.value(rest) for curve in curves])
         slope = torch.cat([curve.slope(rest, curve.value(rest)) for curve in curves]).numpy()
-        kappa = self._dt**2 * self._curvature(y, shown, replica) * slope**2 * power
+        step = self._dt * network.period[network.outputs]
+        kappa = step**2 * self._curvature(y, shown, replica) * slope**2 * power
         most = int(kappa.argmax())
-        return network.label[int(network.outputs[most])], float(kappa[most])
+        return int(network.outputs[most]), float(kappa[most])
 
     def _curvature(self, y: Tensor, shown: Presentation, replica: int) -> Vector:
         """Return the second derivative of the loss by each output, by a central difference."""

@@ -497,7 +497,9 @@ class Simulation:
         rows = self._scores.last_loss()
         if rows is not None:
             return rows
-        return float(self._read("loss").mean()) if self.tick else float("nan")
+        # Whoever asks for a loss pays for an exact hold of all outputs.
+        told = self.tick and self.loss is not None
+        return float(self._read("loss").mean()) if told else float("nan")
 
     def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many state and costate messages went from group to group (from, to), sorted by name."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from hlsim.errors import ExperimentError, check_count, unknown
 from hlsim.models.rules import Hamiltonian
-from hlsim.models.rules.hamiltonian import ORDERS
+from hlsim.models.rules.hamiltonian import ORDERS, boundary
 from hlsim.simulation import Simulation
 from hlsim.stimulus import Arrays
 
@@ -87,19 +87,6 @@ def stability(
         },
         attrs={"way": way},
     )
-
-
-def boundary(late: int, mu: float) -> float:
-    """Return the largest stable kappa for a gradient that is so many ticks late, with momentum mu."""
-    if late == 0:
-        return 2.0 * (1.0 + mu)
-    low, high = 0.0, math.pi
-    for _ in range(100):
-        theta = 0.5 * (low + high)
-        turn = theta * (late - 0.5) + math.atan2(math.sin(theta), math.cos(theta) - mu)
-        low, high = (theta, high) if turn < math.pi / 2.0 else (low, theta)
-    c = math.cos(low)
-    return math.sqrt(2.0 * (1.0 - c) * (1.0 + mu * mu - 2.0 * mu * c))
 
 
 def _check(delays: Sequence[int], etas: Sequence[float], orders: Sequence[str], way: str) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hlsim.errors import ExperimentError
 from hlsim.models.losses import Custom
 from hlsim.models.rules import Hamiltonian
+from hlsim.models.rules.hamiltonian import boundary
 from hlsim.report.charts import Line, Points
 from hlsim.report.figures import stability as stability_chart
 from hlsim.stimulus import Arrays
 from hlsim.sweep import stability
-from hlsim.sweep.stability import boundary
 from tests.support.theory import simulate
 
 DT = 0.5

@@ -76,12 +76,11 @@ def make(
     ``dtype`` is that of synapses, ``number`` that of what neurons send; ``compiled``: with compiled loops;
     ``single`` (edge,): these carry single messages, each of which may have a fate of its own.
     """
-    shared = replicas > 1 and network.weight.shape[0] == 1
-    if shared:
-        everything = np.ones(network.m, bool) if single is None else ~single
-        _check_shared(network, _readable(network) & everything, _near(network, replicas))
-    pulled = in_projections(network, replicas)
-    pulled &= True if single is None else ~single
+    readable = _readable(network) if single is None else _readable(network) & ~single
+    near = _near(network, replicas)
+    if replicas > 1 and network.weight.shape[0] == 1:
+        _check_shared(network, readable, near)
+    pulled = readable & near
     groups = [
         (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
         for signature, sources, targets, edges in _groups(network, np.flatnonzero(pulled))

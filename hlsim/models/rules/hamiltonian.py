@@ -1,5 +1,6 @@
 """Hamiltonian Learning: states and costates run forward together, every synapse has a costate of its own."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -129,3 +130,25 @@ def _descend(w: Tensor, omega: Tensor, beta: float | Tensor, duration: float) ->
         w.addcmul_(omega, beta, value=-duration)
     else:
         w.add_(omega, alpha=-duration * beta)
+
+
+def boundary(late: int, mu: float) -> float:
+    r"""Return the largest stable kappa for a gradient that is so many ticks late, with momentum mu.
+
+    One weight with the loss :math:`\lambda w^2/2`: :math:`\kappa = dt^2 \beta \phi \lambda`, and
+    :math:`\mu = 1 - \eta\,dt` from 0 to 1; a tick more late in the explicit order. Where a root
+    :math:`e^{i\theta}` of
+
+    .. math:: w_{t+1} - w_t = \mu (w_t - w_{t-1}) - \kappa\, w_{t-d}
+
+    comes to the unit circle; derived in the page on the theory.
+    """
+    if late == 0:
+        return 2.0 * (1.0 + mu)
+    low, high = 0.0, math.pi
+    for _ in range(100):
+        theta = 0.5 * (low + high)
+        turn = theta * (late - 0.5) + math.atan2(math.sin(theta), math.cos(theta) - mu)
+        low, high = (theta, high) if turn < math.pi / 2.0 else (low, theta)
+    c = math.cos(low)
+    return math.sqrt(2.0 * (1.0 - c) * (1.0 + mu * mu - 2.0 * mu * c))
