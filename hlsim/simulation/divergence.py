@@ -49,7 +49,7 @@ class Divergence:
         self._network, self._rule, self._loss, self._dt, self._read = network, rule, loss, dt, read
         self._rate = float(network.weight_rate(rule)[network.plastic].max(initial=0.0))
         self._told: Vector | None = None
-        self._learned = self._warned = False
+        self._warned = False
         self._when = ""
         self._seen = 0
         # What the first row cost, what those of the block cost, and what outputs of 0 would have, in all.
@@ -69,7 +69,6 @@ class Divergence:
     def judge(self, tick: int, shown: Presentation, y: Vector) -> None:
         """Take a row at its last tick, with what it tells then if it has told nothing before."""
         told, self._told = self._told, None
-        self._learned |= shown.stage.learn
         if self._warned or not self._rate or self._loss is None or shown.target is None:
             return
         block, at = divmod(self._seen, ROWS)
@@ -83,7 +82,7 @@ class Divergence:
         self._cost = cost if at == 0 else self._cost + cost
         self._silent = self._silent + self._loss.value(torch.zeros_like(target), target).numpy()
         self._judged += 1
-        if at == ROWS - 1 and self._learned:
+        if at == ROWS - 1:
             self._compare(tick, shown, self._cost / ROWS, self._first)
 
     def _compare(self, tick: int, shown: Presentation, mean: Vector, first: Vector) -> None:

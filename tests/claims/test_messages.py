@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hlsim.engine.lockstep.engine import Lockstep
 from hlsim.models.losses import Custom
 from hlsim.models.rules import Hamiltonian
 from hlsim.trace.reader import Trace
@@ -363,6 +364,27 @@ def test_a_weight_that_moved_is_told_although_q_stands_still(
     np.testing.assert_allclose(
         trace["events/value"][told], trace["sampled/w"][trace["events/sent"][told], edge], rtol=1e-15
     )
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_lockstep_tells_a_weight_that_moved_although_q_stands_still(model: str) -> None:
+    """At every tick, as in the other engines; with tau = dt and eta = 0, z of a leaky output is g at once."""
+    graph = one_input()
+    chain(graph, "n", ("instant", model), (0, 0), (0, 0), update="clock")
+    graph.edges["n.0", "n.1"]["plastic"] = True
+    graph.nodes["n.1"].update({"tau": 1.0} if model == "leaky" else {})
+    rule = Hamiltonian(beta=1e-3, eta=0.0)
+    case = Case(graph, {"loss": steady_error(), "rule": rule}, (*feed(1.0), (0, "target", (np.zeros(1),))))
+    counts = []
+    for options in ({"compiled": "always"}, {"compiled": "never"}, {"engine": "reference"}):
+        sim = build(case, **options)
+        sim.run(until=10)
+        early = sim.counts()["costate"][0, 2]
+        sim.run(until=30)
+        counts.append((int(early), int(sim.counts()["costate"][0, 2] - early)))
+    assert isinstance(build(case, compiled="always")._engine, Lockstep)
+    assert counts[0] == counts[1] == counts[2]
+    assert counts[0][1] == 20
 
 
 STILL: dict[str, dict[str, Any]] = {
