@@ -346,6 +346,30 @@ def test_clocked_neurons_must_not_diverge(
         check_stability(network, dt, eta)
 
 
+@given(
+    period=st.integers(1, 9),
+    dt=st.sampled_from([0.1, 0.5, 1.0]),
+    eta=st.floats(0.0, 3.0),
+    plastic=st.booleans(),
+    update=st.sampled_from(["clock", "arrival"]),
+)
+def test_weight_costates_of_clocked_instant_neurons_must_not_diverge(
+    period: int, dt: float, eta: float, plastic: bool, update: str
+) -> None:
+    """omega under Euler is multiplied by 1 - period dt eta; no omega without learning, no steps in a hold."""
+    graph = nx.DiGraph()
+    graph.add_node("in", model="input", update="clock")
+    ticks = {"period": period} if update == "clock" else {}
+    graph.add_node("x", model="instant", update=update, **ticks)
+    graph.add_edge("in", "x", weight=1.0, plastic=plastic)
+    network = flatten(graph, dt=dt)
+    if period * dt * eta < 2.0 or not plastic or update == "arrival":
+        check_stability(network, dt, eta)
+        return
+    with pytest.raises(TopologyError, match=r"^node 'x': period \* dt \* eta must be < 2 on a clock"):
+        check_stability(network, dt, eta)
+
+
 def test_a_network_keeps_its_graph_as_node_link_json() -> None:
     graph = topology.layered([2, 3, 1], delay=2, bias=0.5)
     again = nx.node_link_graph(json.loads(flatten(graph).graph), edges="edges")
