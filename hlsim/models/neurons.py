@@ -6,7 +6,7 @@ time. Shapes, where they are tensors: ``(replica, node)``.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hlsim.models import ops
 from hlsim.models.ops import Value
 
-Parameters = Mapping[str, Value]
+# Parameters of neurons by name: ``p.tau``.
+Parameters = SimpleNamespace
 
 
 class Activation:
@@ -227,16 +228,16 @@ class Leaky(Neuron):
         super().__init__(name="leaky", parameters={"tau": 1.0}, relaxes=True)
 
     def velocity(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> Value:
-        return (sigma.value(a) - h) / p["tau"]
+        return (sigma.value(a) - h) / p.tau
 
     def partials(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> tuple[Value, Value]:
-        return -1.0 / p["tau"], sigma.slope(a, sigma.value(a)) / p["tau"]
+        return -1.0 / p.tau, sigma.slope(a, sigma.value(a)) / p.tau
 
     def rest(self, a: Value, sigma: Activation) -> Value:
         return sigma.value(a)
 
     def rate(self, p: Parameters) -> Value:
-        return 1.0 / p["tau"]
+        return 1.0 / p.tau
 
 
 MODELS: Mapping[str, Neuron] = MappingProxyType(

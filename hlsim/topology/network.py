@@ -246,7 +246,7 @@ def check_stability(network: Network, dt: float, eta: float) -> None:
     for name in sorted(set(network.model)):
         model = neurons.MODELS[name]
         relaxes = model.stateful and model.relaxes
-        values = {parameter: torch.from_numpy(value) for parameter, value in network.parameters.items()}
+        values = neurons.Parameters(**{key: torch.from_numpy(x) for key, x in network.parameters.items()})
         rate = np.asarray(model.rate(values)) * np.ones(network.n) if relaxes else np.zeros(network.n)
         step = network.period * dt * (rate + eta)
         for i in np.flatnonzero((models == name) & clock & (relaxes | learns) & ~(step < 2.0))[:1]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hlsim.models.neurons import ACTIVATIONS, MODELS
+from hlsim.models.neurons import ACTIVATIONS, MODELS, Parameters
 from hlsim.models.rules import Hamiltonian
 from tests.support.theory import Vector
 
@@ -48,13 +48,13 @@ def closed_form(x: Held, duration: float, tensors: bool = False) -> Vector:
     """Return h, z, omega, w after a hold, as the engines compute them."""
     number: Callable[[float], Any] = (lambda v: torch.tensor(v, dtype=torch.float64)) if tensors else float
     leaky, sigma, rule = MODELS["leaky"], ACTIVATIONS["tanh"], Hamiltonian(x.beta, x.eta)
-    p, D = {"tau": number(x.tau)}, number(duration)
+    p, D = Parameters(tau=number(x.tau)), number(duration)
     h = leaky.held(number(x.h), number(x.a), D, sigma, p)
     _, c = leaky.partials(number(x.h), number(x.a), sigma, p)
     z, i1, i2 = rule.costate_hold(number(x.z), number(x.g), leaky.rate(p), D)
-    fields = {"omega": number(x.omega)}
-    w, fields = rule.synapse_hold(number(x.w), fields, x.s * c * i1, x.s * c * i2, x.beta, D)  # type: ignore[assignment]
-    return np.array([float(v) for v in (h, z, fields["omega"], w)])
+    fields = rule.fields([number(x.omega)])
+    w, (omega,) = rule.synapse_hold(number(x.w), fields, x.s * c * i1, x.s * c * i2, x.beta, D)
+    return np.array([float(v) for v in (h, z, omega, w)])
 
 
 def flow(x: Held) -> Vector:

@@ -14,7 +14,7 @@ from hlsim.engine.circuit.synapses import LAST
 from hlsim.engine.links import TouchableLinks
 from hlsim.errors import NumericalError
 from hlsim.models.losses import Loss
-from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron
+from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron, Parameters
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import Network
 
@@ -168,9 +168,9 @@ class Circuit:
         block = self.block_of[chosen.nodes]
         return [(self.event_blocks[b], block == b) for b in torch.unique(block).tolist()]
 
-    def p(self, chosen: Whole | Some) -> dict[str, Tensor]:
+    def p(self, chosen: Whole | Some) -> Parameters:
         """Return the model parameters of a selection."""
-        return {name: chosen.param(x) for name, x in self.parameters.items()}
+        return Parameters(**{name: chosen.param(x) for name, x in self.parameters.items()})
 
     def check_finite(self, tick: int) -> None:
         """Raise NumericalError for the first node whose state is infinite or NaN."""

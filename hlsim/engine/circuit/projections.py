@@ -112,7 +112,7 @@ class Dense(Synapses):
 
         if self._learn_matrix is None:
             return self._rule.step(w, fields, add, self._beta, duration)
-        matrices = (x.numpy().reshape(-1, *self.shape) for x in (w, fields["omega"]))
+        matrices = (x.numpy().reshape(-1, *self.shape) for x in (w, fields.omega))
         exact = duration, self._rule.eta, duration * float(self._beta), 0.0
         numbers = tuple(q.numpy().dtype.type(x) for x in exact)
         sequential = self._rule.order == "sequential"

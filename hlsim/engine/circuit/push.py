@@ -12,7 +12,7 @@ from hlsim.engine.circuit.calendar import Delivery
 from hlsim.engine.circuit.state import NEVER, Some, State
 from hlsim.engine.links import LOST, LinkChange, TouchableLinks, late, uniform
 from hlsim.models.messages import COSTATE, STATE
-from hlsim.models.rules.rule import Phase, Rule
+from hlsim.models.rules.rule import Fields, Phase, Rule
 from hlsim.topology.network import RANDOM, Network
 
 
@@ -166,7 +166,7 @@ class Push:
         w, fields = self._rule.synapse_euler(
             state.w.view(-1)[at], self._fields(state, at), gradient, self.beta[edge], duration
         )
-        self._store(state, at, w, dict(fields))
+        self._store(state, at, w, fields)
 
     def mark(self, state: State, own: Tensor, phase: Phase) -> None:
         """Let every synapse take the end of a phase into account; ``own`` (replica, node) was sent last."""
@@ -174,7 +174,7 @@ class Push:
         product = own.view(-1)[self.target] * self.s * self.plastic
         at = self.stored(edge)
         w, fields = self._rule.mark(state.w.view(-1)[at], self._fields(state, at), product, self.beta, phase)
-        self._store(state, at, w, dict(fields))
+        self._store(state, at, w, fields)
 
     def correlate(self, state: State, own: Tensor, chosen: Some) -> None:
         """Move the in-synapses of neurons that update by the product of what they sent and hold."""
@@ -184,7 +184,7 @@ class Push:
         w, fields = self._rule.correlate(
             state.w.view(-1)[at], self._fields(state, at), product, self.beta[edge], state.nudge
         )
-        self._store(state, at, w, dict(fields))
+        self._store(state, at, w, fields)
 
     def hold(self, state: State, chosen: Some, i1: Tensor, i2: Tensor, duration: Tensor) -> None:
         """Move the in-synapses over an exact hold, given the integrals of q that they met (k,)."""
@@ -199,7 +199,7 @@ class Push:
             self.beta[edge],
             duration[row],
         )
-        self._store(state, at, w, dict(fields))
+        self._store(state, at, w, fields)
 
     def drift(self, state: State, chosen: Some) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return A = sum beta omega s, B = sum beta s^2 and sum beta |omega|, each (k,)."""
@@ -224,13 +224,13 @@ class Push:
             return edge + self._start
         return torch.div(edge, self._e, rounding_mode="floor") * self._m + edge % self._e + self._start
 
-    def _fields(self, state: State, at: Tensor) -> dict[str, Tensor]:
-        return {name: x.view(-1)[at] for name, x in state.fields.items()}
+    def _fields(self, state: State, at: Tensor) -> Fields:
+        return self._rule.fields(x.view(-1)[at] for x in state.fields.values())
 
-    def _store(self, state: State, at: Tensor, w: Tensor, fields: dict[str, Tensor]) -> None:
+    def _store(self, state: State, at: Tensor, w: Tensor, fields: tuple[Tensor, ...]) -> None:
         state.w.view(-1)[at] = w
-        for name, values in fields.items():
-            state.fields[name].view(-1)[at] = values
+        for field, values in zip(state.fields.values(), fields, strict=True):
+            field.view(-1)[at] = values
 
 
 def _sum(values: Tensor, row: Tensor, count: int) -> Tensor:

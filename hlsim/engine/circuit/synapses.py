@@ -97,13 +97,13 @@ class Synapses:
         met = self.product(own)
         return met if self._mask is None else met * self._mask
 
-    def _fields(self, state: State) -> dict[str, Tensor]:
-        return {name: self._view(x) for name, x in state.fields.items()}
+    def _fields(self, state: State) -> Fields:
+        return self._rule.fields(self._view(x) for x in state.fields.values())
 
-    def _move(self, state: State, w: Tensor, fields: Fields) -> None:
+    def _move(self, state: State, w: Tensor, fields: tuple[Tensor, ...]) -> None:
         self.weight(state).copy_(w)
-        for name, values in fields.items():
-            self._view(state.fields[name]).copy_(values)
+        for field, values in zip(state.fields.values(), fields, strict=True):
+            self._view(field).copy_(values)
 
     def _view(self, x: Tensor) -> Tensor:
         view = x[:, self.span]

@@ -13,13 +13,13 @@ import simpy
 import torch
 
 from hlsim.engine.clock import TICK
-from hlsim.engine.reference.record import Guarded, Record, Synapse
+from hlsim.engine.reference.record import Record, Synapse
 from hlsim.engine.reference.wakeups import Alarms
 from hlsim.errors import LocalityError, NumericalError
 from hlsim.models.losses import Loss
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.ops import Value
-from hlsim.models.rules.rule import Phase, Rule
+from hlsim.models.rules.rule import Fields, Phase, Rule
 
 # Phases of a tick, as priorities; ranks are added to DRIVE and INSTANT_COSTATE.
 MAIL, CONDUCT, COUPLE = TICK, TICK + 1, TICK + 2
@@ -138,8 +138,7 @@ class Process:
         r, rule = self._r, self._office.rule
         for s in r.synapses:
             if r.learning and s.plastic:
-                s.w, fields = _own(rule, rule.mark, s.w, s.fields, r.own * s.s, s.beta, phase)
-                s.fields = Guarded(fields)
+                s.w, s.fields = _moved(rule, rule.mark, s.w, s.fields, r.own * s.s, s.beta, phase)
 
     def quiet(self, asked: int) -> bool:
         """Tell whether nothing waits to be taken in or to be sent; controls were asked last at ``asked``."""
@@ -209,8 +208,7 @@ class Process:
         r, rule = self._r, self._office.rule
         for s in r.synapses:
             if r.learning and s.plastic:
-                s.w, fields = _own(rule, rule.correlate, s.w, s.fields, r.own * s.s, s.beta, r.nudge)
-                s.fields = Guarded(fields)
+                s.w, s.fields = _moved(rule, rule.correlate, s.w, s.fields, r.own * s.s, s.beta, r.nudge)
 
     def _explicit(self, duration: float) -> None:
         r = self._r
@@ -242,7 +240,7 @@ class Process:
         h, z, i1, i2 = self._held(duration)
         for synapse, into in pairs:
             if r.learning and synapse.plastic and not self._nudges:
-                into.w, fields = _own(
+                into.w, into.fields = _moved(
                     rule,
                     rule.synapse_hold,
                     synapse.w,
@@ -252,7 +250,6 @@ class Process:
                     synapse.beta,
                     duration,
                 )
-                into.fields = Guarded(fields)
         return h, z
 
     def _held(self, duration: float) -> tuple[Value, Value, Value, Value]:
@@ -279,10 +276,9 @@ class Process:
         for synapse in r.synapses:
             if synapse.plastic:
                 gradient = r.q * synapse.s + r.phi * rule.weight_decay * synapse.w
-                synapse.w, fields = _own(
+                synapse.w, synapse.fields = _moved(
                     rule, rule.synapse_euler, synapse.w, synapse.fields, gradient, synapse.beta, duration
                 )
-                synapse.fields = Guarded(fields)
 
     # ---- phases 2 to 6
 
@@ -402,3 +398,15 @@ def _own(rule: Rule, formula: Callable, *values: object) -> Any:
         raise LocalityError(
             f"rule {rule.name!r}: {formula.__name__} reads more than one neuron's own numbers: {error}"
         ) from error
+
+
+def _moved(rule: Rule, formula: Callable, w: float, fields: Fields, *values: object) -> tuple[float, Fields]:
+    """Return w and the fields of one synapse after a step."""
+    w, moved = _own(rule, formula, w, fields, *values)
+    if len(moved) != len(fields):
+        names = ", ".join(rule.synapse_fields) or "none"
+        raise LocalityError(
+            f"rule {rule.name!r}: {formula.__name__} must return the declared fields ({names}), "
+            f"got {len(moved)}"
+        )
+    return w, rule.fields(moved)

@@ -11,18 +11,10 @@ from torch import Tensor
 
 from hlsim.engine.circuit.state import NEVER
 from hlsim.engine.links import LOST, late, uniform
-from hlsim.errors import LocalityError
-from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron
+from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron, Parameters
 from hlsim.models.ops import Value
-from hlsim.models.rules.rule import Rule
+from hlsim.models.rules.rule import Fields, Rule
 from hlsim.topology.network import Network
-
-
-class Guarded(dict[str, float]):
-    """Synapse fields that a rule declared; asking for another is asking for what is not the neuron's own."""
-
-    def __missing__(self, key: str) -> float:
-        raise LocalityError(f"synapse field {key!r}: not declared; known: {', '.join(sorted(self))}")
 
 
 @dataclass
@@ -31,7 +23,7 @@ class Synapse:
 
     edge: int
     w: float
-    fields: dict[str, float]
+    fields: Fields
     beta: float
     plastic: bool
     feedback: int
@@ -77,7 +69,7 @@ class Record:
     label: str
     model: Neuron
     activation: Activation
-    p: dict[str, float]
+    p: Parameters
     clock: bool
     period: int
     phase: int
@@ -140,7 +132,7 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
         Synapse(
             edge=int(e),
             w=float(network.weight[row, e]),
-            fields=Guarded(dict.fromkeys(rule.synapse_fields, 0.0)),
+            fields=rule.fields(0.0 for _ in rule.synapse_fields),
             beta=float(beta),
             plastic=bool(network.plastic[e]),
             feedback=int(network.feedback[e]),
@@ -159,7 +151,7 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
         label=network.label[i],
         model=model,
         activation=ACTIVATIONS[network.activation[i]],
-        p={name: float(x[i]) for name, x in network.parameters.items()},
+        p=Parameters(**{name: float(x[i]) for name, x in network.parameters.items()}),
         clock=bool(network.clock[i]) and not model.is_input,
         period=int(network.period[i]),
         phase=int(network.phase[i]),

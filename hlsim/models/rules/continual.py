@@ -45,13 +45,13 @@ class ContinualEquilibrium(Equilibrium):
 
     def mark(
         self, w: Value, fields: Fields, product: Value, beta: Value, phase: Phase
-    ) -> tuple[Value, Fields]:
+    ) -> tuple[Value, tuple[Value, ...]]:
         if phase.first:
-            return w, {"gradient": 0.0 * product, "product": product}
-        return w, fields
+            return w, (0.0 * product, product)
+        return w, (fields.gradient, fields.product)
 
     def correlate(
         self, w: Value, fields: Fields, product: Value, beta: Value, nudge: complex
-    ) -> tuple[Value, Fields]:
-        step = -ops.real((product - fields["product"]) / nudge)
-        return w - beta * step, {"gradient": fields["gradient"] + step, "product": product}
+    ) -> tuple[Value, tuple[Value, ...]]:
+        step = -ops.real((product - fields.product) / nudge)
+        return w - beta * step, (fields.gradient + step, product)

@@ -88,9 +88,9 @@ class Equilibrium(Rule):
 
     def mark(
         self, w: Value, fields: Fields, product: Value, beta: Value, phase: Phase
-    ) -> tuple[Value, Fields]:
+    ) -> tuple[Value, tuple[Value, ...]]:
         part = -ops.real(phase.weight * product)
-        tally = part if phase.first else fields["tally"] + part
+        tally = part if phase.first else fields.tally + part
         if not phase.last:
-            return w, {"gradient": fields["gradient"], "tally": tally}
-        return w - beta * tally, {"gradient": tally, "tally": tally}
+            return w, (fields.gradient, tally)
+        return w - beta * tally, (tally, tally)

@@ -73,21 +73,21 @@ class Hamiltonian(Rule):
 
     def synapse_euler(
         self, w: Value, fields: Fields, qs: Value, beta: Value, duration: Value
-    ) -> tuple[Value, Fields]:
-        omega = fields["omega"]
+    ) -> tuple[Value, tuple[Value, ...]]:
+        omega = fields.omega
         moved = omega + duration * (qs - self.eta * omega)
-        used = moved if self.order == "sequential" else omega
-        return w - duration * beta * used, {"omega": moved}
+        used = moved if self.sequential else omega
+        return w - duration * beta * used, (moved,)
 
     def step(
         self,
         w: Tensor,
-        fields: Mapping[str, Tensor],
+        fields: Fields,
         add_products: Callable[[Tensor, float, float], None],
         beta: float | Tensor,
         duration: float,
     ) -> bool:
-        omega = fields["omega"]
+        omega = fields.omega
         if self.order == "explicit":
             _descend(w, omega, beta, duration)
         add_products(omega, 1.0 - duration * self.eta, duration)
@@ -110,13 +110,13 @@ class Hamiltonian(Rule):
 
     def synapse_hold(
         self, w: Value, fields: Fields, s1: Value, s2: Value, beta: Value, duration: Value
-    ) -> tuple[Value, Fields]:
-        omega = fields["omega"]
+    ) -> tuple[Value, tuple[Value, ...]]:
+        omega = fields.omega
         w = w - beta * (omega * self.memory(duration) + s2)
-        return w, {"omega": ops.exp(-self.eta * duration) * omega + s1}
+        return w, (ops.exp(-self.eta * duration) * omega + s1,)
 
     def momentum(self, fields: Fields) -> Value:
-        return fields["omega"]
+        return fields.omega
 
     def memory(self, duration: Value) -> Value:
         return duration * ops.phi1(-self.eta * duration)

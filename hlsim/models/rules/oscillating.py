@@ -89,13 +89,13 @@ class OscillatingEquilibrium(Equilibrium):
 
     def mark(
         self, w: Value, fields: Fields, product: Value, beta: Value, phase: Phase
-    ) -> tuple[Value, Fields]:
+    ) -> tuple[Value, tuple[Value, ...]]:
         if phase.weight == 0:
-            return w, fields
+            return w, (fields.gradient, fields.quadrature, fields.tally, fields.quadrature_tally)
         part = -phase.weight * product
-        parts = {"tally": ops.real(part), "quadrature_tally": ops.imaginary(part)}
-        sums = parts if phase.first else {name: fields[name] + value for name, value in parts.items()}
+        tally, quadrature = ops.real(part), ops.imaginary(part)
+        if not phase.first:
+            tally, quadrature = fields.tally + tally, fields.quadrature_tally + quadrature
         if not phase.last:
-            return w, {**fields, **sums}
-        new = {"gradient": sums["tally"], "quadrature": sums["quadrature_tally"], **sums}
-        return w - beta * sums["tally"], new
+            return w, (fields.gradient, fields.quadrature, tally, quadrature)
+        return w - beta * tally, (tally, quadrature, tally, quadrature)

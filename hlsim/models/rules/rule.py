@@ -8,10 +8,12 @@ projection. A product of values of a neuron and of its synapse is averaged over 
 Letters, units: ``duration`` in model time; ``beta`` weight rate.
 """
 
-from collections.abc import Callable, Mapping
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,7 +21,14 @@ from hlsim.errors import plain_fields
 from hlsim.models.ops import Value
 from hlsim.models.rules.phi import Phi
 
-Fields = Mapping[str, Value]
+# The variables of a synapse beside w: formulas read them by name, ``fields.omega``, and return new ones as a
+# plain tuple, in the order in which the rule declares them.
+Fields = Any
+
+
+@cache
+def _named(names: tuple[str, ...]) -> Any:
+    return namedtuple("Fields", names)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,11 @@ class Rule:
             cls.step = Rule.step  # type: ignore[method-assign]
 
     @property
+    def sequential(self) -> bool:
+        """Whether derivatives are taken from the newest values."""
+        return self.order == "sequential"
+
+    @property
     def complex_states(self) -> bool:
         """Whether neurons have complex states; a message then carries two numbers."""
         return False
@@ -108,6 +122,10 @@ class Rule:
     def nudges(self) -> bool:
         """Whether the loss pulls at the outputs' drive, in phases."""
         return bool(self.phases())
+
+    def fields(self, values: Iterable[Value]) -> Fields:
+        """Return synapse fields by name; ``values`` come in the order in which they are declared."""
+        return _named(tuple(self.synapse_fields))._make(values)
 
     @property
     def sampled(self) -> tuple[str, ...]:
@@ -122,7 +140,7 @@ class Rule:
 
     def synapse_euler(
         self, w: Value, fields: Fields, qs: Value, beta: Value, duration: Value
-    ) -> tuple[Value, Fields]:
+    ) -> tuple[Value, tuple[Value, ...]]:
         """Return (w, fields) one Euler step on.
 
         ``qs`` is the product of q and the state s that last arrived; it holds the gradient of a weight decay.
@@ -132,7 +150,7 @@ class Rule:
     def step(
         self,
         w: Tensor,
-        fields: Mapping[str, Tensor],
+        fields: Fields,
         add_products: Callable[[Tensor, float, float], None],
         beta: float | Tensor,
         duration: float,
@@ -154,7 +172,7 @@ class Rule:
 
     def synapse_hold(
         self, w: Value, fields: Fields, s1: Value, s2: Value, beta: Value, duration: Value
-    ) -> tuple[Value, Fields]:
+    ) -> tuple[Value, tuple[Value, ...]]:
         """Return (w, fields) after an exact hold; s1, s2 are s times the integrals of the q it met."""
         raise NotImplementedError
 
@@ -179,7 +197,7 @@ class Rule:
 
     def mark(
         self, w: Value, fields: Fields, product: Value, beta: Value, phase: Phase
-    ) -> tuple[Value, Fields]:
+    ) -> tuple[Value, tuple[Value, ...]]:
         """Return (w, fields) at the end of a phase.
 
         ``product`` is that of what the neuron sent last and of what it heard last on the synapse.
@@ -188,6 +206,6 @@ class Rule:
 
     def correlate(
         self, w: Value, fields: Fields, product: Value, beta: Value, nudge: complex
-    ) -> tuple[Value, Fields]:
+    ) -> tuple[Value, tuple[Value, ...]]:
         """Return (w, fields) at an update of the neuron while the loss pulls; where ``correlates``."""
         raise NotImplementedError

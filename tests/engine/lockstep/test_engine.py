@@ -271,10 +271,10 @@ class Bent(Leaky):
     """A model of one's own: it relaxes faster the larger its state is."""
 
     def velocity(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> Value:
-        return (sigma.value(a) - h - 0.1 * h * abs(h)) / p["tau"]
+        return (sigma.value(a) - h - 0.1 * h * abs(h)) / p.tau
 
     def partials(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> tuple[Value, Value]:
-        return (-1.0 - 0.2 * abs(h)) / p["tau"], sigma.slope(a, sigma.value(a)) / p["tau"]
+        return (-1.0 - 0.2 * abs(h)) / p.tau, sigma.slope(a, sigma.value(a)) / p.tau
 
 
 def test_a_model_of_ones_own_is_evaluated_by_its_formulas_in_lockstep() -> None:

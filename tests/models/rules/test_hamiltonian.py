@@ -84,14 +84,14 @@ def test_a_constant_q_is_held_exactly(q: float, x: Held, duration: float) -> Non
     """An instant neuron's: the same equations with z standing still and c = 1."""
     rule = Hamiltonian(x.beta, x.eta)
     i1, i2 = rule.constant_hold(q, duration)
-    w, fields = rule.synapse_hold(x.w, {"omega": x.omega}, x.s * i1, x.s * i2, x.beta, duration)
+    w, (omega,) = rule.synapse_hold(x.w, rule.fields([x.omega]), x.s * i1, x.s * i2, x.beta, duration)
     matrix = np.array([[-x.eta, 0.0, x.s * q], [-x.beta, 0.0, 0.0], [0.0, 0.0, 0.0]])
     expected = exponential(matrix, duration, np.array([x.omega, x.w, 1.0]))[:2]
     terms = (abs(x.omega) + abs(x.s * q) * most_memory(x, duration)) * np.array([1.0, x.beta * duration]) + [
         0.0,
         abs(x.w),
     ]
-    error = np.abs(np.array([fields["omega"], w]) - expected)
+    error = np.abs(np.array([omega, w]) - expected)
     assert (error <= 2e-15 * terms).all()
 
 
