@@ -291,7 +291,7 @@ class Reference:
         values = np.zeros((len(records), self.network.m))
         for p, replica in enumerate(records):
             for synapse in (s for r in replica for s in r.synapses):
-                values[p, synapse.edge] = synapse.w if name == "w" else synapse.fields[name]
+                values[p, synapse.edge] = synapse.w if name == "w" else getattr(synapse.fields, name)
         return values
 
     def _loss_value(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
