@@ -23,7 +23,7 @@ DELIVER = "deliver: messages"
 UPDATE = "update: neurons and their drives"
 LEARN = "learn: synapses moved"
 PASS = "synapses: drive, learn and send in one pass"
-LOOP = "arrivals: deliver, update and learn in one loop"
+LOOP = "compiled: deliver, update and learn in one loop"
 RECORD = "record: samples, events, HDF5"
 START = "start: network and engine built"
 OTHER = "other"
@@ -37,7 +37,8 @@ CALLER = "as its caller"
 PART_NAMES: Mapping[str, tuple[str, ...]] = {
     START: (
         "topology", "experiment", "usercode", "stimulus.datasets", "simulation.options", "engine.build",
-        "engine.loops", "engine.circuit.plan", "engine.arrival.arrays", "numba",
+        "engine.loops", "engine.formulas", "engine.tables", "engine.circuit.plan",
+        "engine.compiled.arrays", "engine.compiled.known", "numba",
     ),
     KERNEL: (
         "engine", "stimulus", "simulation", "simpy", "experiment.experiment.run",
@@ -74,11 +75,11 @@ PART_NAMES: Mapping[str, tuple[str, ...]] = {
         "engine.reference.neuron.mark",
     ),
     PASS: ("engine.circuit.fused",),
-    LOOP: ("engine.arrival.engine",),
+    LOOP: ("engine.compiled.engine",),
     RECORD: ("trace", "simulation.watch", "engine.circuit.view"),
     CALLER: (
         "models", "draws", "engine.threads", "engine.circuit.loops", "engine.circuit.state",
-        "engine.lockstep.loops", "engine.arrival", "engine.reference.record", "engine.general.engine.read",
+        "engine.lockstep.loops", "engine.compiled", "engine.reference.record", "engine.general.engine.read",
         "engine.general.engine.counts", "engine.lockstep.engine.counts", "engine.circuit.synapses.weight",
         "engine.circuit.synapses.transport", "engine.circuit.synapses._fields",
         "engine.circuit.synapses._view", "engine.circuit.projections.product",

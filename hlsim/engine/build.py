@@ -10,9 +10,10 @@ from typing import Any
 import simpy
 import torch
 
-from hlsim.engine.arrival import engine as arrival
-from hlsim.engine.arrival.engine import Arrivals
+from hlsim.engine.circuit import plan
 from hlsim.engine.circuit.circuit import Circuit
+from hlsim.engine.compiled import engine as compiled_loops
+from hlsim.engine.compiled.engine import Compiled
 from hlsim.engine.controls import Controls
 from hlsim.engine.general.engine import Batched
 from hlsim.engine.interface import Engine
@@ -55,14 +56,23 @@ def engine(
     if kind == "reference":
         facts = {"engine": kind, "dtype": _number("float64", rule), "device": "cpu"}
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
-    clocked = network.clock & ~network.is_input
-    loops = wanted(compiled, network.m * replicas, chosen.type, on_arrival=not clocked.any())
-    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, controls.touchable)
+    touchable = controls.touchable
+    steady = touchable is None and synchronous_throughout(network, replicas)
+    loops = wanted(compiled, network.m * replicas, chosen.type, synchronous=steady)
+    single = loops and not steady and compiled_loops.knows(network, rule, loss, replicas)
+    circuit = Circuit(
+        network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, touchable, single=single
+    )
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
-    made: type[Batched] | type[Arrivals] = Lockstep if lockstep.qualifies(circuit) else Batched
-    if loops and arrival.qualifies(circuit):
-        made = Arrivals
+    if single:
+        return Compiled(env, circuit, controls), facts
+    made = Lockstep if lockstep.qualifies(circuit) else Batched
     return made(env, circuit, controls), facts
+
+
+def synchronous_throughout(network: Network, replicas: int) -> bool:
+    """Tell whether all neurons update at every tick, so that no message travels by itself."""
+    return bool(plan.in_projections(network, replicas).all())
 
 
 def _number(dtype: str, rule: Rule) -> str:
@@ -78,12 +88,12 @@ def _device(name: str) -> torch.device:
 
 
 MODES = ("auto", "always", "never")
-# Below so many synapses starting the compiler costs more than it saves. It saves more where neurons update on
-# arrival: there a tick takes torch milliseconds, however small the network.
-_LEAST, _LEAST_ON_ARRIVAL = 2_000, 200
+# Below so many synapses starting the compiler costs more than it saves. It saves more where messages travel
+# one by one: there a tick takes torch milliseconds, however small the network.
+_LEAST, _LEAST_SYNCHRONOUS = 200, 2_000
 
 
-def wanted(mode: str, synapses: int, device: str = "cpu", *, on_arrival: bool = False) -> bool:
+def wanted(mode: str, synapses: int, device: str = "cpu", *, synchronous: bool = True) -> bool:
     """Tell whether a run uses compiled loops where there are any.
 
     Parameters
@@ -94,12 +104,12 @@ def wanted(mode: str, synapses: int, device: str = "cpu", *, on_arrival: bool = 
         How many the network has.
     device : str
         Type of the device; the loops are for a CPU.
-    on_arrival : bool
-        Whether all neurons update on arrival.
+    synchronous : bool
+        Whether all neurons update at every tick.
     """
     if mode not in MODES:
         raise ExperimentError(f"simulation: {unknown('compiled', mode, MODES)}")
-    least = _LEAST_ON_ARRIVAL if on_arrival else _LEAST
+    least = _LEAST_SYNCHRONOUS if synchronous else _LEAST
     if mode == "never" or (mode == "auto" and synapses < least):
         return False
     installed = importlib.util.find_spec("numba") is not None

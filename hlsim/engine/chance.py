@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Of splitmix64 (Steele, Lea & Flood, OOPSLA 2014), as signed numbers: torch has no others of 64 bits.
-_GOLDEN, _FIRST, _SECOND = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+GOLDEN, _FIRST, _SECOND = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def keys(names: Iterable[tuple[str, ...]]) -> Tensor:
@@ -22,25 +22,25 @@ def keys(names: Iterable[tuple[str, ...]]) -> Tensor:
 
 def joined(key: Tensor, part: Tensor) -> Tensor:
     """Return the keys (k,) of a key and a part of a name together; their order counts."""
-    return mixed(key * _GOLDEN + part)
+    return mixed(key * GOLDEN + part)
 
 
 def mixed(x: Tensor) -> Tensor:
     """Return 64 bits each of which depends on all of x (int64): the finaliser of splitmix64, a bijection."""
-    x = (x ^ _shifted(x, 30)) * _FIRST
-    x = (x ^ _shifted(x, 27)) * _SECOND
-    return x ^ _shifted(x, 31)
+    x = (x ^ shifted(x, 30)) * _FIRST
+    x = (x ^ shifted(x, 27)) * _SECOND
+    return x ^ shifted(x, 31)
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
+def shifted(x: Tensor, bits: int) -> Tensor:
     """Shift to the right, with zeros coming in: torch's own shift keeps the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def uniform(key: Tensor, count: int) -> Tensor:
     """Return a number in [0, 1) for every key (k,) at a count >= 0, as float64 with 53 random bits."""
-    bits = mixed(key ^ mixed(torch.tensor(count + 1) * _GOLDEN))
-    return _shifted(bits, 11).to(torch.float64) * 2.0**-53
+    bits = mixed(key ^ mixed(torch.tensor(count + 1) * GOLDEN))
+    return shifted(bits, 11).to(torch.float64) * 2.0**-53
 
 
 def normal(key: Tensor, count: int) -> Tensor:

@@ -200,11 +200,11 @@ class Controls:
         """Wait no longer."""
         self._waiting = None
 
-    def settled(self, env: simpy.Environment) -> None:
-        """Say, at the end of a tick, that the network is quiet."""
+    def settled(self, env: simpy.Environment, tick: int) -> None:
+        """Say that the network is quiet at the end of a tick."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            call_at(env, int(env.now) + 1, 0, lambda: _fire(waiting))
+            call_at(env, tick + 1, 0, lambda: _fire(waiting))
 
     def _need_phases(self, what: str) -> None:
         if not self._has_phases:

@@ -20,8 +20,8 @@ _INSIDE: dict[str, Any] = {
     **_BOTH,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
-    "forceinline": True,
 }
+_TIGHT: dict[str, Any] = {**_INSIDE, "forceinline": True}
 
 
 def plain(loop: _Loop) -> _Loop:
@@ -44,3 +44,8 @@ def _kept(loop: _Loop, options: dict[str, Any]) -> _Loop:
 def inner(loop: _Loop) -> _Loop:
     """Compile a loop that is called by others alone."""
     return cast(_Loop, njit(**_INSIDE)(loop))
+
+
+def tight(loop: _Loop) -> _Loop:
+    """Compile what stands in the innermost of loops: it becomes part of whatever calls it."""
+    return cast(_Loop, njit(**_TIGHT)(loop))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hlsim.engine.arrival.arrays import CHUNK, CHUNKS_AHEAD, NEAR
 from hlsim.engine.circuit.plan import in_projections, ring_numbers
+from hlsim.engine.compiled.layout import CHUNK, CHUNKS_AHEAD, NEAR
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import BIAS, Network

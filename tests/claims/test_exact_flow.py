@@ -74,7 +74,7 @@ def asleep(engine: Mapping[str, Any], update: str = "arrival") -> Simulation:
 
 
 @pytest.mark.parametrize(
-    ("engine", "kind"), [(BATCHED, "Batched"), (COMPILED, "Arrivals"), (REFERENCE, "Reference")]
+    ("engine", "kind"), [(BATCHED, "Batched"), (COMPILED, "Compiled"), (REFERENCE, "Reference")]
 )
 def test_a_sample_holds_a_neuron_once_for_all_fields(
     engine: Mapping[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch

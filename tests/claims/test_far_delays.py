@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 import hlsim
-from hlsim.engine.arrival import arrays
 from hlsim.engine.circuit import plan
+from hlsim.engine.compiled import arrays
 from tests.claims.test_determinism import assert_same_bits
 from tests.support.agreement import COMPILED
 from tests.support.graphs import Case, cases, fixed, run

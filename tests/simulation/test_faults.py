@@ -21,7 +21,7 @@ import hlsim
 from hlsim import Simulation, topology
 from hlsim.cli import main
 from hlsim.cli.app import app
-from hlsim.engine.general.engine import Batched
+from hlsim.engine.compiled.engine import Compiled
 from hlsim.engine.links import LATE, LOST, Links, late, uniform
 from hlsim.errors import ExperimentError, NumericalError, TopologyError
 from hlsim.experiment import load
@@ -358,8 +358,8 @@ def test_the_engines_agree_on_random_networks_with_random_faults(kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["synchronous", "arrival"])
-def test_compiled_loops_step_aside_for_faults(kind: str) -> None:
-    """Also where only states from inputs are lost, so that all other synapses may be compiled."""
+def test_compiled_loops_know_faults(kind: str) -> None:
+    """Also where only states from inputs are lost, so that all other edges are read without messages."""
     until, seen = 40, []
 
     @seed(11)
@@ -376,7 +376,7 @@ def test_compiled_loops_step_aside_for_faults(kind: str) -> None:
         )
         assert_agree(faulty, until, COMPILED)
         sim = run(faulty, until, **COMPILED)[0]
-        assert type(sim._engine) is Batched
+        assert type(sim._engine) is Compiled
         seen.append(sim.summary["lost"])
 
     agree()

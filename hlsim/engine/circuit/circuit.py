@@ -31,7 +31,7 @@ class Block:
 
 
 class Circuit:
-    """Constants and state of a run.
+    """Constants and state of a run; ``single``: every edge carries single messages.
 
     Neurons are *synchronous* (due at every tick, thresholds 0) or *event* neurons: all others, inputs too.
     """
@@ -47,6 +47,8 @@ class Circuit:
         device: torch.device,
         compiled: bool = False,
         touchable: TouchableLinks | None = None,
+        *,
+        single: bool = False,
     ) -> None:
         self.compiled = compiled
         self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
@@ -54,8 +56,9 @@ class Circuit:
         # Of the neurons' numbers; those of synapses are real.
         self.number = dtype.to_complex() if rule.complex_states else dtype
         self.nudges = rule.nudges
-        single = None if touchable is None else touchable.edges
-        self.plan = plan.make(network, rule, replicas, dtype, self.number, device, compiled, single)
+        alone = None if touchable is None else touchable.edges
+        alone = np.ones(network.m, bool) if single else alone
+        self.plan = plan.make(network, rule, replicas, dtype, self.number, device, compiled, alone)
         self.push = self.plan.push
         # What becomes of messages; None: they all arrive, after the delays of the graph.
         self.failing = None if touchable is None else FailingLinks(touchable, self.push)

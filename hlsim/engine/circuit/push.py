@@ -262,9 +262,9 @@ class FailingLinks:
 
     def __init__(self, touchable: TouchableLinks, push: Push) -> None:
         device = push.delay.device
-        self._push = push
+        self._push, self.edges = push, touchable.edges
         cells = np.add.outer(np.arange(touchable.replicas) * touchable.network.m, push.edges).ravel()
-        self._key = touchable.keys[torch.as_tensor(cells)].to(device)
+        self.keys = touchable.keys[torch.as_tensor(cells)].to(device)
         # Flat edge of a cell, replica * edges of the network + edge.
         self._place = torch.full(
             (touchable.replicas * touchable.network.m,), -1, dtype=torch.int64, device=device
@@ -274,23 +274,23 @@ class FailingLinks:
         def zeros(dtype: torch.dtype) -> Tensor:
             return torch.zeros(len(cells), dtype=dtype, device=device)
 
-        self._kinds = [
+        self.kinds = [
             _Kind(zeros(torch.bool), delay.clone(), zeros(torch.float64), zeros(torch.int64))
             for delay in (push.delay, push.feedback_delay)
         ]
         # Ticks at which what arrived last was sent, by kind and flat edge.
-        self._newest = [torch.full_like(push.delay, -1) for _ in self._kinds]
+        self._newest = [torch.full_like(push.delay, -1) for _ in self.kinds]
         self.lost = 0
 
     def change(self, changes: Sequence[LinkChange]) -> None:
         """Let changes take effect, one after the other."""
         for change in changes:
             at = self._place[torch.as_tensor(change.cells, device=self._place.device)]
-            getattr(self._kinds[change.kind], change.what)[at] = change.value
+            getattr(self.kinds[change.kind], change.what)[at] = change.value
 
     def send(self, kind: int, edge: Tensor, tick: int) -> tuple[Tensor, Tensor]:
         """Return which messages sent on flat edges (k,) are not lost, and after how many ticks all arrive."""
-        links, key = self._kinds[kind], self._key[edge]
+        links, key = self.kinds[kind], self.keys[edge]
         lost = links.down[edge] | (uniform(key, tick, kind, LOST) < links.loss[edge])
         self.lost += int(lost.sum())
         return ~lost, links.delay[edge] + late(key, tick, kind, links.jitter[edge])

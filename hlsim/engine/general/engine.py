@@ -342,7 +342,7 @@ class Batched:
         if len(due):
             self._due[due.flat] = False
         if self._controls.waiting and quiet(c, self._calendar, self._sending, self._now, self._asked):
-            self._controls.settled(self._env)
+            self._controls.settled(self._env, self._now)
         self._ask_for_next()
 
     def _ask_for_next(self) -> None:

@@ -267,7 +267,7 @@ class Reference:
 
     def _tell_if_quiet(self) -> None:
         if self._controls.waiting and self._quiet():
-            self._controls.settled(self.env)
+            self._controls.settled(self.env, self.now)
 
     def _quiet(self) -> bool:
         everybody = (one for replica in self._processes for one in replica)

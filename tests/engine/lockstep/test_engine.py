@@ -245,13 +245,13 @@ def test_small_networks_are_left_to_torch_unless_told_otherwise() -> None:
 
 
 def test_large_networks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hlsim.engine.build, "_LEAST", 10)
+    monkeypatch.setattr(hlsim.engine.build, "_LEAST_SYNCHRONOUS", 10)
     assert chosen() == "Lockstep"
     assert chosen(compiled="never") == "Batched"
 
 
 def test_without_the_compiler_everything_runs_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hlsim.engine.build, "_LEAST", 10)
+    monkeypatch.setattr(hlsim.engine.build, "_LEAST_SYNCHRONOUS", 10)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert chosen() == "Batched"
     with pytest.raises(ExperimentError, match="compiled: always needs numba"):

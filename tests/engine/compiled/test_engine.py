@@ -17,21 +17,24 @@ from hypothesis import strategies as st
 from numba import njit
 
 from hlsim import Simulation, topology
-from hlsim.engine.arrival import arrays, engine
-from hlsim.engine.arrival.engine import Arrivals
-from hlsim.engine.arrival.wakeups import crossing, drive_moves
+from hlsim.engine import build as build_of_engines
+from hlsim.engine.compiled import arrays, engine, layout
+from hlsim.engine.compiled.engine import Compiled
+from hlsim.engine.compiled.wakeups import _drift, crossing
 from hlsim.engine.general import wakeups
 from hlsim.engine.general.engine import Batched
 from hlsim.errors import NumericalError
+from hlsim.models import ops
 from hlsim.models.losses import Custom
-from hlsim.models.rules import Equilibrium, Hamiltonian
+from hlsim.models.ops import Value
+from hlsim.models.rules import Equilibrium, Fields, Hamiltonian
 from hlsim.simulation.noise import Noise
 from tests.claims.test_determinism import assert_same_bits, assert_same_state, rows
 from tests.support.agreement import BATCHED, COMPILED, REFERENCE, TOLERANCE, assert_agree
-from tests.support.graphs import SAMPLED, Case, build, cases, run
+from tests.support.graphs import KINDS, SAMPLED, Case, build, cases, run
 
 VERIFY = os.environ.get("HLSIM_VERIFY") == "1"
-EXAMPLES = 100 if VERIFY else 15
+EXAMPLES = 100 if VERIFY else 10
 FEW = 40 if VERIFY else 4
 TICKS = 150 if VERIFY else 60
 
@@ -40,15 +43,19 @@ TICKS = 150 if VERIFY else 60
 
 
 @pytest.mark.parametrize("shard", range(2))
-def test_compiled_loops_agree_on_random_networks(shard: int) -> None:
-    """With the reference engine, as the engine in torch does."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_loops_agree_on_random_networks(
+    kind: str, shard: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reference engine, as the engine in torch does; those too that other loops would run."""
+    monkeypatch.setattr(build_of_engines, "synchronous_throughout", lambda *_: False)
     compared, drawn = [], []
 
     @seed(shard)
     @settings(max_examples=EXAMPLES)
-    @given(cases("arrival", TICKS))
+    @given(cases(kind, TICKS))
     def agree(case: Case) -> None:
-        assert type(build(case, **COMPILED)._engine) is Arrivals
+        assert type(build(case, **COMPILED)._engine) is Compiled
         try:
             ticks = assert_agree(case, TICKS, COMPILED, REFERENCE)
         except NumericalError:
@@ -93,7 +100,7 @@ def assert_close(one: Simulation, two: Simulation, tolerance: float) -> None:
 @pytest.mark.parametrize("options", [{"ensemble": 3}, {"noise": Noise(std=0.1)}], ids=["ensemble", "noise"])
 def test_replicas_and_noise_are_those_of_torch(options: dict[str, Any]) -> None:
     mine, other = learner(**options), learner(**options, compiled="never")
-    assert [type(sim._engine) for sim in (mine, other)] == [Arrivals, Batched]
+    assert [type(sim._engine) for sim in (mine, other)] == [Compiled, Batched]
     for sim in (mine, other):
         sim.run(until=100, every=9)
     assert_close(mine, other, TOLERANCE)
@@ -163,8 +170,8 @@ def lone(refresh: int, threshold: float, tau: float, eta: float, dt: float) -> S
 
 
 @njit(error_model="numpy")
-def _compiled_wait(traits: Any, x: Any, dt: Any, eta: Any) -> int:
-    return drive_moves(traits[0], x[0], x[1], x[2], x[3], x[4], dt, eta)
+def _compiled_wait(net: Any) -> int:
+    return _drift(net.kit, net, net.terms[0], 0)
 
 
 @settings(max_examples=200 if VERIFY else 60)
@@ -182,19 +189,25 @@ def test_steps_are_passed_over_only_where_nothing_crosses(
     """A neuron wakes at the first step at which the motion of its drive is at its threshold."""
     generator = np.random.default_rng(draw)
     circuit = lone(refresh, threshold, tau, eta, dt)._engine.circuit  # type: ignore[attr-defined]
-    traits = arrays.make(circuit).traits
+    net = arrays.make(circuit)
+    traits = net.traits
     rule, steps = circuit.rule, dt * np.arange(1, refresh)
     waits = []
     for _ in range(20):
         x = generator.normal(size=5) * 10.0 ** generator.uniform((-5, -5, -2, -2, -1), (-2, -2, 1, 1, 1))
         x[1] = abs(x[1])
         x[generator.random(5) < 0.3] = 0.0  # let each part of the motion be all there is
+        x[0] *= x[1] > 0
         a, b, z, g, gain = x
         i2 = np.array([gain * rule.costate_hold(z, g, 1.0 / tau, step)[2] for step in steps])
         motion = np.abs(a * np.array([rule.memory(step) for step in steps]) + b * i2)
         crossed = np.flatnonzero((motion >= traits[0]["send_threshold"]) & (motion != 0))
         first = crossed[0] + 1 if len(crossed) else refresh
-        waits.append((_compiled_wait(traits, x, dt, eta), first))
+        # One synapse, which hears 1 for ever: A is beta omega, B is beta.
+        net.edges.beta[:], net.values.fields[0][:] = b, a / b if b else 0.0
+        net.values.z[:], net.values.g[:], net.values.df_da[:] = z, g, gain
+        wait = _compiled_wait(net)
+        waits.append((refresh if wait == layout.NEVER else wait, first))
     assert [mine for mine, _ in waits] == [table for _, table in waits]
 
 
@@ -344,28 +357,61 @@ def engine_of(graph: nx.DiGraph, **options: Any) -> type:
     return type(Simulation(graph, **{**COMPILED, **options})._engine)
 
 
+class Mine(Hamiltonian):
+    """A rule of a user's own, whose formulas are compiled as they stand."""
+
+    def synapse_hold(
+        self, w: Value, fields: Fields, s1: Value, s2: Value, beta: Value, duration: Value
+    ) -> tuple[Value, tuple[Value, ...]]:
+        w, fields = super().synapse_hold(w, fields, s1, s2, beta, duration)
+        return self.clipped(w), fields
+
+    def synapse_euler(
+        self, w: Value, fields: Fields, qs: Value, beta: Value, duration: Value
+    ) -> tuple[Value, tuple[Value, ...]]:
+        w, fields = Hamiltonian.synapse_euler(self, w, fields, qs, beta, duration)
+        return self.clipped(w), fields
+
+    def clipped(self, w: Value) -> Value:
+        return w - ops.relu(w - 0.6) + ops.relu(-0.6 - w)
+
+
+class OfTensors(Hamiltonian):
+    """One that only torch can run."""
+
+    def costate_hold(self, z: Value, g: Value, rate: Value, duration: Value) -> tuple[Value, Value, Value]:
+        return super().costate_hold(z, g - g.mean(), rate, duration)
+
+
 def test_what_the_loops_do_not_know_runs_in_torch() -> None:
-    """Never another meaning: one neuron on a clock, another rule, order, loss, format or model is enough."""
+    """Never another meaning; formulas of anybody's are known if they are formulas of numbers."""
     graph = topology.ring(4, seed=0)
-    assert engine_of(graph) is Arrivals
+    assert engine_of(graph) is Compiled
     clocked = graph.copy()
     clocked.nodes["neuron[0]"]["update"] = "clock"
-    assert engine_of(clocked) is Batched
-
-    class Mine(Hamiltonian):
-        pass
-
-    assert engine_of(graph, rule=Mine()) is Batched
+    assert engine_of(clocked) is Compiled
+    assert engine_of(graph, rule=Mine()) is Compiled
+    assert engine_of(graph.to_undirected(), rule=Equilibrium()) is Compiled
+    assert engine_of(graph, rule=OfTensors()) is Batched
     assert engine_of(graph, loss=Custom(lambda y, target: ((y - target) ** 2).sum(-1))) is Batched
     assert engine_of(graph, compiled="never") is Batched
     assert engine_of(graph, compiled="auto") is Batched
-    assert engine_of(graph, engine="reference") not in (Arrivals, Batched)
+    assert engine_of(graph, engine="reference") not in (Compiled, Batched)
     # From 200 synapses on it pays.
     sizes = [len(topology.ring(n, seed=0).edges) for n in (20, 200)]
     assert sizes[0] < 200 <= sizes[1]
     assert engine_of(topology.ring(20, seed=0), compiled="auto") is Batched
-    assert engine_of(topology.ring(200, seed=0), compiled="auto") is Arrivals
-    assert engine_of(topology.ring(4, seed=0).to_undirected(), rule=Equilibrium()) is Batched
+    assert engine_of(topology.ring(200, seed=0), compiled="auto") is Compiled
+
+
+def test_a_rule_of_ones_own_is_compiled_and_does_what_it_does_in_torch() -> None:
+    mine, other = (learner(rule=Mine(beta=0.2, eta=0.1), compiled=mode) for mode in ("always", "never"))
+    assert [type(sim._engine) for sim in (mine, other)] == [Compiled, Batched]
+    for sim in (mine, other):
+        sim.run(until=100, every=50)
+    assert_close(mine, other, TOLERANCE)
+    assert np.abs(mine.read("w")).max() == pytest.approx(0.6)
+    assert np.abs(learner(rule=Hamiltonian(beta=0.2, eta=0.1)).network.weight).max() < 3.0
 
 
 def test_the_compiler_is_not_imported_where_nothing_is_compiled() -> None:

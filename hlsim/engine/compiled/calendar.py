@@ -1,12 +1,12 @@
-"""The calendar of ``arrivals``, compiled: a heap of what is next, and messages in buckets by tick."""
+"""The calendar, compiled: a heap of what is next, and messages in buckets by tick."""
 
 from typing import Any
 
-from hlsim.engine.arrival.arrays import CHUNK, NEVER
-from hlsim.engine.loops import entry, inner
+from hlsim.engine.compiled.layout import CHUNK, NEVER
+from hlsim.engine.loops import entry, inner, tight
 
 
-@inner
+@tight
 def coming(agenda: Any) -> int:
     """Return the first tick that holds anything."""
     return agenda.tick[agenda.heap[0]] if agenda.tally[0] else NEVER
@@ -74,22 +74,30 @@ def _sink(heap: Any, place: Any, tick: Any, size: int, at: int) -> None:
 # ---- messages
 
 
-@inner
+@tight
 def neurons(agenda: Any) -> int:
     """Return how many items are neurons."""
-    return len(agenda.heap) - len(agenda.buckets) - 1
+    return len(agenda.heap) - len(agenda.buckets) - 1 - len(agenda.clocks)
 
 
-@inner
+@tight
+def far_item(agenda: Any) -> int:
+    """Return the item that stands for the messages that come too late for a bucket."""
+    return len(agenda.heap) - 1 - len(agenda.clocks)
+
+
+@tight
 def bucket_of(agenda: Any, kind: int, tick: int) -> int:
     """Return where messages of a kind stand that arrive at a tick."""
     depth = len(agenda.buckets) // 2
     return kind * depth + tick % depth
 
 
-@inner
-def put(agenda: Any, bucket: int, tick: int, now: int, address: int, node: int, value: Any) -> None:
-    """Send a value to arrive at a tick, which may be now: the sender then sees to the bucket."""
+@tight
+def put(
+    agenda: Any, bucket: int, tick: int, now: int, address: int, node: int, value: Any, sent: int
+) -> None:
+    """Put a value where it arrives at a tick, which may be now: the sender then sees to the bucket."""
     place = agenda.buckets[bucket]
     offset = place.count % CHUNK
     if offset == 0:
@@ -105,6 +113,8 @@ def put(agenda: Any, bucket: int, tick: int, now: int, address: int, node: int, 
         place.last = chunk
     message = agenda.mail[place.last * CHUNK + offset]
     message.address, message.node, message.value = address, node, value
+    if agenda.keeps_sent[0]:
+        agenda.sent[place.last * CHUNK + offset] = sent
     place.count += 1
     agenda.tally[2] += 1
 
@@ -123,7 +133,7 @@ def empty(agenda: Any, bucket: int) -> None:
 
 
 @inner
-def put_far(agenda: Any, kind: int, tick: int, address: int, node: int, value: Any) -> None:
+def put_far(agenda: Any, kind: int, tick: int, address: int, node: int, value: Any, sent: int) -> None:
     """Send a value to arrive at a tick that is too late for a bucket."""
     far, at = agenda.far, agenda.tally[3]
     agenda.tally[3] += 1
@@ -132,15 +142,10 @@ def put_far(agenda: Any, kind: int, tick: int, address: int, node: int, value: A
         far[at] = far[(at - 1) >> 1]
         at = (at - 1) >> 1
     message = far[at]
-    message.tick, message.kind, message.address, message.node, message.value = (
-        tick,
-        kind,
-        address,
-        node,
-        value,
-    )
+    message.tick, message.kind, message.sent = tick, kind, sent
+    message.address, message.node, message.value = address, node, value
     if at == 0:
-        plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, len(agenda.heap) - 1, tick)
+        plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, far_item(agenda), tick)
 
 
 @inner
@@ -150,10 +155,11 @@ def bring_near(agenda: Any, now: int) -> None:
     while agenda.tally[3] and far[0].tick == now:
         first = far[0]
         agenda.tally[2] -= 1
-        put(agenda, bucket_of(agenda, first.kind, now), now, now, first.address, first.node, first.value)
+        bucket = bucket_of(agenda, first.kind, now)
+        put(agenda, bucket, now, now, first.address, first.node, first.value, first.sent)
         _forget_first(far, agenda.tally)
     following = far[0].tick if agenda.tally[3] else NEVER
-    plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, len(agenda.heap) - 1, following)
+    plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, far_item(agenda), following)
 
 
 @inner
@@ -181,4 +187,4 @@ def clear_messages(agenda: Any) -> None:
         plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, items + bucket, NEVER)
     agenda.tally[2] -= agenda.tally[3]
     agenda.tally[3] = 0
-    plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, len(agenda.heap) - 1, NEVER)
+    plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, far_item(agenda), NEVER)

@@ -1,55 +1,65 @@
-"""The compiled engine for networks in which every neuron updates on arrival.
+"""The compiled engine: on the CPU, one loop over ticks.
 
-It means what ``engine.Batched`` means, tick by tick, on the same circuit. Where that makes a hundred calls of
-torch in every tick in which anything is due, here the loop over ticks is compiled with all that is in it, so
-that a message costs the same whether ten are due or ten thousand.
+It means what ``hlsim.engine.general.engine.Batched`` means, tick by tick, on the same circuit. Where that
+makes a hundred calls of torch in every tick in which anything is due, here the loop over ticks is compiled
+with all that is in it, so that a message costs the same whether ten are due or ten thousand.
 """
 
 import math
 from collections.abc import Sequence
 from functools import cached_property
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import simpy
 import torch
 from numpy.typing import NDArray
 
-from hlsim.engine.arrival import arrays
 from hlsim.engine.circuit import view
 from hlsim.engine.circuit.circuit import Circuit
 from hlsim.engine.clock import Ticks, coming_tick
+from hlsim.engine.compiled import layout
+from hlsim.engine.compiled.known import others
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.interface import Observer
 from hlsim.models.losses import CrossEntropy, SquaredError
 from hlsim.models.messages import COSTATE, STATE
-from hlsim.models.neurons import MODELS
-from hlsim.models.rules.hamiltonian import Hamiltonian
+from hlsim.models.neurons import MODELS, Neuron
+from hlsim.models.rules import RULES, Rule
+from hlsim.topology.network import Network
 
 # Updates of neurons after which SimPy has its turn, so that a run can be interrupted.
 _BUDGET = 100_000
 
 
-def qualifies(circuit: Circuit) -> bool:
-    """Tell whether the compiled loops know all that is in a circuit: what they know, they know exactly."""
-    models = {type(MODELS[name]) for name in circuit.network.model}
+def knows(network: Network, rule: Rule, loss: object, replicas: int) -> bool:
+    """Tell whether the loops can do all that a run asks for."""
+    models = [MODELS[name] for name in set(network.model)]
+    derived = all(type(m).partials is not Neuron.partials or not m.stateful for m in models)
+    private = replicas == 1 or network.weight.shape[0] == replicas
     return (
-        type(circuit.rule) is Hamiltonian
-        and circuit.rule.order == "explicit"
-        and circuit.rule.weight_decay == 0
-        and type(circuit.loss) in (type(None), SquaredError, CrossEntropy)
-        and models <= set(arrays.MODEL_TYPES)
-        and set(circuit.network.activation) <= set(arrays.ACTIVATION_NAMES)
-        and bool(circuit.arrival.all())
-        and not circuit.plan.pulls
-        and circuit.failing is None
-        and circuit.device.type == "cpu"
-        and len(circuit.push.target) < 2**31
+        derived
+        and private
+        and type(loss) in (type(None), SquaredError, CrossEntropy)
+        and network.m * replicas < 2**31
+        and _compile(network, rule)
     )
 
 
-class Arrivals:
-    """Runs a circuit that ``qualifies``.
+def _compile(network: Network, rule: Rule) -> bool:
+    """Tell whether all formulas that are not ours can be compiled."""
+    models, sigmas = others(network)
+    things = [*models, *sigmas, *([] if type(rule) in RULES.values() else [rule])]
+    if not things:
+        return True
+    from hlsim.engine import formulas
+
+    return all(formulas.compiles(thing, rule.complex_states) for thing in things)
+
+
+class Compiled:
+    """Runs a circuit all of whose edges carry single messages.
 
     When SimPy comes to a busy tick, the loop runs it and goes on through all busy ticks before anybody's next
     event, since nothing else can happen until then.
@@ -59,20 +69,27 @@ class Arrivals:
         self.circuit, self._controls, self._env = circuit, controls, env
         self._ticks = Ticks(env, self._tick)
         self._observer: Observer | None = None
-        # The tick at which a number was found that is not finite.
+        # The tick at which a number was found that is not finite, and when controls were asked for last.
         self._broken: int | None = None
+        self._asked = 0
         controls.attach(lambda: self._ticks.request(coming_tick(env)))
 
-    # Both take their time: that of a run, not that of who only builds a simulation.
+    # All take their time: that of a run, not that of who only builds a simulation.
     @cached_property
     def _loops(self) -> ModuleType:
-        from hlsim.engine.arrival import tick
+        from hlsim.engine.compiled import tick
 
         return tick
 
     @cached_property
-    def _net(self) -> arrays.Net:
-        return arrays.make(self.circuit)
+    def _arrays(self) -> ModuleType:
+        from hlsim.engine.compiled import arrays
+
+        return arrays
+
+    @cached_property
+    def _net(self) -> Any:
+        return self._arrays.make(self.circuit)
 
     @property
     def observer(self) -> Observer | None:
@@ -82,7 +99,7 @@ class Arrivals:
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
         self._observer = observer
-        self._net = arrays.listening(self._net, observer is not None)
+        self._arrays.listen(self._net, observer is not None)
 
     def start(self) -> None:
         """Ask SimPy for tick 0."""
@@ -93,15 +110,15 @@ class Arrivals:
         return view.read(self.circuit, names, tick)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """Return sends and updates by neuron, messages in flight (no others can be)."""
+        """Return sends and updates by neuron, and messages overtaken, replaced, lost and in flight."""
         shape, work = (self.circuit.replicas, self.circuit.n), self._net.work
         return {
             "state": work.sends[STATE].reshape(shape).copy(),
             "costate": work.sends[COSTATE].reshape(shape).copy(),
             "updates": work.updates.reshape(shape).copy(),
-            "overtaken": np.zeros(1, np.int64),
-            "replaced": np.zeros(1, np.int64),
-            "lost": np.zeros(1, np.int64),
+            "overtaken": work.lost[:1].copy(),
+            "replaced": work.lost[1:2].copy(),
+            "lost": work.lost[2:].copy(),
             "in_flight": self._net.agenda.tally[2:3].copy(),
         }
 
@@ -109,21 +126,35 @@ class Arrivals:
         if self._broken is not None:
             self.circuit.check_finite(self._broken)
         changes = self._controls.take()
+        self._asked = self._asked if changes.empty else tick
         opened = self._open(changes, tick) if tick == 0 or not changes.empty else -1
         # Who listens is told tick by tick.
         until = tick + 1 if self._observer is not None else max(tick + 1, self._next_event())
-        net = self._room()
-        room = arrays.reserve(net.edges, net.agenda), arrays.far_edges(net.edges)
-        last, finite, following = self._loops.run(net, self._terms(), opened, until, _BUDGET, *room)
+        asked = self._asked if self._controls.waiting else -1
+        self._tell_terms()
+        last, finite, silent, following = self._loops.run(
+            self._net, opened, until, _BUDGET, *self._room(), asked
+        )
         if last >= 0:
             self._told(last, finite)
+        if silent:
+            self._controls.settled(self._env, last)
         following = following if self._broken is None else self._broken
-        if following < arrays.NEVER:
+        if following < layout.NEVER:
             self._ticks.request(following)
 
     def _open(self, changes: Changes, tick: int) -> int:
         """Run the phases of a tick up to the controls."""
-        self._loops.open_tick(self._net, self._terms(), tick, self._concerned(changes, tick))
+        loops, net = self._loops, self._net
+        if tick == 0:
+            loops.begin(net.agenda)
+        if changes.reset:
+            loops.clear_messages(net.agenda)
+        self._tell_terms()
+        loops.open_tick(net, tick, self._concerned(changes, tick))
+        if changes.mark is not None and self.circuit.state.learning:
+            phase = changes.mark
+            loops.mark_all(net, complex(phase.weight), phase.first, phase.last)
         if changes.reset:
             self._reset(tick)
         self._set(changes)
@@ -132,7 +163,7 @@ class Arrivals:
     def _next_event(self) -> int:
         """Return the first tick that is not before the next event of SimPy's, whosever it is."""
         at = self._env.peek()
-        return math.ceil(at) if math.isfinite(at) else arrays.NEVER
+        return math.ceil(at) if math.isfinite(at) else layout.NEVER
 
     # ---- controls
 
@@ -149,42 +180,32 @@ class Arrivals:
         if c.target is not None:
             work.target[work.outputs] = c.target.numpy()
         if c.state.noise is not None:
-            self._net = self._net._replace(stimulus=arrays.flat(c.state.u + c.state.noise))
+            self._net.replace(stimulus=self._arrays.flat(c.state.u + c.state.noise))
 
     def _reset(self, tick: int) -> None:
         self.circuit.state.reset()
         self.circuit.push.reset()
-        self._net.values.r[:] = 0.0
-        self._loops.clear_messages(self._net.agenda)
+        self._loops.reset(self._net)
         if self._observer is not None:
             self._observer.dropped(tick)
 
     # ---- what loops need and what they tell
 
-    def _terms(self) -> arrays.Terms:
-        c, number = self.circuit, self._net.values.h.dtype.type
-        silent = c.loss is None or c.target is None
-        coupled = c.loss is not None and c.loss.coupled
-        return arrays.Terms(
-            dt=number(c.dt),
-            eta=number(c.rule.eta),
-            phi=number(c.state.phi),
-            learning=c.state.learning,
-            loss=arrays.SILENT if silent else arrays.CROSS_ENTROPY if coupled else arrays.SQUARED_ERROR,
-            couples=coupled,
-            levels=int(c.network.rank.max(initial=-1)) + 1,
-            back_levels=int(c.network.back_rank.max(initial=-1)) + 1,
-        )
+    def _tell_terms(self) -> None:
+        c, terms = self.circuit, self._net.terms[0]
+        terms["phi"], terms["nudge"], terms["learning"] = c.state.phi, c.state.nudge, c.state.learning
+        kind = layout.CROSS_ENTROPY if terms["couples"] else layout.SQUARED_ERROR
+        terms["loss"] = layout.SILENT if c.loss is None or c.target is None else kind
 
-    def _room(self) -> arrays.Net:
-        """Return the arrays, with room in the calendar for whatever a tick may send."""
-        net, agenda = self._net, self._net.agenda
-        if agenda.tally[1] < arrays.reserve(net.edges, agenda):
-            agenda = arrays.grown(agenda)
-        agenda = arrays.with_room_for_far(agenda, arrays.far_edges(net.edges))
-        if agenda is not net.agenda:
-            self._net = net._replace(agenda=agenda)
-        return self._net
+    def _room(self) -> tuple[int, int]:
+        """Make room in the calendar for whatever a tick may send, and return how much that is."""
+        arrays, edges, agenda = self._arrays, self._net.edges, self._net.agenda
+        failing = bool(self._net.fates.may[0])
+        chunks, far = arrays.reserve(edges, agenda), arrays.far_edges(edges, failing)
+        while agenda.tally[1] < chunks:
+            arrays.grow(agenda)
+        arrays.make_room_for_far(agenda, far)
+        return chunks, far
 
     def _told(self, tick: int, finite: bool) -> None:
         """Pass on what happened at the last tick that ran."""
@@ -203,12 +224,17 @@ class Arrivals:
         count, edges = work.tally[1 + kind], len(push.edges)
         if not count:
             return
-        edge, value = work.log_edge[kind, :count], work.log_value[kind, :count]
-        delay, sender = (push.delay, push.source) if kind == STATE else (push.feedback_delay, push.target)
-        order = np.argsort(sender.numpy()[edge], kind="stable")
-        edge, value = edge[order], value[order]
-        arrival = tick + delay.numpy()[edge]
-        observer.message(kind, arrival, push.edges[edge % edges], value, tick, edge // edges)
+        edge, value, ticks = (x[kind, :count] for x in (work.log_edge, work.log_value, work.log_ticks))
+        sender = (push.source if kind == STATE else push.target).numpy()
+        order = np.argsort(sender[edge], kind="stable")
+        edge, value, ticks = edge[order], value[order], ticks[order]
+        canonical, replica, arrives = push.edges[edge % edges], edge // edges, ticks >= 0
+        if not arrives.all():
+            gone = ~arrives
+            observer.lost(kind, canonical[gone], value[gone], tick, replica[gone])
+        if arrives.any():
+            arrival = (tick + ticks)[arrives]
+            observer.message(kind, arrival, canonical[arrives], value[arrives], tick, replica[arrives])
 
     def _stop(self, tick: int) -> None:
         """End the run at a tick at which a number was not finite: now, or when SimPy comes to it."""
