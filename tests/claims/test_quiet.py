@@ -1,6 +1,6 @@
-"""A network is quiet when nothing would happen any more if nobody touched it: the same in both engines."""
+"""A network is quiet when nothing would happen any more if nobody touched it: the same in all engines."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import networkx as nx
@@ -11,12 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlsim
+from hlsim.engine import build
 from hlsim.errors import NumericalError, NumericalWarning
 from hlsim.models.rules import Equilibrium
 from hlsim.stimulus import Arrays
-from tests.support.hep import ENGINES
+from tests.support.agreement import BATCHED, COMPILED, REFERENCE
 
-engines = pytest.mark.parametrize("engine", ENGINES)
+Options = Mapping[str, Any]
+ENGINES: tuple[Options, ...] = (BATCHED, COMPILED, REFERENCE)
+engines = pytest.mark.parametrize("engine", ENGINES, ids=["batched", "compiled", "reference"])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_whatever_can_be() -> Generator[None]:
+    """Networks too whose neurons are all synchronous, which torch would run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "synchronous_throughout", lambda *_: False)
+        yield
 
 
 def net(node: dict[str, Any], seed: int = 0) -> nx.Graph:
@@ -33,10 +44,10 @@ def net(node: dict[str, Any], seed: int = 0) -> nx.Graph:
 
 
 def settle(
-    graph: nx.Graph, engine: str, nudge: float = 0.0, touch: int = 200
+    graph: nx.Graph, engine: Options, nudge: float = 0.0, touch: int = 200
 ) -> tuple[int, int, int, np.ndarray]:
     """Touch a network at rest; return when it is quiet, the sends by then and at tick 800, and h."""
-    sim = hlsim.Simulation(graph, rule=Equilibrium(), dtype="float64", engine=engine)
+    sim = hlsim.Simulation(graph, rule=Equilibrium(), dtype="float64", **engine)
     found: list[int] = []
 
     def ask() -> Generator[simpy.Event]:
@@ -66,7 +77,7 @@ nodes = st.fixed_dictionaries(
 
 @settings(max_examples=25)
 @given(nodes, st.integers(0, 5), st.sampled_from([0.0, 0.3]), st.integers(0, 100))
-def test_after_it_nothing_is_sent_and_both_engines_tell_it_at_the_same_tick(
+def test_after_it_nothing_is_sent_and_all_engines_tell_it_at_the_same_tick(
     node: dict[str, Any], extra: int, nudge: float, seed: int
 ) -> None:
     if node["update"] == "clock":
@@ -77,11 +88,11 @@ def test_after_it_nothing_is_sent_and_both_engines_tell_it_at_the_same_tick(
         tick, by_then, later, _ = settle(graph, engine, nudge)
         assert by_then == later
         ticks.append(tick)
-    assert ticks[0] == ticks[1]
+    assert ticks[0] == ticks[1] == ticks[2]
 
 
 @engines
-def test_a_slow_clock_first_hears_what_it_is_fed(engine: str) -> None:
+def test_a_slow_clock_first_hears_what_it_is_fed(engine: Options) -> None:
     """Nothing makes a clocked neuron due before its time, so that silence means nothing until then."""
     graph = nx.Graph()
     graph.add_node("a", model="instant", update="clock", period=7, phase=3, role="input", send_threshold=1e-9)
@@ -96,7 +107,7 @@ def test_a_slow_clock_first_hears_what_it_is_fed(engine: str) -> None:
 
 
 @engines
-def test_a_network_that_goes_on_is_never_quiet(engine: str) -> None:
+def test_a_network_that_goes_on_is_never_quiet(engine: Options) -> None:
     """Two neurons that swap their states."""
     graph = nx.DiGraph()
     node = {"model": "instant", "activation": "identity", "update": "clock", "send_threshold": 1e-9}
@@ -109,14 +120,14 @@ def test_a_network_that_goes_on_is_never_quiet(engine: str) -> None:
 
 
 @engines
-def test_what_a_reset_drops_is_waited_for_no_longer(engine: str) -> None:
+def test_what_a_reset_drops_is_waited_for_no_longer(engine: Options) -> None:
     """Neurons that send at every tick: a state on its way for nine ticks is lost after two."""
     graph = nx.DiGraph()
     graph.add_node("x", model="input")
     graph.add_nodes_from("ab", model="instant", activation="identity", update="clock")
     graph.add_edge("x", "a", delay=9)
     graph.add_edge("a", "b", delay=9)
-    sim = hlsim.Simulation(graph, rule=Equilibrium(), dtype="float64", engine=engine)
+    sim = hlsim.Simulation(graph, rule=Equilibrium(), dtype="float64", **engine)
     ticks = []
 
     def act() -> Generator[simpy.Event]:
@@ -147,9 +158,9 @@ def diverging(**options: Any) -> hlsim.Simulation:
 
 
 @engines
-def test_a_phase_that_diverges_is_not_quiet_however_large_its_numbers(engine: str) -> None:
+def test_a_phase_that_diverges_is_not_quiet_however_large_its_numbers(engine: Options) -> None:
     """Beyond the fourth root of the largest number too, at which squares of squares overflow."""
-    sim = diverging(engine=engine, dtype="float64", hold=400)
+    sim = diverging(**engine, dtype="float64", hold=400)
     with pytest.warns(NumericalWarning, match="4 of 5 phases did not settle in their time"):
         trace = sim.run()
     assert trace["phases/quiet"].tolist() == [1, 0, 0, 0, 0]
@@ -159,6 +170,8 @@ def test_a_phase_that_diverges_is_not_quiet_however_large_its_numbers(engine: st
 
 @engines
 @pytest.mark.parametrize("update", ["arrival", "clock"])
-def test_a_phase_that_leaves_the_numbers_there_are_stops_the_run_by_name(engine: str, update: str) -> None:
+def test_a_phase_that_leaves_the_numbers_there_are_stops_the_run_by_name(
+    engine: Options, update: str
+) -> None:
     with pytest.raises(NumericalError, match=r"tick \d+: node 'y': .* must stay finite"):
-        diverging(engine=engine, dtype="float64", hold=4000, node_defaults={"update": update}).run()
+        diverging(**engine, dtype="float64", hold=4000, node_defaults={"update": update}).run()
