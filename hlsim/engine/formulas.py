@@ -184,7 +184,6 @@ def _flat(cls: type, place: int, name: str) -> Callable:
         return function  # type: ignore[no-any-return]
     made: dict[str, Any] = {}
     exec(compile(tree, inspect.getfile(function), "exec"), space | parents.found, made)
-    made[name].__globals__.update(parents.found)
     return made[name]  # type: ignore[no-any-return]
 
 

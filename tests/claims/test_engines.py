@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hlsim import Simulation, topology
 from hlsim.engine.circuit import plan
 from hlsim.errors import LocalityError, NumericalError
+from hlsim.models import ops
 from hlsim.models.ops import Value
 from hlsim.models.rules import Fields, Hamiltonian
 from tests.support.agreement import BATCHED, COMPILED, ENGINES, REFERENCE, TOLERANCE, assert_agree
@@ -205,3 +207,44 @@ def test_a_synapse_field_that_was_declared_is_the_synapses_own_in_both_engines()
     for name in ("w", "omega", "velocity"):
         assert np.abs(sims[1].read(name)).max() > 1e-3
         np.testing.assert_allclose(sims[0].read(name), sims[1].read(name), rtol=TOLERANCE, atol=TOLERANCE)
+
+
+class Clipped(Hamiltonian):
+    """Whose step is not 0 where the gradient and the rate are: it moves large weights by itself."""
+
+    def synapse_euler(
+        self, w: Value, fields: Fields, qs: Value, beta: Value, duration: Value
+    ) -> tuple[Value, tuple[Value, ...]]:
+        w, moved = super().synapse_euler(w, fields, qs, beta, duration)
+        return w - ops.relu(w - 0.6), moved
+
+    def synapse_hold(
+        self, w: Value, fields: Fields, s1: Value, s2: Value, beta: Value, duration: Value
+    ) -> tuple[Value, tuple[Value, ...]]:
+        w, moved = super().synapse_hold(w, fields, s1, s2, beta, duration)
+        return w - ops.relu(w - 0.6), moved
+
+
+@pytest.mark.parametrize("engine", [BATCHED, COMPILED, REFERENCE], ids=["batched", "compiled", "reference"])
+@pytest.mark.parametrize(
+    ("update", "periods"), [("clock", (1, 1)), ("clock", (1, 2)), ("arrival", (1, 1))], ids=repr
+)
+def test_a_synapse_that_is_not_plastic_never_moves_whatever_the_rule(
+    update: str, periods: tuple[int, int], engine: Mapping[str, Any]
+) -> None:
+    graph = nx.DiGraph()
+    graph.add_nodes_from(["u", "v"], model="input")
+    for name, period in zip("xy", periods, strict=True):
+        graph.add_node(name, update=update, tau=3.0, **({"period": period} if update == "clock" else {}))
+    graph.nodes["y"]["role"] = "output"
+    for source in "uv":
+        graph.add_edge(source, "x", weight=2.0, plastic=source == "u", delay=1)
+        graph.add_edge(source, "y", weight=2.0, plastic=source == "v", delay=1)
+    graph.add_edge("x", "y", weight=1.0, plastic=False)
+    sim = Simulation(graph, rule=Clipped(beta=0.01), dtype="float64", **engine)
+    sim.controls.input(np.ones(2))
+    sim.controls.target(np.zeros(1))
+    sim.run(until=20)
+    w, fixed = sim.read("w")[0], ~sim.network.plastic
+    np.testing.assert_array_equal(w[fixed], sim.network.weight[0][fixed])
+    assert (w[~fixed] <= 0.6).all()

@@ -166,7 +166,7 @@ class Push:
         w, fields = self._rule.synapse_euler(
             state.w.view(-1)[at], self._fields(state, at), gradient, self.beta[edge], duration
         )
-        self._store(state, at, w, fields)
+        self._store(state, at, edge, w, fields)
 
     def mark(self, state: State, own: Tensor, phase: Phase) -> None:
         """Let every synapse take the end of a phase into account; ``own`` (replica, node) was sent last."""
@@ -174,7 +174,7 @@ class Push:
         product = own.view(-1)[self.target] * self.s * self.plastic
         at = self.stored(edge)
         w, fields = self._rule.mark(state.w.view(-1)[at], self._fields(state, at), product, self.beta, phase)
-        self._store(state, at, w, fields)
+        self._store(state, at, edge, w, fields)
 
     def correlate(self, state: State, own: Tensor, chosen: Some) -> None:
         """Move the in-synapses of neurons that update by the product of what they sent and hold."""
@@ -184,7 +184,7 @@ class Push:
         w, fields = self._rule.correlate(
             state.w.view(-1)[at], self._fields(state, at), product, self.beta[edge], state.nudge
         )
-        self._store(state, at, w, fields)
+        self._store(state, at, edge, w, fields)
 
     def hold(self, state: State, chosen: Some, i1: Tensor, i2: Tensor, duration: Tensor) -> None:
         """Move the in-synapses over an exact hold, given the integrals of q that they met (k,)."""
@@ -199,7 +199,7 @@ class Push:
             self.beta[edge],
             duration[row],
         )
-        self._store(state, at, w, fields)
+        self._store(state, at, edge, w, fields)
 
     def drift(self, state: State, chosen: Some) -> tuple[Tensor, Tensor, Tensor]:
         r"""Return A = sum beta omega s, B = sum beta s^2 and sum beta |omega|, each (k,)."""
@@ -227,10 +227,11 @@ class Push:
     def _fields(self, state: State, at: Tensor) -> Fields:
         return self._rule.fields(x.view(-1)[at] for x in state.fields.values())
 
-    def _store(self, state: State, at: Tensor, w: Tensor, fields: tuple[Tensor, ...]) -> None:
-        state.w.view(-1)[at] = w
-        for field, values in zip(state.fields.values(), fields, strict=True):
-            field.view(-1)[at] = values
+    def _store(self, state: State, at: Tensor, edge: Tensor, w: Tensor, fields: tuple[Tensor, ...]) -> None:
+        # Of synapses that are not plastic nothing moves, whatever a rule makes of w.
+        moves = self.plastic[edge] != 0
+        for kept, values in zip((state.w, *state.fields.values()), (w, *fields), strict=True):
+            kept.view(-1)[at] = torch.where(moves, values, kept.view(-1)[at])
 
 
 def _sum(values: Tensor, row: Tensor, count: int) -> Tensor:

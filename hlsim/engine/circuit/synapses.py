@@ -101,9 +101,10 @@ class Synapses:
         return self._rule.fields(self._view(x) for x in state.fields.values())
 
     def _move(self, state: State, w: Tensor, fields: tuple[Tensor, ...]) -> None:
-        self.weight(state).copy_(w)
-        for field, values in zip(state.fields.values(), fields, strict=True):
-            self._view(field).copy_(values)
+        for kept, values in zip((state.w, *state.fields.values()), (w, *fields), strict=True):
+            view = self._view(kept)
+            # Of synapses that are not plastic nothing moves, whatever a rule makes of w.
+            view.copy_(values if self._mask is None else torch.where(self._mask != 0, values, view))
 
     def _view(self, x: Tensor) -> Tensor:
         view = x[:, self.span]

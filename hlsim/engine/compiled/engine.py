@@ -59,7 +59,7 @@ def _compile(network: Network, rule: Rule) -> bool:
 
 
 class Compiled:
-    """Runs a circuit all of whose edges carry single messages.
+    """Runs a circuit none of whose edges is in a matrix or a sparse projection of torch.
 
     When SimPy comes to a busy tick, the loop runs it and goes on through all busy ticks before anybody's next
     event, since nothing else can happen until then.

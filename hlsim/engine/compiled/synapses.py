@@ -1,5 +1,6 @@
 """The in-synapses of one neuron, compiled: what they drive, how the formulas of the rule move them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hlsim.engine import formulas
@@ -27,11 +28,11 @@ def hold(rule: Any, edges: Any, x: Any, i: int, i1: Any, i2: Any, duration: Any)
     w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
     fields = formulas.part(x.fields, into)
     for k in range(len(w)):
-        met = s[k] * plastic[k]
-        w[k], new = hold_synapse(
-            rule, w[k], formulas.at(rule, fields, k), met * i1, met * i2, beta[k], duration
-        )
-        formulas.put(fields, k, new)
+        # Of one that is not plastic nothing moves, whatever a rule makes of w.
+        if plastic[k] != 0:
+            own = formulas.at(rule, fields, k)
+            w[k], new = hold_synapse(rule, w[k], own, s[k] * i1, s[k] * i2, beta[k], duration)
+            formulas.put(fields, k, new)
 
 
 @tight
@@ -41,33 +42,30 @@ def euler(rule: Any, terms: Any, edges: Any, x: Any, i: int, duration: Any) -> N
     w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
     fields, decay, q = formulas.part(x.fields, into), terms.phi * rule.weight_decay, x.q[i]
     for k in range(len(w)):
-        gradient = (q * s[k] + decay * w[k]) * plastic[k]
-        w[k], new = euler_synapse(rule, w[k], formulas.at(rule, fields, k), gradient, beta[k], duration)
-        formulas.put(fields, k, new)
+        if plastic[k] != 0:
+            gradient = q * s[k] + decay * w[k]
+            w[k], new = euler_synapse(rule, w[k], formulas.at(rule, fields, k), gradient, beta[k], duration)
+            formulas.put(fields, k, new)
 
 
-@tight
-def mark(rule: Any, edges: Any, x: Any, i: int, own: Any, phase: Any) -> None:
-    """Let them take the end of a phase into account; ``own`` was sent last."""
-    into, rates = of(edges, i)
-    w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
-    fields = formulas.part(x.fields, into)
-    for k in range(len(w)):
-        met = own * s[k] * plastic[k]
-        w[k], new = mark_synapse(rule, w[k], formulas.at(rule, fields, k), met, beta[k], phase)
-        formulas.put(fields, k, new)
+def _by_product(step: Callable) -> Any:
+    """Return a loop by which they move by what their neuron sent last, times what they hold."""
+
+    @tight
+    def loop(rule: Any, edges: Any, x: Any, i: int, own: Any, cause: Any) -> None:
+        into, rates = of(edges, i)
+        w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
+        fields = formulas.part(x.fields, into)
+        for k in range(len(w)):
+            if plastic[k] != 0:
+                w[k], new = step(rule, w[k], formulas.at(rule, fields, k), own * s[k], beta[k], cause)
+                formulas.put(fields, k, new)
+
+    return loop
 
 
-@tight
-def correlate(rule: Any, edges: Any, x: Any, i: int, own: Any, nudge: Any) -> None:
-    """Move them by the product of what their neuron sent last and what they hold."""
-    into, rates = of(edges, i)
-    w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
-    fields = formulas.part(x.fields, into)
-    for k in range(len(w)):
-        met = own * s[k] * plastic[k]
-        w[k], new = correlate_synapse(rule, w[k], formulas.at(rule, fields, k), met, beta[k], nudge)
-        formulas.put(fields, k, new)
+# At the end of a phase, and at an update while the loss pulls with a nudge.
+mark, correlate = _by_product(mark_synapse), _by_product(correlate_synapse)
 
 
 @tight
