@@ -461,12 +461,13 @@ def _at(rule: Any, fields: Any, *_: Any) -> Callable:
     return _made(f"def made(rule, fields, k):\n    return named({values})\n", named=named)
 
 
-def put(fields: Any, k: int, new: Any) -> None:
-    """Set the fields of the k-th synapse."""
+def put(fields: Any, k: int, new: Any, moves: bool) -> None:
+    """Set the fields of the k-th synapse, if it moves: without a branch, so that loops may use vectors."""
     raise NotImplementedError
 
 
 @overload(put, strict=False)
 def _put(fields: Any, *_: Any) -> Callable:
-    lines = [f"    fields[{j}][k] = new[{j}]\n" for j in range(len(fields))] or ["    pass\n"]
-    return _made(f"def made(fields, k, new):\n{''.join(lines)}")
+    row = "    fields[{0}][k] = new[{0}] if moves else fields[{0}][k]\n"
+    lines = [row.format(j) for j in range(len(fields))] or ["    pass\n"]
+    return _made(f"def made(fields, k, new, moves):\n{''.join(lines)}")

@@ -120,8 +120,11 @@ def test_a_network_that_goes_on_is_never_quiet(engine: Options) -> None:
 
 
 @engines
-def test_what_a_reset_drops_is_waited_for_no_longer(engine: Options) -> None:
-    """Neurons that send at every tick: a state on its way for nine ticks is lost after two."""
+@pytest.mark.parametrize(("reset", "quiet"), [(True, 22), (False, 38)])
+def test_what_is_on_its_way_is_waited_for_unless_a_reset_drops_it(
+    engine: Options, reset: bool, quiet: int
+) -> None:
+    """Neurons that send at every tick: a state travels nine ticks twice from tick 20, or is lost."""
     graph = nx.DiGraph()
     graph.add_node("x", model="input")
     graph.add_nodes_from("ab", model="instant", activation="identity", update="clock")
@@ -134,14 +137,15 @@ def test_what_a_reset_drops_is_waited_for_no_longer(engine: Options) -> None:
         yield sim.env.timeout(20)
         sim.controls.input(np.ones(1))
         yield sim.env.timeout(2)
-        sim.controls.reset()
-        sim.controls.input(np.zeros(1))
+        if reset:
+            sim.controls.reset()
+            sim.controls.input(np.zeros(1))
         yield sim.controls.quiet(sim.env)
         ticks.append(int(sim.env.now) - 1)
 
     sim.env.process(act())
     sim.run(until=60, sampled=())
-    assert ticks == [22]
+    assert ticks == [quiet]
 
 
 # ---- phases that do not come to rest

@@ -28,11 +28,11 @@ def hold(rule: Any, edges: Any, x: Any, i: int, i1: Any, i2: Any, duration: Any)
     w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
     fields = formulas.part(x.fields, into)
     for k in range(len(w)):
+        own = formulas.at(rule, fields, k)
+        moved, new = hold_synapse(rule, w[k], own, s[k] * i1, s[k] * i2, beta[k], duration)
         # Of one that is not plastic nothing moves, whatever a rule makes of w.
-        if plastic[k] != 0:
-            own = formulas.at(rule, fields, k)
-            w[k], new = hold_synapse(rule, w[k], own, s[k] * i1, s[k] * i2, beta[k], duration)
-            formulas.put(fields, k, new)
+        w[k] = moved if plastic[k] != 0 else w[k]
+        formulas.put(fields, k, new, plastic[k] != 0)
 
 
 @tight
@@ -42,10 +42,10 @@ def euler(rule: Any, terms: Any, edges: Any, x: Any, i: int, duration: Any) -> N
     w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
     fields, decay, q = formulas.part(x.fields, into), terms.phi * rule.weight_decay, x.q[i]
     for k in range(len(w)):
-        if plastic[k] != 0:
-            gradient = q * s[k] + decay * w[k]
-            w[k], new = euler_synapse(rule, w[k], formulas.at(rule, fields, k), gradient, beta[k], duration)
-            formulas.put(fields, k, new)
+        gradient = q * s[k] + decay * w[k]
+        moved, new = euler_synapse(rule, w[k], formulas.at(rule, fields, k), gradient, beta[k], duration)
+        w[k] = moved if plastic[k] != 0 else w[k]
+        formulas.put(fields, k, new, plastic[k] != 0)
 
 
 def _by_product(step: Callable) -> Any:
@@ -57,9 +57,9 @@ def _by_product(step: Callable) -> Any:
         w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
         fields = formulas.part(x.fields, into)
         for k in range(len(w)):
-            if plastic[k] != 0:
-                w[k], new = step(rule, w[k], formulas.at(rule, fields, k), own * s[k], beta[k], cause)
-                formulas.put(fields, k, new)
+            moved, new = step(rule, w[k], formulas.at(rule, fields, k), own * s[k], beta[k], cause)
+            w[k] = moved if plastic[k] != 0 else w[k]
+            formulas.put(fields, k, new, plastic[k] != 0)
 
     return loop
 

@@ -111,19 +111,24 @@ def _drift(kit: Any, net: Any, terms: Any, i: int) -> int:
     if bound == 0 or bound * (1 + _SLACK) < least:
         return trait.refresh
     at, before = 1, _growth(kit, x, trait, i, a, b, terms.dt)
-    slope = before
+    # A growth begins as a square of time at most; what is tried is looked at before it is passed over.
+    slope, jump = before, min(int(math.sqrt(least / before)) - 1, trait.refresh - 1) if before > 0 else 0
     while at < trait.refresh:
         moved = _motion(kit, x, trait, i, a, b, terms.dt * at)
         if moved != 0 and moved >= least:
             return at
         # Two motions differ by no more than their growths do.
         room = least * (1 - _SLACK) - moved
-        jump = min(max(1, int(room / slope)), trait.refresh - at) if slope > 0 else trait.refresh - at
+        if at > 1:
+            jump = int(room / slope) if slope > 0 else trait.refresh
+        jump = min(max(1, jump), trait.refresh - at)
         after = _growth(kit, x, trait, i, a, b, terms.dt * (at + jump))
         while jump > 1 and not after - before < room:
             jump //= 2
             after = _growth(kit, x, trait, i, a, b, terms.dt * (at + jump))
-        at, before, slope = at + jump, after, (after - before) / jump
+        # The first jump was along a parabola, whose slope at its end is twice that of its chord.
+        slope = (after - before) / jump * (2 if at == 1 else 1)
+        at, before = at + jump, after
     return trait.refresh
 
 
