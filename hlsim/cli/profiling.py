@@ -22,12 +22,11 @@ KERNEL = "kernel: SimPy, clock, protocol"
 DELIVER = "deliver: messages"
 UPDATE = "update: neurons and their drives"
 LEARN = "learn: synapses moved"
-PASS = "synapses: drive, learn and send in one pass"
 LOOP = "compiled: deliver, update and learn in one loop"
 RECORD = "record: samples, events, HDF5"
 START = "start: network and engine built"
 OTHER = "other"
-PARTS = (START, KERNEL, DELIVER, UPDATE, LEARN, PASS, LOOP, RECORD, OTHER)
+PARTS = (START, KERNEL, DELIVER, UPDATE, LEARN, LOOP, RECORD, OTHER)
 # Parts that own whatever is called on their behalf.
 COVERING = (START, RECORD)
 CALLER = "as its caller"
@@ -38,7 +37,7 @@ PART_NAMES: Mapping[str, tuple[str, ...]] = {
     START: (
         "topology", "experiment", "usercode", "stimulus.datasets", "simulation.options", "engine.build",
         "engine.loops", "engine.formulas", "engine.tables", "engine.circuit.plan",
-        "engine.compiled.arrays", "engine.compiled.known", "numba",
+        "engine.compiled.arrays", "engine.compiled.blocks", "engine.compiled.known", "numba",
     ),
     KERNEL: (
         "engine", "stimulus", "simulation", "simpy", "experiment.experiment.run",
@@ -52,8 +51,8 @@ PART_NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     DELIVER: (
         "engine.circuit.calendar", "engine.circuit.push", "engine.general.sending",
-        "engine.general.engine._take", "engine.general.engine._send", "engine.circuit.fused.pullback",
-        "engine.circuit.fused.emit", "engine.circuit.fused._send_back", "engine.circuit.projections.emit",
+        "engine.general.engine._take", "engine.general.engine._send",
+        "engine.circuit.projections.emit",
         "engine.circuit.projections._heard", "engine.circuit.projections._sent_back",
         "engine.circuit.projections._send_back", "engine.reference.neuron.receive",
         "engine.reference.engine.send", "engine.reference.engine._deliver",
@@ -68,17 +67,16 @@ PART_NAMES: Mapping[str, tuple[str, ...]] = {
         "engine.circuit.advance.learn_instant", "engine.lockstep.engine._learn",
         "engine.circuit.projections.learn", "engine.circuit.projections._step",
         "engine.circuit.synapses.euler", "engine.circuit.synapses.mark", "engine.circuit.synapses.correlate",
-        "engine.circuit.fused.learn", "engine.circuit.fused._settle", "engine.circuit.push.euler",
+        "engine.circuit.push.euler",
         "engine.circuit.push.hold", "engine.circuit.push.mark", "engine.circuit.push.correlate",
         "engine.circuit.push._store", "engine.reference.neuron._synapse_steps",
         "engine.reference.neuron._learn_instant", "engine.reference.neuron._correlate",
         "engine.reference.neuron.mark",
     ),
-    PASS: ("engine.circuit.fused",),
     LOOP: ("engine.compiled.engine",),
     RECORD: ("trace", "simulation.watch", "engine.circuit.view"),
     CALLER: (
-        "models", "draws", "engine.threads", "engine.circuit.loops", "engine.circuit.state",
+        "models", "draws", "engine.threads", "engine.circuit.state",
         "engine.lockstep.loops", "engine.compiled", "engine.reference.record", "engine.general.engine.read",
         "engine.general.engine.counts", "engine.lockstep.engine.counts", "engine.circuit.synapses.weight",
         "engine.circuit.synapses.transport", "engine.circuit.synapses._fields",

@@ -12,6 +12,7 @@ import torch
 
 from hlsim.engine.circuit import plan
 from hlsim.engine.circuit.circuit import Circuit
+from hlsim.engine.compiled import blocks
 from hlsim.engine.compiled import engine as compiled_loops
 from hlsim.engine.compiled.engine import Compiled
 from hlsim.engine.controls import Controls
@@ -59,15 +60,17 @@ def engine(
     touchable = controls.touchable
     steady = touchable is None and synchronous_throughout(network, replicas)
     loops = wanted(compiled, network.m * replicas, chosen.type, synchronous=steady)
-    single = loops and not steady and compiled_loops.knows(network, rule, loss, replicas)
-    circuit = Circuit(
-        network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, touchable, single=single
-    )
+    made = None
+    if loops and compiled_loops.knows(network, rule, replicas):
+        number, alone = DTYPES[dtype], None if touchable is None else touchable.edges
+        states = number.to_complex() if rule.complex_states else number
+        made = blocks.deal(network, rule, replicas, number, states, alone)
+    circuit = Circuit(network, rule, loss, dt, replicas, DTYPES[dtype], chosen, loops, touchable, made=made)
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
-    if single:
+    if made is not None:
         return Compiled(env, circuit, controls), facts
-    made = Lockstep if lockstep.qualifies(circuit) else Batched
-    return made(env, circuit, controls), facts
+    torch_engine = Lockstep if lockstep.qualifies(circuit) else Batched
+    return torch_engine(env, circuit, controls), facts
 
 
 def synchronous_throughout(network: Network, replicas: int) -> bool:

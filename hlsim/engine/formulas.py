@@ -31,6 +31,7 @@ from numba.extending import (
     overload,
     overload_attribute,
     overload_method,
+    register_jitable,
     register_model,
     typeof_impl,
     unbox,
@@ -67,14 +68,17 @@ def _type(value: Any, _: object) -> Formulas:
     return type_of(value)
 
 
-def type_of(value: Any) -> Formulas:
-    """Return the numba type of an object, whose formulas and attributes numba knows from then on."""
+def type_of(value: Any, real: str = "float64") -> Formulas:
+    """Return the numba type of an object, whose formulas and attributes numba knows from then on.
+
+    ``real``: the format of its numbers.
+    """
     cls = type(value)
     name = f"{cls.__module__}.{cls.__qualname__}"
     _CLASSES[name] = cls
     for method, function in _methods(cls):
         _know_method(method, function)
-    numbers = tuple((key, "boolean" if isinstance(x, bool) else "float64") for key, x in _attributes(value))
+    numbers = tuple((key, "boolean" if isinstance(x, bool) else real) for key, x in _attributes(value))
     for attribute, _ in numbers:
         _know_attribute(attribute)
     parameters = tuple(value.parameters) if isinstance(value, Neuron) else ()
@@ -347,6 +351,21 @@ class Sigma(NamedTuple):
     k: int
 
 
+class Evaluated(NamedTuple):
+    """A ``Sigma`` whose value ``y`` at a drive ``a`` is known: several formulas of a neuron ask for it."""
+
+    sigma: Any
+    a: Any
+    y: Any
+
+
+@register_jitable  # type: ignore[untyped-decorator]
+def evaluated(objects: Any, k: int, a: Any) -> Evaluated:
+    """Return one of several activations, evaluated at a drive."""
+    sigma: Any = Sigma(objects, k)
+    return Evaluated(sigma, a, sigma.value(a))
+
+
 @overload_method(types.NamedTuple, "value", strict=False)
 def _value(self: Any, a: Any) -> Callable | None:  # noqa: ARG001 (numba counts)
     return _activation(self, "value", "a")
@@ -358,6 +377,10 @@ def _slope(self: Any, a: Any, y: Any) -> Callable | None:  # noqa: ARG001 (numba
 
 
 def _activation(sigma: Any, name: str, arguments: str) -> Callable | None:
+    if sigma.instance_class is Evaluated:
+        if name == "slope":
+            return _made(f"def made(self, {arguments}):\n    return self.sigma.slope({arguments})\n")
+        return _made("def made(self, a):\n    return self.y if a == self.a else self.sigma.value(a)\n")
     if sigma.instance_class is not Sigma:
         return None
     lines = [f"def made(self, {arguments}):"]

@@ -49,3 +49,13 @@ def inner(loop: _Loop) -> _Loop:
 def tight(loop: _Loop) -> _Loop:
     """Compile what stands in the innermost of loops: it becomes part of whatever calls it."""
     return cast(_Loop, njit(**_TIGHT)(loop))
+
+
+def summing(loop: _Loop) -> _Loop:
+    """Compile a sum whose terms may be taken in any order, so that vectors can be used: as tight."""
+    return cast(_Loop, njit(**_TIGHT, fastmath={"reassoc"})(loop))
+
+
+def once(loop: _Loop) -> _Loop:
+    """Compile what one loop alone calls, as a part of its text: it is then not compiled twice."""
+    return cast(_Loop, njit(**_INSIDE, inline="always")(loop))

@@ -43,11 +43,19 @@ class Table:
         What errors of the compiler call it.
     members : mapping of str
         What it holds.
+    narrow : mapping of str to dtype, optional
+        In which format loops take the numbers of objects with formulas; float64 unless it says another.
     """
 
-    def __init__(self, label: str, members: Mapping[str, Any]) -> None:
-        self._members = dict(members)
-        self.numba_type = TableType(label, {name: _type(x) for name, x in members.items()})
+    def __init__(
+        self, label: str, members: Mapping[str, Any], narrow: Mapping[str, Any] | None = None
+    ) -> None:
+        self._members, formats = dict(members), narrow or {}
+        kinds = {
+            name: formulas.type_of(x, np.dtype(formats[name]).name) if name in formats else _type(x)
+            for name, x in members.items()
+        }
+        self.numba_type = TableType(label, kinds)
         self._words = self._packed()
         self.address = self._words.ctypes.data
 
@@ -173,6 +181,8 @@ def _formulas(context: Any, builder: Any, member: Any, pointer: Any, place: int)
         number = builder.bitcast(_word(builder, pointer, place + k), ir.DoubleType())
         if kind == "boolean":
             number = builder.fcmp_unordered("!=", number, ir.Constant(ir.DoubleType(), 0.0))
+        elif kind == "float32":
+            number = builder.fptrunc(number, ir.FloatType())
         setattr(struct, name, number)
     return struct._getvalue()
 

@@ -2,8 +2,8 @@
 
 import pytest
 from hypothesis import given, reject, seed, settings
+from hypothesis import strategies as st
 
-from hlsim.engine import build
 from hlsim.engine.compiled.engine import Compiled
 from hlsim.errors import NumericalError, TopologyError
 from hlsim.models.rules import (
@@ -14,8 +14,9 @@ from hlsim.models.rules import (
     Rule,
 )
 from tests.claims.test_equilibrium_engines import EXAMPLES, KINDS, TICKS, nudged
+from tests.engine.compiled.test_engine import arrange_in_many_ways
 from tests.support.agreement import COMPILED, REFERENCE, assert_agree
-from tests.support.graphs import Case, cases, run
+from tests.support.graphs import Case, cases, in_step, run
 
 
 @pytest.mark.parametrize(
@@ -33,13 +34,15 @@ from tests.support.graphs import Case, cases, run
 def test_compiled_loops_agree_where_the_loss_nudges(
     kind: str, rule: Rule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "synchronous_throughout", lambda *_: False)
     compared: list[int] = []
 
     @seed(3)
     @settings(max_examples=EXAMPLES)
-    @given(cases(kind, TICKS))
-    def agree(case: Case) -> None:
+    @given(cases(kind, TICKS), st.integers(0, 2**31))
+    def agree(case: Case, number: int) -> None:
+        # Half of them with many synchronous neurons.
+        case = in_step(case, 0.7, number) if number & 8 else case
+        arrange_in_many_ways(monkeypatch, number)
         try:
             other = nudged(case, rule, TICKS)
             sim, _ = run(other, 1, **COMPILED)

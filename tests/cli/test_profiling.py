@@ -130,7 +130,7 @@ def test_a_function_counts_for_its_part_by_name() -> None:
 
     assert part("engine/circuit/push", "deliver") == profiling.DELIVER
     assert part("engine/circuit/push", "euler") == profiling.LEARN
-    assert part("engine/circuit/fused", "drive") == profiling.PASS
+    assert part("engine/compiled/engine", "_tick") == profiling.LOOP
     assert part("models/ops", "tanh") == part("engine/circuit/push", "__init__") == profiling.CALLER
     assert profiling.part_of("<built-in method torch.tanh>") == profiling.CALLER
 

@@ -96,6 +96,25 @@ def play(sim: Simulation, script: tuple[Act, ...]) -> Generator[simpy.Event, obj
         control(**arguments) if isinstance(arguments, Mapping) else control(*arguments)
 
 
+# What keeps a neuron from sending at every tick what changes.
+_RESERVE = ("send_threshold", "costate_threshold", "send_interval", "refresh", "period", "phase")
+
+
+def in_step(case: Case, share: float, seed: int) -> Case:
+    """Return a case in which inputs, and a share of the neurons, send all changes at every tick."""
+    generator, graph = np.random.default_rng(seed), case.graph.copy()
+    for _, data in graph.nodes(data=True):
+        given = data.get("model") == "input"
+        if given or generator.random() < share:
+            for name in _RESERVE:
+                data.pop(name, None)
+            data.update({} if given else {"update": "clock"})
+            if "tau" in data:
+                # With less an Euler step of a tick would not be stable.
+                data["tau"] = max(data["tau"], case.options["dt"])
+    return Case(graph, case.options, case.script)
+
+
 # ---- strategies
 
 

@@ -31,7 +31,7 @@ class Block:
 
 
 class Circuit:
-    """Constants and state of a run; ``single``: every edge carries single messages.
+    """Constants and state of a run; ``made``: how its edges are dealt out, where that is known.
 
     Neurons are *synchronous* (due at every tick, thresholds 0) or *event* neurons: all others, inputs too.
     """
@@ -48,7 +48,7 @@ class Circuit:
         compiled: bool = False,
         touchable: TouchableLinks | None = None,
         *,
-        single: bool = False,
+        made: plan.Plan | None = None,
     ) -> None:
         self.compiled = compiled
         self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
@@ -57,8 +57,7 @@ class Circuit:
         self.number = dtype.to_complex() if rule.complex_states else dtype
         self.nudges = rule.nudges
         alone = None if touchable is None else touchable.edges
-        alone = np.ones(network.m, bool) if single else alone
-        self.plan = plan.make(network, rule, replicas, dtype, self.number, device, compiled, alone)
+        self.plan = made or plan.make(network, rule, replicas, dtype, self.number, device, alone)
         self.push = self.plan.push
         # What becomes of messages; None: they all arrive, after the delays of the graph.
         self.failing = None if touchable is None else FailingLinks(touchable, self.push)

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hlsim.engine.circuit.fused import Fused, arrange
 from hlsim.engine.circuit.projections import Dense, Sparse, in_order
 from hlsim.engine.circuit.push import Push
 from hlsim.engine.circuit.synapses import LAST, Signature
@@ -24,7 +23,7 @@ _RING_BYTES, _RING_TICKS = 2**26, 2**10
 # Every matrix costs a few calls a tick: with more than so many small ones a sparse projection takes less.
 _SMALL, _FEW = 1024, 16
 Ints = NDArray[np.int64]
-Pull = Dense | Sparse | Fused
+Pull = Dense | Sparse
 Group = tuple[Signature, Ints | None, Ints, Ints]
 
 
@@ -68,13 +67,12 @@ def make(
     dtype: torch.dtype,
     number: torch.dtype,
     device: torch.device,
-    compiled: bool = False,
     single: NDArray[np.bool_] | None = None,
 ) -> Plan:
     """Return the projections of a network whose weights are private to a replica or shared by all.
 
-    ``dtype`` is that of synapses, ``number`` that of what neurons send; ``compiled``: with compiled loops;
-    ``single`` (edge,): these carry single messages, each of which may have a fate of its own.
+    ``dtype`` is that of synapses, ``number`` that of what neurons send; ``single`` (edge,): these carry
+    single messages, each of which may have a fate of its own.
     """
     readable = _readable(network) if single is None else _readable(network) & ~single
     near = _near(network, replicas)
@@ -85,9 +83,6 @@ def make(
         (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
         for signature, sources, targets, edges in _groups(network, np.flatnonzero(pulled))
     ]
-    fusing: set[int] = set()
-    if compiled:
-        groups, fusing = _fuse(network, rule, groups, replicas)
     order = [edges for *_, edges in groups] + [np.flatnonzero(~pulled)]
     stored = np.concatenate([g if len(g) else np.empty(0, np.int64) for g in order])
     push_edges = order[-1][np.argsort(network.target[order[-1]], kind="stable")]
@@ -95,35 +90,17 @@ def make(
     # Contiguous, whatever the order numpy keeps: the engine looks at synapses by flat index.
     weight = torch.as_tensor(network.weight[:, stored], dtype=dtype, device=device).contiguous()
     pulls, start = [], 0
-    for k, (signature, sources, targets, edges) in enumerate(groups):
-        if k in fusing:
-            pull: Pull = Fused(network, signature, edges, start, rule, weight, replicas)
-        elif sources is None:
-            pull = Sparse(network, signature, edges, start, rule, weight, replicas, number)
+    for signature, sources, targets, edges in groups:
+        if sources is None:
+            pull: Pull = Sparse(network, signature, edges, start, rule, weight, replicas, number)
         else:
-            pull = Dense(
-                network, signature, sources, targets, edges, start, rule, weight, replicas, number, compiled
-            )
+            pull = Dense(network, signature, sources, targets, edges, start, rule, weight, replicas, number)
         pulls.append(pull)
         start += len(edges)
     push = Push(network, push_edges, start, rule, weight, replicas, number)
     place = np.empty(len(stored), np.int64)
     place[stored] = np.arange(len(stored))
     return Plan(pulls, push, place, weight)
-
-
-def _fuse(network: Network, rule: Rule, groups: list[Group], replicas: int) -> tuple[list[Group], set[int]]:
-    """Split sparse groups for compiled loops; return the groups, and which of them are for those."""
-    made: list[Group] = []
-    fusing: set[int] = set()
-    for signature, sources, targets, edges in groups:
-        parts = None
-        if sources is None:
-            parts = arrange(network, rule, edges, replicas, network.weight.shape[0] == replicas)
-        for part in parts or [edges]:
-            fusing |= {len(made)} if parts else set()
-            made.append((signature, sources, targets if parts is None else network.target[part], part))
-    return made, fusing
 
 
 def longest_ring(network: Network, replicas: int) -> int:
@@ -143,9 +120,9 @@ def ring_numbers(network: Network, rule: Rule, replicas: int) -> tuple[int, int]
         if sources is not None:
             kept += len(sources) * (signature.delay + signature.feedback_delay)
             continue
-        # Each row twice, see ``Sparse``.
+        # Each row twice in torch, see ``Sparse``, and once in compiled loops.
         coming = network.feedback_delay[edges][back[edges]].max(initial=0) + 1
-        kept += 2 * ((network.delay[edges].max() + 1) * (network.n + 1) + coming * network.n)
+        kept += 1.4 * ((network.delay[edges].max() + 1) * (network.n + 1) + coming * network.n)
         sparse += len(edges)
     return int(kept) * replicas, sparse
 
@@ -192,8 +169,8 @@ def _facts(network: Network, edges: Ints) -> tuple[NDArray, ...]:
     return to_instant, forward, backward, delay, back, feedback, network.source[edges] < 0
 
 
-def _numbered(*columns: NDArray) -> Ints:
-    """Return a number for each row, the same for equal rows."""
+def numbered(*columns: NDArray) -> Ints:
+    """Return a number for each row (one at least) of columns, the same for equal rows."""
     number = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         if column.min() == column.max():
@@ -208,7 +185,7 @@ def _groups(network: Network, edges: Ints) -> list[Group]:
     if not len(edges):
         return []
     facts = _facts(network, edges)
-    number = _numbered(*facts)
+    number = numbered(*facts)
     # A fan: the edges of one signature that lead to one target.
     order = np.lexsort((network.target[edges], number))
     edges, number = edges[order], number[order]
@@ -219,12 +196,12 @@ def _groups(network: Network, edges: Ints) -> list[Group]:
     starts = np.flatnonzero(first)
     groups: list[tuple[Signature, Ints | None, Ints, Ints]] = []
     dealt = np.zeros(len(edges), bool)
-    for block in _blocks(network.source[edges], number, starts):
+    for block in _worth_it(network, edges, matrices(network.source[edges], number, starts, _DENSE_LEAST)):
         signature = Signature(*(fact[block[0, 0]].item() for fact in facts))
         groups.append((signature, network.source[edges[block[0]]], target[block[:, 0]], edges[block].ravel()))
         dealt[block] = True
     rest, kinds = edges[~dealt], tuple(fact[~dealt] for fact in facts[:3])
-    kind = _numbered(*kinds) if len(rest) else rest
+    kind = numbered(*kinds) if len(rest) else rest
     for each in range(kind.max(initial=-1) + 1):
         chosen = np.flatnonzero(kind == each)
         signature = Signature(*(fact[chosen[0]].item() for fact in kinds))
@@ -233,19 +210,30 @@ def _groups(network: Network, edges: Ints) -> list[Group]:
     return sorted(groups, key=lambda group: int(group[3].min()))
 
 
-def _blocks(source: Ints, number: Ints, starts: Ints) -> list[Ints]:
+def _worth_it(network: Network, edges: Ints, blocks: list[Ints]) -> list[Ints]:
+    """Leave out small matrices where there are many."""
+    bias = [network.source[edges[block[0, 0]]] < 0 for block in blocks]
+    small = sum(block.size < _SMALL and not alone for block, alone in zip(blocks, bias, strict=True))
+    least = _SMALL if small > _FEW else 0
+    return [block for block, alone in zip(blocks, bias, strict=True) if block.size >= least or alone]
+
+
+def matrices(source: Ints, number: Ints, starts: Ints, least: int) -> list[Ints]:
     """Return the positions (target, source) of the edges of fans that together make a matrix.
 
-    They share a signature and all their sources. Fans are compared one by one only where as many edges as a
-    matrix needs agree in signature, size, and sum of sources.
+    They share a number, for what edges of a matrix have in common, and all their sources. Fans are compared
+    one by one only where as many edges as a matrix has at ``least`` agree in number, size, and sum of
+    sources. Biases make one however few they are.
     """
+    if not len(source):
+        return []
     size = np.diff(starts, append=len(source))
-    alike = _numbered(number[starts], size, np.add.reduceat(source, starts))
+    alike = numbered(number[starts], size, np.add.reduceat(source, starts))
     repeats = np.zeros(len(source), bool)
     repeats[1:] = source[1:] == source[:-1]
     repeats[starts] = False
     bias = source[starts] < 0
-    many = np.bincount(alike, size)[alike] >= _DENSE_LEAST
+    many = np.bincount(alike, size)[alike] >= least
     fans: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     for i in np.flatnonzero((many | bias) & ~np.logical_or.reduceat(repeats, starts)).tolist():
         start, stop = starts[i], starts[i] + size[i]
@@ -253,6 +241,4 @@ def _blocks(source: Ints, number: Ints, starts: Ints) -> list[Ints]:
     blocks = [
         np.add.outer(fan, np.arange(len(sources) // source.itemsize)) for (_, sources), fan in fans.items()
     ]
-    small = [_DENSE_LEAST <= block.size < _SMALL and source[block[0, 0]] >= 0 for block in blocks]
-    least = _SMALL if sum(small) > _FEW else _DENSE_LEAST
     return [block for block in blocks if block.size >= least or source[block[0, 0]] < 0]

@@ -11,7 +11,6 @@ Shapes: neuron fields ``(replica, node)``; ``span`` is where a projection's edge
 """
 
 from collections import deque
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from torch import Tensor
 from hlsim.engine.circuit.state import State, Whole
 from hlsim.engine.circuit.synapses import Ints, Signature, Synapses
 from hlsim.engine.threads import one_thread, product
-from hlsim.models.rules.hamiltonian import Hamiltonian
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import Network
 
@@ -40,7 +38,6 @@ class Dense(Synapses):
         weight: Tensor,
         replicas: int,
         number: torch.dtype,
-        compiled: bool = False,
     ) -> None:
         super().__init__(network, edges, start, rule, (len(targets), len(sources)), weight)
         self.signature = signature
@@ -49,9 +46,6 @@ class Dense(Synapses):
         self._targets = Whole(torch.as_tensor(targets, device=device))
         self._sources = Whole(torch.as_tensor(np.maximum(sources, 0), device=device))
         self._replicas, self._shared = replicas, weight.shape[0] == 1
-        # A step of one product is one pass in a compiled loop; the mean of many is a product of matrices.
-        alone = compiled and type(rule) is Hamiltonian and weight.shape[0] == replicas
-        self._learn_matrix = _loop() if alone else None
         # Whether sources still are what the targets heard when the synapses learn from it.
         late = rule.order == "explicit" or signature.instant
         self._lasting = signature.delay == 0 and late and not rule.nudges
@@ -110,14 +104,7 @@ class Dense(Synapses):
                 else:
                     omega.baddbmm_(q.unsqueeze(2), self._s.unsqueeze(1), beta=keep, alpha=scale)
 
-        if self._learn_matrix is None:
-            return self._rule.step(w, fields, add, self._beta, duration)
-        matrices = (x.numpy().reshape(-1, *self.shape) for x in (w, fields.omega))
-        exact = duration, self._rule.eta, duration * float(self._beta), 0.0
-        numbers = tuple(q.numpy().dtype.type(x) for x in exact)
-        sequential = self._rule.order == "sequential"
-        self._learn_matrix(numbers, sequential, *matrices, q.numpy(), self._s.numpy())
-        return True
+        return self._rule.step(w, fields, add, self._beta, duration)
 
     def product(self, own: Tensor) -> Tensor:
         q = self._targets.take(own)
@@ -145,13 +132,6 @@ class Dense(Synapses):
     def _sent_back(self, state: State) -> Tensor:
         w, q = self.transport(state), self._targets.take(state.q)
         return product(q, w) if self._shared else product(q.unsqueeze(1), w).squeeze(1)
-
-
-def _loop() -> Callable[..., None]:
-    # Imported here: the compiler takes half a second, and few commands run a network.
-    from hlsim.engine.circuit import loops
-
-    return loops.learn_matrix
 
 
 class Sparse(Synapses):

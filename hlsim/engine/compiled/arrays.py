@@ -12,24 +12,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlsim.engine.circuit import plan
 from hlsim.engine.circuit.circuit import Circuit
+from hlsim.engine.compiled.blocks import arrangement
 from hlsim.engine.compiled.known import known
 from hlsim.engine.compiled.layout import (
     CHUNK,
     CHUNKS_AHEAD,
+    FIRST,
+    LATER,
     NEAR,
     SILENT,
     Agenda,
     Array,
+    Blocks,
     Edges,
     Fates,
     Net,
+    Sync,
     Values,
     Work,
 )
 from hlsim.models.neurons import MODELS, Parameters
-from hlsim.topology.network import RANDOM
 
 
 def make(circuit: Circuit) -> Any:
@@ -39,24 +42,21 @@ def make(circuit: Circuit) -> Any:
 
     edges, places = _edges(circuit)
     models, sigmas = known(circuit.network)
+    sync = _sync(circuit)
+    kit = {"models": models, "sigmas": sigmas, "rule": circuit.rule, "narrow": circuit.rule}
     net = _table_of(
         "net",
         Net(
             _terms(circuit),
-            Table(
-                "kit",
-                {
-                    "models": models,
-                    "sigmas": sigmas,
-                    "rule": circuit.rule,
-                },
-            ),
-            _traits(circuit, edges.read),
+            Table("kit", kit, narrow={"narrow": _real(circuit)}),
+            _traits(circuit, sync),
             _parameters(circuit),
             edges,
+            _blocks(circuit),
+            sync,
             _values(circuit, places),
             _agenda(circuit, edges),
-            _work(circuit, edges, places),
+            _work(circuit, places),
             _fates(circuit, places),
             flat(circuit.state.u),
         ),
@@ -84,6 +84,9 @@ def _terms(circuit: Circuit) -> Array:
         "learning": (np.bool_, True),
         "loss": (np.int64, SILENT),
         "couples": (np.bool_, coupled),
+        "outside": (np.int64, 0),
+        "failed": (np.bool_, False),
+        "parts": (np.bool_, False),
         "levels": (np.int64, network.rank.max(initial=-1) + 1),
         "back_levels": (np.int64, network.back_rank.max(initial=-1) + 1),
     }
@@ -95,10 +98,10 @@ def flat(x: Tensor) -> Array:
     return x.view(-1).numpy()
 
 
-def _traits(circuit: Circuit, read: Array) -> Array:
+def _traits(circuit: Circuit, sync: Sync) -> Array:
     network, real = circuit.network, _real(circuit)
     models, sigmas = ([each.name for each in things] for things in known(network))
-    rate, (reads, is_read, hears, reach) = _rates_of_models(circuit), _readers(circuit, read)
+    rate = _rates_of_models(circuit)
     columns: dict[str, tuple[Any, Any]] = {
         "model": (np.int8, [models.index(name) for name in network.model]),
         "sigma": (np.int8, [sigmas.index(name) for name in network.activation]),
@@ -117,10 +120,8 @@ def _traits(circuit: Circuit, read: Array) -> Array:
         "back_rank": (np.int32, network.back_rank),
         "period": (np.int64, circuit.period),
         "phase": (np.int64, circuit.phase),
-        "reads": (np.bool_, reads),
-        "is_read": (np.bool_, is_read),
-        "hears": (np.bool_, hears),
-        "reach": (np.int64, reach),
+        "sync": (np.bool_, circuit.sync),
+        "is_read": (np.bool_, sync.reach >= 0),
         "send_interval": (np.int64, circuit.send_interval),
         "refresh": (np.int64, circuit.refresh),
         "rate": (real, rate),
@@ -131,23 +132,83 @@ def _traits(circuit: Circuit, read: Array) -> Array:
     return _table(circuit.replicas, columns)
 
 
-def _readers(circuit: Circuit, read: Array) -> tuple[Array, ...]:
-    """Return who reads, who is read, who hears costates that are read (node,), and how late at most."""
-    push, n = circuit.push, circuit.n
-    read = read[: len(push.edges)]
-    forward, back = read["delay"] >= 0, read["back"] >= 0
-    reads, is_read, hears = (np.zeros(n, bool) for _ in range(3))
-    reads[circuit.network.target[push.edges[forward]]] = True
-    is_read[read["source"][forward]] = True
-    hears[read["source"][back]] = True
-    reach = np.zeros(n, np.int64)
-    np.maximum.at(reach, read["source"][forward], read["delay"][forward])
-    return reads, is_read, hears, reach
+def _sync(circuit: Circuit) -> Sync:
+    network, blocks, size = circuit.network, arrangement(circuit), circuit.n * circuit.replicas
+    sync = circuit.sync.numpy()
+    models, sigmas = ([each.name for each in things] for things in known(network))
+    columns = {
+        "model": [models.index(name) for name in network.model],
+        "sigma": [sigmas.index(name) for name in network.activation],
+        "level": np.where(network.instant, network.rank, LATER),
+        "back_level": np.where(network.instant, network.back_rank, FIRST),
+        "instant": network.instant,
+        "stateful": network.stateful,
+        "reads_out": network.reads_out,
+    }
+    nodes = np.flatnonzero(sync)
+    facts = np.array([np.asarray(x, np.int64)[nodes] for x in columns.values()])
+    starts = np.ones(len(nodes), bool)
+    starts[1:] = (np.diff(nodes) != 1) | (np.diff(facts, axis=1) != 0).any(0)
+    first = np.flatnonzero(starts)
+    runs = np.zeros(len(first), [(name, np.int64) for name in ("first", "last", *columns)])
+    runs["first"] = nodes[first]
+    runs["last"] = nodes[np.flatnonzero(np.roll(starts, -1))] + 1
+    for name, values in zip(columns, facts, strict=True):
+        runs[name] = values[first]
+    source, reach = network.source[blocks.edges], np.full(circuit.n, -1)
+    np.maximum.at(reach, source[source >= 0], network.delay[blocks.edges][source >= 0])
+    some = (circuit.mixed_in, circuit.mixed_out, circuit.mixed_back, circuit.mixed_hearing)
+    mixed = [np.zeros(0, np.int64) if each is None else np.sort(each.flat.numpy()) for each in some]
+    outputs = (circuit.n * np.arange(circuit.replicas)[:, None] + network.outputs).ravel()
+    return Sync(
+        runs,
+        circuit.sends_state.numpy(),
+        circuit.sends_costate.numpy(),
+        circuit.learns.numpy(),
+        reach,
+        mixed_in=mixed[0],
+        mixed_out=mixed[1],
+        mixed_back=mixed[2],
+        mixed_hearing=mixed[3],
+        outputs=outputs[sync[outputs % circuit.n]],
+        sends=np.zeros((2, size), np.bool_),
+    )
+
+
+def _blocks(circuit: Circuit) -> Blocks:
+    network, made, size = circuit.network, arrangement(circuit), circuit.n * circuit.replicas
+    rows, real, number = made.rows, _real(circuit), _number(circuit)
+    levels = [FIRST, *range(network.rank.max(initial=-1) + 1), LATER, LATER + 1]
+    back_levels = [FIRST, *range(network.back_rank.max(initial=-1) + 2)]
+    at_once = np.flatnonzero(rows["back"] == 0)
+    at_once = at_once[np.argsort(rows["backward"][at_once], kind="stable")]
+    then = [("learns", np.bool_), ("correlates", np.bool_), ("sends", np.bool_)]
+    then += [("decay", real), ("nudge", number)]
+    return Blocks(
+        rows,
+        np.searchsorted(rows["forward"], levels),
+        at_once,
+        np.searchsorted(rows["backward"][at_once], back_levels),
+        made.source,
+        made.target,
+        made.rate.astype(real),
+        network.feedback_weight[:, made.carried].astype(real).ravel(),
+        # The sources of two ticks as they are heard, and those of a bias.
+        np.zeros((deepest(rows["delay"]) + 1, size), number),
+        np.zeros((made.parts * deepest(rows["back"]), size), number),
+        np.ones((1, size), number),
+        np.zeros((made.parts, 3 * max(1, rows["width"].max(initial=0))), number),
+        learned=np.zeros(size, number),
+        own=np.zeros(size, number),
+        sent=np.zeros(size, number),
+        then=np.zeros(1, np.dtype(then, align=True)),
+        carrying=np.zeros(2, np.int64),
+    )
 
 
 def deepest(delay: Array) -> int:
     """Return how many ticks a ring must keep."""
-    return int(delay.max(initial=0)) + 1
+    return max(int(delay.max(initial=0)), 0) + 1
 
 
 def _rates_of_models(circuit: Circuit) -> Array:
@@ -206,27 +267,15 @@ def _edges(circuit: Circuit) -> tuple[Edges, int]:
     push = circuit.push
     size = circuit.replicas * circuit.n
     everyone = circuit.some(torch.arange(size))
-    read = _read(circuit)
     fans = (push.incoming, push.outgoing, push.backward, push.hearing)
     (_, into), (out, out_of), (back, back_of), (hear, hear_of) = (push.edges_of(f, everyone) for f in fans)
-    # What is read stands last; costates that are read are heard in no place.
-    out, out_of = _last(read["delay"] >= 0, out, out_of)
-    back, back_of = _last(read["back"] >= 0, back, back_of)
-    by_message = read["back"][hear.numpy()] < 0
-    hear, hear_of = hear[by_message], hear_of[by_message]
-    names = ("into", "out", "back", "hear")
-    start = np.zeros(
-        size + 1, np.dtype([(name, np.int64) for name in (*names, "rates", "out_read", "back_read")])
-    )
+    names = ("held", "out", "back", "hear")
+    start = np.zeros(size + 1, np.dtype([(name, np.int64) for name in (*names, "into", "rates")]))
     for name, owner in zip(names, (into, out_of, back_of, hear_of), strict=True):
         start[name][1:] = np.cumsum(np.bincount(owner.numpy(), minlength=size))
-    for name, edge, owner, column in (
-        ("out_read", out, out_of, "delay"),
-        ("back_read", back, back_of, "back"),
-    ):
-        sent = np.bincount(owner.numpy()[read[column][edge.numpy()] < 0], minlength=size)
-        start[name][:-1] = start[name.removesuffix("_read")][:-1] + sent
-    start["rates"][:-1], rates = _rates(start["into"], push.beta.numpy(), push.plastic.numpy())
+    if len(push.target):
+        start["into"] = push.stored(torch.as_tensor(np.minimum(start["held"], len(push.target) - 1)))
+    start["rates"][:-1], rates = _rates(start["held"], push.beta.numpy(), push.plastic.numpy())
     place = torch.zeros(len(push.target), dtype=torch.int64)
     place[hear] = torch.arange(len(hear))
     delay, back_delay, far = _near(push.delay[out].numpy(), push.feedback_delay[back].numpy())
@@ -237,6 +286,7 @@ def _edges(circuit: Circuit) -> tuple[Edges, int]:
     }
     backward = {
         "edge": (np.int32, back),
+        "at": (np.int32, push.stored(back)),
         "node": (np.int32, push.source[back]),
         "delay": (np.int32, back_delay),
         "place": (np.int32, place[back]),
@@ -244,31 +294,7 @@ def _edges(circuit: Circuit) -> tuple[Edges, int]:
         "fixed": (np.bool_, push.random[back]),
     }
     tables = _table(1, outward), _table(1, backward)
-    return Edges(start, *tables, far, *rates, read), len(hear)
-
-
-def _read(circuit: Circuit) -> Array:
-    """Return how each flat edge is read."""
-    network, push, replicas = circuit.network, circuit.push, circuit.replicas
-    chosen = plan.in_projections(network, replicas)[push.edges] & (network.source[push.edges] >= 0)
-    if circuit.failing is not None:
-        chosen &= ~circuit.failing.edges[push.edges]
-    back = (
-        chosen & network.carries_costates(circuit.rule, push.edges) & (network.feedback[push.edges] != RANDOM)
-    )
-    back &= ~network.is_input[np.maximum(network.source[push.edges], 0)]
-    columns = {
-        "source": (np.int32, push.source),
-        "delay": (np.int32, np.tile(np.where(chosen, network.delay[push.edges], -1), replicas)),
-        "back": (np.int32, np.tile(np.where(back, network.feedback_delay[push.edges], -1), replicas)),
-    }
-    return _table(1, columns)
-
-
-def _last(read: Array, edge: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    """Return edges by owner, those of each that are read behind the others."""
-    order = torch.as_tensor(np.lexsort((read[edge.numpy()], owner.numpy())))
-    return edge[order], owner[order]
+    return Edges(start, *tables, far, *rates), len(hear)
 
 
 def _near(*delays: Array) -> list[Array]:
@@ -331,12 +357,13 @@ def _agenda(circuit: Circuit, edges: Edges) -> Agenda:
 def _clocks(circuit: Circuit) -> tuple[Array, Array]:
     """Return the clocks, by period and phase, and their neurons in every replica."""
     period, phase = circuit.period.numpy(), circuit.phase.numpy()
-    nodes = np.flatnonzero(circuit.clock.numpy())
+    nodes, sync = np.flatnonzero(circuit.clock.numpy()), circuit.sync.numpy()
     pairs = sorted(set(zip(period[nodes].tolist(), phase[nodes].tolist(), strict=True)))
     clocks = np.zeros(len(pairs), [(name, np.int64) for name in ("period", "phase", "first", "last")])
     neurons: list[Array] = []
     for clock, (every, begins) in zip(clocks, pairs, strict=True):
-        own = nodes[(period[nodes] == every) & (phase[nodes] == begins)]
+        # That of the synchronous ones strikes at every tick; they are known without being told.
+        own = nodes[(period[nodes] == every) & (phase[nodes] == begins) & ~sync[nodes]]
         own = np.add.outer(circuit.n * np.arange(circuit.replicas), own).ravel()
         first = sum(map(len, neurons))
         clock["period"], clock["phase"], clock["first"], clock["last"] = (
@@ -357,8 +384,9 @@ def _sources() -> str:
     """
     here = Path(__file__).parent
     around = ("loops", "formulas", "tables", "chance")
-    files = [*(here.parent / f"{name}.py" for name in around), *sorted(here.glob("*.py"))]
-    return "sources_" + sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    texts = [(here.parent / f"{name}.py").read_bytes() for name in around]
+    texts += [text for file in sorted(here.glob("*.py")) if b"engine.loops" in (text := file.read_bytes())]
+    return "sources_" + sha256(b"".join(texts)).hexdigest()[:16]
 
 
 def reserve(edges: Edges, agenda: Agenda) -> int:
@@ -405,7 +433,7 @@ def make_room_for_far(agenda: Any, more: int) -> None:
     agenda.replace(far=far)
 
 
-def _work(circuit: Circuit, edges: Edges, places: int) -> Work:
+def _work(circuit: Circuit, places: int) -> Work:
     size, number = circuit.replicas * circuit.n, _number(circuit)
     kinds = [
         ("due", np.int64),
@@ -425,13 +453,11 @@ def _work(circuit: Circuit, edges: Edges, places: int) -> Work:
         notes=notes,
         outputs=first + circuit.outputs.numpy(),
         target=np.zeros(size, _real(circuit)),
+        gradient=np.zeros(size, number),
         coupled=np.full(circuit.replicas, -1, np.int64),
         sends=np.zeros((2, size), np.int64),
         updates=np.zeros(size, np.int64),
         lost=np.zeros(3, np.int64),
-        history=np.zeros((deepest(edges.read["delay"]), size), number),
-        coming=np.zeros((deepest(edges.read["back"]), size), number),
-        carried=np.zeros(1, np.int64),
         boxes=np.array([boxes]),
         inbox=circuit.push.inbox.numpy(),
         state_arrived=np.full(len(circuit.push.target) if boxes else 0, -1, np.int64),
@@ -446,7 +472,9 @@ def _work(circuit: Circuit, edges: Edges, places: int) -> Work:
 
 def listen(net: Any, on: bool) -> None:
     """Make room for what an observer is told of a tick, or none."""
-    room = max(len(net.edges.out), len(net.edges.back)) if on else 0
+    rows, replicas = net.blocks.rows, len(net.traits) // len(net.sync.reach)
+    read = replicas * int(rows["last"].max(initial=0))
+    room = max(len(net.edges.out), len(net.edges.back)) + read if on else 0
     work = net.work
     log = {
         "log_edge": np.empty((2, room), work.log_edge.dtype),

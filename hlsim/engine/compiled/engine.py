@@ -7,6 +7,7 @@ with all that is in it, so that a message costs the same whether ten are due or 
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from hlsim.engine.circuit import view
 from hlsim.engine.circuit.circuit import Circuit
 from hlsim.engine.clock import Ticks, coming_tick
 from hlsim.engine.compiled import layout
+from hlsim.engine.compiled.blocks import arrangement
 from hlsim.engine.compiled.known import others
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.interface import Observer
@@ -29,22 +31,18 @@ from hlsim.models.neurons import MODELS, Neuron
 from hlsim.models.rules import RULES, Rule
 from hlsim.topology.network import Network
 
+# Those that are compiled; the gradient of others is asked for.
+_LOSSES = {type(None): layout.SILENT, SquaredError: layout.SQUARED_ERROR, CrossEntropy: layout.CROSS_ENTROPY}
 # Updates of neurons after which SimPy has its turn, so that a run can be interrupted.
 _BUDGET = 100_000
 
 
-def knows(network: Network, rule: Rule, loss: object, replicas: int) -> bool:
+def knows(network: Network, rule: Rule, replicas: int) -> bool:
     """Tell whether the loops can do all that a run asks for."""
     models = [MODELS[name] for name in set(network.model)]
     derived = all(type(m).partials is not Neuron.partials or not m.stateful for m in models)
     private = replicas == 1 or network.weight.shape[0] == replicas
-    return (
-        derived
-        and private
-        and type(loss) in (type(None), SquaredError, CrossEntropy)
-        and network.m * replicas < 2**31
-        and _compile(network, rule)
-    )
+    return derived and private and network.m * replicas < 2**31 and _compile(network, rule)
 
 
 def _compile(network: Network, rule: Rule) -> bool:
@@ -72,11 +70,18 @@ class Compiled:
         # The tick at which a number was found that is not finite, and when controls were asked for last.
         self._broken: int | None = None
         self._asked = 0
+        # Whether no edge carries messages, and all neurons update at every tick.
+        self._steady = bool((circuit.sync | circuit.is_input).all()) and not len(circuit.push.edges)
+        self._always_due = circuit.tile(torch.nonzero(circuit.sync).squeeze(1)).flat.numpy()
         controls.attach(lambda: self._ticks.request(coming_tick(env)))
 
     # All take their time: that of a run, not that of who only builds a simulation.
     @cached_property
     def _loops(self) -> ModuleType:
+        if self._steady:
+            from hlsim.engine.compiled import steady
+
+            return steady
         from hlsim.engine.compiled import tick
 
         return tick
@@ -90,6 +95,17 @@ class Compiled:
     @cached_property
     def _net(self) -> Any:
         return self._arrays.make(self.circuit)
+
+    @cached_property
+    def _outside(self) -> Any:
+        from hlsim.engine.outside import Outside
+
+        return Outside(self._asked_for, lambda: self._net.terms["failed"].fill(True))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        # This thread takes a part as well.
+        return ThreadPoolExecutor(len(self._net.blocks.scratch) - 1)
 
     @property
     def observer(self) -> Observer | None:
@@ -135,6 +151,7 @@ class Compiled:
         last, finite, silent, following = self._loops.run(
             self._net, opened, until, _BUDGET, *self._room(), asked
         )
+        self._outside.check()
         if last >= 0:
             self._told(last, finite)
         if silent:
@@ -154,7 +171,7 @@ class Compiled:
         loops.open_tick(net, tick, self._concerned(changes, tick))
         if changes.mark is not None and self.circuit.state.learning:
             phase = changes.mark
-            loops.mark_all(net, complex(phase.weight), phase.first, phase.last)
+            loops.mark_all(net, tick, complex(phase.weight), phase.first, phase.last)
         if changes.reset:
             self._reset(tick)
         self._set(changes)
@@ -170,7 +187,7 @@ class Compiled:
     def _concerned(self, changes: Changes, tick: int) -> NDArray[np.int64]:
         """Return whom changes make due, by flat index."""
         c = self.circuit
-        due = torch.full((c.replicas, c.n), view.makes_all_due(changes, tick))
+        due = (~c.sync & view.makes_all_due(changes, tick)).repeat(c.replicas, 1)
         view.make_due(c, changes, due)
         return torch.nonzero(due.view(-1)).squeeze(1).numpy()
 
@@ -183,19 +200,39 @@ class Compiled:
             self._net.replace(stimulus=self._arrays.flat(c.state.u + c.state.noise))
 
     def _reset(self, tick: int) -> None:
+        self._loops.reset(self._net, tick)
         self.circuit.state.reset()
         self.circuit.push.reset()
-        self._loops.reset(self._net)
         if self._observer is not None:
             self._observer.dropped(tick)
 
     # ---- what loops need and what they tell
 
+    def _asked_for(self, what: int, tick: int) -> None:
+        """Do what a loop asks for in the middle of a tick."""
+        if what == layout.PARTS:
+            self._sweep(tick)
+        else:
+            c = self.circuit
+            y = c.output_set.take(c.state.h)
+            gradient = c.loss.gradient(y, c.target)  # type: ignore[union-attr, arg-type]
+            self._net.work.gradient[self._net.work.outputs] = gradient.numpy()
+
+    def _sweep(self, tick: int) -> None:
+        """Sweep over the parts side by side. A thread is given the loop itself: Python has one lock."""
+        sweep_part, net = self._loops.sweep_part, self._net
+        waiting = [self._pool.submit(sweep_part, net, tick, k) for k in range(1, len(net.blocks.scratch))]
+        sweep_part(net, tick, 0)
+        for each in waiting:
+            each.result()
+
     def _tell_terms(self) -> None:
         c, terms = self.circuit, self._net.terms[0]
         terms["phi"], terms["nudge"], terms["learning"] = c.state.phi, c.state.nudge, c.state.learning
-        kind = layout.CROSS_ENTROPY if terms["couples"] else layout.SQUARED_ERROR
-        terms["loss"] = layout.SILENT if c.loss is None or c.target is None else kind
+        terms["loss"] = layout.SILENT if c.target is None else _LOSSES.get(type(c.loss), layout.OTHER)
+        terms["parts"] = len(self._net.blocks.scratch) > 1 and torch.get_num_threads() > 1
+        terms["failed"] = False
+        terms["outside"] = self._outside.address
 
     def _room(self) -> tuple[int, int]:
         """Make room in the calendar for whatever a tick may send, and return how much that is."""
@@ -216,25 +253,33 @@ class Compiled:
             self._stop(tick)
         elif self._observer is not None:
             c, work = self.circuit, self._net.work
-            due = np.sort(work.due[: work.tally[0]])
+            due = np.sort(np.concatenate((work.due[: work.tally[0]], self._always_due)))
             self._observer.update(tick, due % c.n, due // c.n)
 
     def _tell_messages(self, observer: Observer, kind: int, tick: int) -> None:
-        push, work = self.circuit.push, self._net.work
-        count, edges = work.tally[1 + kind], len(push.edges)
+        c, work, network = self.circuit, self._net.work, self.circuit.network
+        count = work.tally[1 + kind]
         if not count:
             return
-        edge, value, ticks = (x[kind, :count] for x in (work.log_edge, work.log_value, work.log_ticks))
-        sender = (push.source if kind == STATE else push.target).numpy()
-        order = np.argsort(sender[edge], kind="stable")
-        edge, value, ticks = edge[order], value[order], ticks[order]
-        canonical, replica, arrives = push.edges[edge % edges], edge // edges, ticks >= 0
+        at, value, ticks = (x[kind, :count] for x in (work.log_edge, work.log_value, work.log_ticks))
+        single, read = c.push.edges, arrangement(c).edges
+        # Those in blocks are counted on behind the others.
+        behind = at - len(c.push.target)
+        in_block, number = behind >= 0, max(1, len(read))
+        replica = np.where(in_block, behind // number, at // max(1, len(single)))
+        edge = np.empty(count, np.int64)
+        edge[in_block] = read[behind[in_block] % number]
+        edge[~in_block] = single[at[~in_block] % max(1, len(single))]
+        sender = (network.source if kind == STATE else network.target)[edge]
+        order = np.lexsort((edge, sender, replica))
+        edge, replica, value, ticks = edge[order], replica[order], value[order], ticks[order]
+        arrives = ticks >= 0
         if not arrives.all():
             gone = ~arrives
-            observer.lost(kind, canonical[gone], value[gone], tick, replica[gone])
+            observer.lost(kind, edge[gone], value[gone], tick, replica[gone])
         if arrives.any():
             arrival = (tick + ticks)[arrives]
-            observer.message(kind, arrival, canonical[arrives], value[arrives], tick, replica[arrives])
+            observer.message(kind, arrival, edge[arrives], value[arrives], tick, replica[arrives])
 
     def _stop(self, tick: int) -> None:
         """End the run at a tick at which a number was not finite: now, or when SimPy comes to it."""

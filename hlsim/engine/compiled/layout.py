@@ -6,11 +6,19 @@ order.
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
+from hlsim.models import messages
+
 Array = NDArray[Any]
-# Losses by number; silent where there is none, or no target.
-SILENT, SQUARED_ERROR, CROSS_ENTROPY = range(3)
+# Numbers by which loops are told something are of numpy: of each one of Python's they would be compiled anew.
+_NUMBER: Any = np.int64
+STATE, COSTATE = _NUMBER(messages.STATE), _NUMBER(messages.COSTATE)
+# Losses by number; silent where there is none, or no target; other ones are Python's.
+SILENT, SQUARED_ERROR, CROSS_ENTROPY, OTHER = range(4)
+# What loops ask Python for: the gradient of an OTHER loss; a sweep over the blocks of level FIRST, by parts.
+GRADIENT, PARTS = _NUMBER(0), _NUMBER(1)
 # Messages that stand together in the calendar.
 CHUNK = 32
 # Room at the start, in ticks at which everybody sends.
@@ -19,29 +27,35 @@ CHUNKS_AHEAD = 2
 NEAR = 2**12
 # Later than any tick.
 NEVER = 2**60
+# Levels of a tick: before every instant neuron, and after them; between are the ranks of instant neurons.
+FIRST, LATER = _NUMBER(-1), _NUMBER(2**30)
+# Whom something is about: all, or those with a state alone.
+ALL, STATEFUL = _NUMBER(0), _NUMBER(1)
+# What a sweep over blocks does: what was put off, and add up drives; only what was put off; what instant
+# neurons do in sequential order.
+DRIVE, SETTLE, INSTANT = _NUMBER(0), _NUMBER(1), _NUMBER(2)
+# Neurons that do something before or after all instant ones: that have a state, or are given one.
+OTHERS = _NUMBER(-1)
+# Of a block: costates are not sent back; are carried by no random weights.
+NOT = -2
 
 
 class Edges(NamedTuple):
-    """Edges, and where those of a neuron begin and end.
+    """Edges that carry single messages, and where those of a neuron begin and end.
 
     Attributes
     ----------
     start : structured (neuron + 1,)
-        First position of a neuron's in-edges (``into``, flat edges themselves), of what it sends (``out``,
-        ``back``), of the costates it hears (``hear``), of its row of ``rates``, and of what it sends that is
-        read.
+        First position of a neuron's in-edges in ``w`` (``into``) and in ``s`` (``heard``), of what it sends
+        (``out``, ``back``), of the costates it hears (``hear``), and of its row of ``rates``. One after the
+        last stands in the next row, but for ``into``: ``heard`` says how many in-edges there are.
     out : structured (k,)
         State messages by sender: ``edge``, ``node`` it reaches, ``delay``.
     back : structured (k,)
-        Costate messages by sender: ``edge``, ``node``, ``delay``, ``place`` among the costates heard, and
-        ``fixed``: whether ``weight`` carries it and not w.
+        Costate messages by sender: ``edge``, ``at`` in ``w``, ``node``, ``delay``, ``place`` among the
+        costates heard, and ``fixed``: whether ``weight`` carries it and not w.
     far : int64 (k,)
         Delays of NEAR ticks or more; an edge has -1 - its place among them as its ``delay``.
-    read : structured (edge,)
-        Where the target reads what its source was ``delay`` ticks ago, and so hears of it without a message:
-        ``source``, ``delay``, and ``back``, the ticks after which it adds r to what its source hears; -1: by
-        messages. Those edges stand last in a neuron's part of ``out`` and ``back``, from ``out_read`` and
-        ``back_read`` on: nothing is sent on them, but who listens is told of what would be.
     beta, plastic : (rate,)
         Of the in-edges of a neuron. Where all of them have the same, it reads a row that many share: it stays
         in the cache, and what else a synapse has is all that comes from memory.
@@ -53,14 +67,103 @@ class Edges(NamedTuple):
     far: Array
     beta: Array
     plastic: Array
-    read: Array
+
+
+class Blocks(NamedTuple):
+    """Synapses between synchronous neurons, in blocks; see ``hlsim.engine.compiled.blocks``.
+
+    Their w and fields stand before those of the other edges of a replica.
+
+    Attributes
+    ----------
+    rows : structured (block,)
+        ``first`` synapse and the one after the ``last``; first of its ``sources`` and ``targets``, and the
+        ``width`` of a matrix (target, source), 0: a synapse has a source and a target each. ``forward``: the
+        level at which the drive is summed; ``backward``: the level at which costates are sent that are heard
+        at once. Whether the targets are ``instant``. ``delay``; ``back``, the feedback delay, NOT: no
+        costates; first of the random weights that ``carried`` them, NOT: w. ``plastic``; ``bias``: hears 1.
+        ``rate``: where the weight rates stand, and whether every synapse has its ``own``. ``part``: no other
+        part has the same targets.
+    levels : int64 (level + 1,)
+        First row of every level of forward: FIRST, ranks, LATER.
+    at_once, at_once_levels : int64 (k,), (level + 1,)
+        Rows by level of backward, FIRST and ranks.
+    source, target : uint32 (k,)
+    rate : (k,)
+    carried : (copies * k,)
+    history : (tick, neuron)
+        What neurons sent, by tick modulo its length.
+    coming : (part * tick, neuron)
+        What will be added to the costates that neurons hear.
+    ones : (1, neuron)
+        What a bias hears.
+    scratch : (part, number)
+    learned, own, sent : (neuron,)
+        What synapses learn from, and what is sent back, when they are next gone over.
+    then : structured (1,)
+        Whether they learn (``learns``) and move by products (``correlates``) then, and send back (``sends``);
+        the ``decay`` and the ``nudge`` with which they do.
+    carrying : int64 (2,)
+        The last tick at which what was sent is still read for the first time; the tick to come, where all
+        neurons are synchronous.
+    """
+
+    rows: Array
+    levels: Array
+    at_once: Array
+    at_once_levels: Array
+    source: Array
+    target: Array
+    rate: Array
+    carried: Array
+    history: Array
+    coming: Array
+    ones: Array
+    scratch: Array
+    learned: Array
+    own: Array
+    sent: Array
+    then: Array
+    carrying: Array
+
+
+class Sync(NamedTuple):
+    """Synchronous neurons: those that update at every tick and send whatever changes.
+
+    Attributes
+    ----------
+    runs : structured (run,)
+        ``first`` node and the one after the ``last`` of a contiguous run that is alike; ``model``, ``sigma``,
+        ``level`` and ``back_level`` (ranks of instant ones, LATER), and flags of the model.
+    sends_state, sends_costate, learns : bool (node,)
+    reach : int64 (node,)
+        How many ticks at most until a state is read.
+    mixed_in, mixed_out, mixed_back, mixed_hearing : int64 (k,)
+        Neurons that have single messages too, by what those are to them.
+    outputs : int64 (k,)
+        Neurons that are outputs, by replica.
+    sends : bool (2, neuron)
+        Who sends at the running tick, by kind of message.
+    """
+
+    runs: Array
+    sends_state: Array
+    sends_costate: Array
+    learns: Array
+    reach: Array
+    mixed_in: Array
+    mixed_out: Array
+    mixed_back: Array
+    mixed_hearing: Array
+    outputs: Array
+    sends: Array
 
 
 class Values(NamedTuple):
     """What changes: the circuit's own neuron fields (neuron,) and synapse fields (edge,), see ``State``.
 
-    ``s`` is the state that a synapse holds; a message may write it at once, since its neuron has integrated
-    to the tick before. ``r`` holds the costates last heard, those of one neuron side by side.
+    ``s`` is the state that an edge with messages holds; a message may write it at once, since its neuron has
+    integrated to the tick before. ``r`` holds the costates last heard, those of one neuron side by side.
     """
 
     h: Array
@@ -145,17 +248,14 @@ class Work(NamedTuple):
         step lasts, ``duration``; whether it has ``heard`` a costate since it summed them; and whether it goes
         by the ``clock``.
     outputs : int64 (replica, output)
-    target : (neuron,)
+    target, gradient : (neuron,)
+        Of outputs: targets; dL/dh as Python has it.
     coupled : int64 (replica,)
         Tick at which the outputs of a replica were last made due together.
     sends, updates : int64 (2, neuron), (neuron,)
         Counts.
     lost : int64 (3,)
         Counts of messages that were overtaken, those of them that waited for a clock's tick, and lost ones.
-    history, coming : (tick, neuron)
-        What neurons sent, and what will be added to the costates that they hear, by tick modulo their length.
-    carried : int64 (1,)
-        The last tick at which what was sent is still read for the first time.
     boxes : bool (1,)
         Whether messages may wait for their neuron's tick, or overtake one another.
     inbox, state_arrived, costate_arrived : (edge,), (edge,), (place,)
@@ -164,20 +264,18 @@ class Work(NamedTuple):
         States that wait.
     log_edge, log_value, log_ticks : (2, k)
         Messages of the running tick by kind, ``tally[1:]`` of them, and after how many ticks they arrive, -1:
-        never; k = 0: nobody listens.
+        never; k = 0: nobody listens. Edges in blocks are counted on behind the others.
     """
 
     due: Array
     notes: Array
     outputs: Array
     target: Array
+    gradient: Array
     coupled: Array
     sends: Array
     updates: Array
     lost: Array
-    history: Array
-    coming: Array
-    carried: Array
     boxes: Array
     inbox: Array
     state_arrived: Array
@@ -209,8 +307,10 @@ class Net(NamedTuple):
 
     ``parameters`` (parameter, neuron) are those of a neuron's model, in its order. ``terms`` (1,) are what
     holds for all at a tick: ``dt``, ``phi``, ``nudge``, ``learning``, ``loss``, whether an output that is due
-    ``couples`` all, the ``levels`` and ``back_levels`` of instant neurons. ``kit``: the ``models`` and
-    ``sigmas`` that are known, by number, and the ``rule``.
+    ``couples`` all, the ``levels`` and ``back_levels`` of instant neurons; the address of what is asked
+    ``outside``, whether that ``failed``, and whether the ``parts`` of blocks are computed there. ``kit``: the
+    ``models`` and ``sigmas`` that are known, by number, and the ``rule``, once more as ``narrow``, with
+    numbers in the format of synapses.
     """
 
     terms: Array
@@ -218,6 +318,8 @@ class Net(NamedTuple):
     traits: Array
     parameters: Array
     edges: Edges
+    blocks: Blocks
+    sync: Sync
     values: Values
     agenda: Agenda
     work: Work

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from hlsim.engine.compiled import fates, synapses
+from hlsim.engine.compiled import fates
 from hlsim.engine.compiled.calendar import put, put_far
-from hlsim.engine.compiled.layout import NEAR
+from hlsim.engine.compiled.layout import COSTATE, NEAR, OTHERS, STATE
+from hlsim.engine.compiled.sweep import carriers_of, source_of, target_of
 from hlsim.engine.compiled.wakeups import value_sent, wants_costate, wants_state
 from hlsim.engine.loops import inner, tight
-from hlsim.models.messages import COSTATE, STATE
-
-# Every neuron but the instant ones: those that have a state of their own, or are given one.
-OTHERS = -1
 
 
 @tight
@@ -44,22 +41,26 @@ def _log(work: Any, kind: int, edge: int, value: Any, ticks: int) -> None:
 
 
 @inner
-def _tell_states(net: Any, i: int, value: Any) -> None:
-    """Tell who listens of a state that is read, edge by edge."""
-    for each in net.edges.out[net.edges.start[i].out_read : net.edges.start[i + 1].out]:
-        _log(net.work, STATE, each.edge, value, each.delay)
+def spread_state(net: Any, i: int, now: int, value: Any) -> None:
+    """Send a state on all edges of a neuron that carry messages."""
+    base = now % (len(net.agenda.buckets) // 2)
+    for each in net.edges.out[net.edges.start[i].out : net.edges.start[i + 1].out]:
+        _send(net, STATE, base, each.delay, now, each.edge, each.edge, each.node, value)
 
 
 @inner
-def _tell_costates(net: Any, i: int) -> None:
-    for each in net.edges.back[net.edges.start[i].back_read : net.edges.start[i + 1].back]:
-        _log(net.work, COSTATE, each.edge, net.values.w[each.edge] * net.values.q[i], each.delay)
+def spread_costate(net: Any, i: int, now: int) -> None:
+    """Send r = w q on all edges of a neuron that carry messages."""
+    base = now % (len(net.agenda.buckets) // 2)
+    for each in net.edges.back[net.edges.start[i].back : net.edges.start[i + 1].back]:
+        r = (each.weight if each.fixed else net.values.w[each.at]) * net.values.q[i]
+        _send(net, COSTATE, base, each.delay, now, each.edge, each.place, each.node, r)
 
 
 @inner
 def send_states(net: Any, now: int, level: int) -> None:
     """Neurons due send their state, instant ones of a rank or all OTHERS."""
-    x, work = net.values, net.work
+    x, work, blocks = net.values, net.work, net.blocks
     for k in range(work.tally[0]):
         i = work.due[k]
         trait = net.traits[i]
@@ -68,34 +69,59 @@ def send_states(net: Any, now: int, level: int) -> None:
         if trait.is_input:
             x.h[i] = x.u[i]
         if trait.is_read:
-            work.history[now % len(work.history), i] = value_sent(x, trait, i)
+            blocks.history[now % len(blocks.history), i] = value_sent(x, trait, i)
         free = now - x.h_sent_at[i] >= trait.send_interval
         if trait.sends_state and free and wants_state(x, trait, i):
             value = value_sent(x, trait, i)
             x.h_sent[i], x.h_sent_at[i] = value, now
             work.sends[STATE, i] += 1
-            base = now % (len(net.agenda.buckets) // 2)
-            for each in net.edges.out[net.edges.start[i].out : net.edges.start[i].out_read]:
-                _send(net, STATE, base, each.delay, now, each.edge, each.edge, each.node, value)
+            spread_state(net, i, now, value)
             if trait.is_read:
-                work.carried[0] = max(work.carried[0], now + trait.reach)
-                if work.log_edge.shape[1]:
-                    _tell_states(net, i, value)
+                blocks.carrying[0] = max(blocks.carrying[0], now + net.sync.reach[i % len(net.sync.reach)])
+                net.sync.sends[STATE, i] = True
 
 
 @inner
 def send_costate(net: Any, i: int, now: int) -> None:
     """Send q of a neuron that is due, if it is to and may."""
     x, trait = net.values, net.traits[i]
-    if trait.sends_costate and net.edges.start[i].back_read < net.edges.start[i + 1].back:
-        synapses.send_back(net.edges, x, net.work.coming, i, now)
     free = now - x.q_sent_at[i] >= trait.send_interval
     if trait.sends_costate and free and wants_costate(x, trait, i, x.q[i]):
         x.q_sent[i], x.q_sent_at[i], x.moved[i] = x.q[i], now, False
         net.work.sends[COSTATE, i] += 1
-        base = now % (len(net.agenda.buckets) // 2)
-        if net.work.log_edge.shape[1]:
-            _tell_costates(net, i)
-        for each in net.edges.back[net.edges.start[i].back : net.edges.start[i].back_read]:
-            r = (each.weight if each.fixed else net.values.w[each.edge]) * x.q[i]
-            _send(net, COSTATE, base, each.delay, now, each.edge, each.place, each.node, r)
+        spread_costate(net, i, now)
+
+
+# ---- who listens hears of what is read, too
+
+
+@inner
+def tell_states(net: Any) -> None:
+    """Tell who listens of the states that are read, edge by edge."""
+    for row in net.blocks.rows:
+        for first in range(0, len(net.traits), len(net.sync.reach)):
+            for e in range(0 if row.bias else row.last - row.first):
+                j = first + source_of(net.blocks, row, e)
+                if net.sync.sends[STATE, j]:
+                    _log(net.work, STATE, _behind(net, row, first, e), net.values.h_sent[j], row.delay)
+
+
+@inner
+def tell_costates(net: Any) -> None:
+    """Tell who listens of the costates that are read."""
+    for row in net.blocks.rows:
+        for first in range(0, len(net.traits), len(net.sync.reach)):
+            weights = net.blocks.carried if row.carried >= 0 else net.values.w
+            carriers = weights[carriers_of(net, row, first)]
+            for e in range(len(carriers) if row.back >= 0 else 0):
+                i = first + target_of(net.blocks, row, e)
+                if net.sync.sends[COSTATE, i]:
+                    r = carriers[e] * net.values.q[i]
+                    _log(net.work, COSTATE, _behind(net, row, first, e), r, row.back)
+
+
+@tight
+def _behind(net: Any, row: Any, first: int, e: int) -> int:
+    """Return the number of an edge in a block, counted on behind those with messages."""
+    replica = first // len(net.sync.reach)
+    return len(net.values.s) + replica * int(net.blocks.rows[len(net.blocks.rows) - 1].last) + row.first + e

@@ -14,18 +14,18 @@ momentum = formulas.optional("momentum", "fields", "0.0")
 
 
 @tight
-def of(edges: Any, i: int) -> tuple[slice, slice]:
-    """Return where the in-edges of neuron i stand, and their rates."""
-    first, last = edges.start[i].into, edges.start[i + 1].into
-    at = edges.start[i].rates
-    return slice(first, last), slice(at, at + last - first)
+def of(edges: Any, i: int) -> tuple[slice, slice, slice]:
+    """Return where w of the in-edges of neuron i stand, what they hold, and their rates."""
+    count = edges.start[i + 1].held - edges.start[i].held
+    into, held, rates = edges.start[i].into, edges.start[i].held, edges.start[i].rates
+    return slice(into, into + count), slice(held, held + count), slice(rates, rates + count)
 
 
 @tight
 def hold(rule: Any, edges: Any, x: Any, i: int, i1: Any, i2: Any, duration: Any) -> None:
     """Move them over an exact hold, given the integrals of the q that they met."""
-    into, rates = of(edges, i)
-    w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
+    into, held, rates = of(edges, i)
+    w, s, beta, plastic = x.w[into], x.s[held], edges.beta[rates], edges.plastic[rates]
     fields = formulas.part(x.fields, into)
     for k in range(len(w)):
         own = formulas.at(rule, fields, k)
@@ -38,8 +38,8 @@ def hold(rule: Any, edges: Any, x: Any, i: int, i1: Any, i2: Any, duration: Any)
 @tight
 def euler(rule: Any, terms: Any, edges: Any, x: Any, i: int, duration: Any) -> None:
     """Move them one Euler step on, with the q and s held."""
-    into, rates = of(edges, i)
-    w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
+    into, held, rates = of(edges, i)
+    w, s, beta, plastic = x.w[into], x.s[held], edges.beta[rates], edges.plastic[rates]
     fields, decay, q = formulas.part(x.fields, into), terms.phi * rule.weight_decay, x.q[i]
     for k in range(len(w)):
         gradient = q * s[k] + decay * w[k]
@@ -53,8 +53,8 @@ def _by_product(step: Callable) -> Any:
 
     @tight
     def loop(rule: Any, edges: Any, x: Any, i: int, own: Any, cause: Any) -> None:
-        into, rates = of(edges, i)
-        w, s, beta, plastic = x.w[into], x.s[into], edges.beta[rates], edges.plastic[rates]
+        into, held, rates = of(edges, i)
+        w, s, beta, plastic = x.w[into], x.s[held], edges.beta[rates], edges.plastic[rates]
         fields = formulas.part(x.fields, into)
         for k in range(len(w)):
             moved, new = step(rule, w[k], formulas.at(rule, fields, k), own * s[k], beta[k], cause)
@@ -71,8 +71,8 @@ mark, correlate = _by_product(mark_synapse), _by_product(correlate_synapse)
 @tight
 def take_in(edges: Any, x: Any, work: Any, i: int) -> None:
     """Let them hear what was delivered, where it waited for their neuron's tick."""
-    into, _ = of(edges, i)
-    for e in range(into.start, into.stop):
+    _, held, _ = of(edges, i)
+    for e in range(held.start, held.stop):
         x.s[e] = work.inbox[e]
         if work.state_arrived[e] >= 0:
             work.state_arrived[e] = -1
@@ -80,34 +80,21 @@ def take_in(edges: Any, x: Any, work: Any, i: int) -> None:
 
 
 @tight
-def read(edges: Any, x: Any, history: Any, i: int, now: int) -> None:
-    """Let them hold what their sources were, where that is read."""
-    into, _ = of(edges, i)
-    s, own, depth = x.s[into], edges.read[into], len(history)
-    base = now % depth
-    for k in range(len(s)):
-        if own[k].delay >= 0:
-            row = base - own[k].delay
-            s[k] = history[row + depth if row < 0 else row, own[k].source]
-
-
-@tight
-def send_back(edges: Any, x: Any, coming: Any, i: int, now: int) -> None:
-    """Add r = w q to what their sources will hear, where that is read."""
-    into, _ = of(edges, i)
-    w, own, depth = x.w[into], edges.read[into], len(coming)
-    base = now % depth
-    for k in range(len(w)):
-        if own[k].back >= 0:
-            row = base + own[k].back
-            coming[row - depth if row >= depth else row, own[k].source] += w[k] * x.q[i]
+def heard(edges: Any, x: Any, work: Any, i: int) -> Any:
+    """Return the sum of the costates heard last, which are taken in by that."""
+    total = type(x.z[i])(0)
+    for k in range(edges.start[i].hear, edges.start[i + 1].hear):
+        total += x.r[k]
+        if work.boxes[0]:
+            work.costate_arrived[k] = -1
+    return total
 
 
 @tight
 def drive(edges: Any, x: Any, i: int) -> Any:
     """Return sum w s."""
-    into, _ = of(edges, i)
-    w, s = x.w[into], x.s[into]
+    into, held, _ = of(edges, i)
+    w, s = x.w[into], x.s[held]
     total = type(x.h[i])(0)
     for k in range(len(w)):
         total += w[k] * s[k]
@@ -117,8 +104,8 @@ def drive(edges: Any, x: Any, i: int) -> Any:
 @tight
 def drift(rule: Any, edges: Any, x: Any, i: int) -> Any:
     """Return on what the drift of the drive depends: A, B and size of ``Push.drift``."""
-    into, rates = of(edges, i)
-    s, beta, fields = x.s[into], edges.beta[rates], formulas.part(x.fields, into)
+    into, held, rates = of(edges, i)
+    s, beta, fields = x.s[held], edges.beta[rates], formulas.part(x.fields, into)
     a = b = size = type(x.h[i])(0)
     for k in range(len(s)):
         moving = beta[k] * momentum(rule, formulas.at(rule, fields, k))

@@ -8,7 +8,7 @@ import cmath
 from typing import Any
 
 from hlsim.engine import formulas
-from hlsim.engine.compiled import synapses
+from hlsim.engine.compiled import sweep, synapses, synchronous
 from hlsim.engine.compiled.calendar import (
     bring_near,
     bucket_of,
@@ -19,14 +19,22 @@ from hlsim.engine.compiled.calendar import (
     plan,
     pop,
 )
-from hlsim.engine.compiled.layout import CHUNK, CROSS_ENTROPY, SILENT
-from hlsim.engine.compiled.sending import OTHERS, send_costate, send_states
-from hlsim.engine.compiled.wakeups import quiet, relax, value_sent, wake_at
+from hlsim.engine.compiled.layout import ALL, CHUNK, COSTATE, FIRST, LATER, OTHERS, STATE, STATEFUL
+from hlsim.engine.compiled.losses import gradient
+from hlsim.engine.compiled.sending import send_costate, send_states, tell_costates, tell_states
+from hlsim.engine.compiled.sweep import sweep_part
+from hlsim.engine.compiled.wakeups import own, quiet, relax, wake_at
 from hlsim.engine.loops import entry, inner, tight
-from hlsim.models import ops
-from hlsim.models.messages import COSTATE, STATE
 
-__all__ = ["begin", "clear_messages", "mark_all", "open_tick", "reset", "run"]  # what the engine calls
+__all__ = [
+    "begin",
+    "clear_messages",
+    "mark_all",
+    "open_tick",
+    "reset",
+    "run",
+    "sweep_part",
+]  # what the engine calls
 
 
 velocity = formulas.one_of("velocity", "h, a, sigma", "a")
@@ -54,7 +62,9 @@ def open_tick(net: Any, now: int, others: Any) -> None:
     """Find who is due, ``others`` too, and integrate them to now."""
     kit, terms = net.kit, net.terms[0]
     net.work.tally[:] = 0
-    _keep(net.work, now)
+    if net.work.log_edge.shape[1]:
+        net.sync.sends[:, :] = False
+    sweep.keep(net.blocks, now)
     _wake(net, now)
     for kind in (STATE, COSTATE):
         if net.fates.may[0]:
@@ -63,19 +73,9 @@ def open_tick(net: Any, now: int, others: Any) -> None:
     for i in others:
         _mark(net.work, now, i)
     if terms.couples:
-        _couple(net.traits, net.work, now)
+        _couple(net.traits, net.sync, net.work, now)
     if now > 0:
-        _advance(kit, net, terms, now, 0)
-
-
-@inner
-def _keep(work: Any, now: int) -> None:
-    """Begin what neurons send now with what they sent a tick ago: who does not update sends nothing else."""
-    depth = len(work.history)
-    if depth > 1:
-        row, before = now % depth, (now - 1) % depth
-        for i in range(work.history.shape[1]):
-            work.history[row, i] = work.history[before, i]
+        _advance(kit, net, terms, now, FIRST)
 
 
 @inner
@@ -139,9 +139,14 @@ def _mark_reached(net: Any, kind: int, now: int) -> None:
 
 
 @inner
-def _couple(traits: Any, work: Any, now: int) -> None:
+def _couple(traits: Any, sync: Any, work: Any, now: int) -> None:
     """One output that is due makes all of its replica due that update on arrival."""
     replicas, count = len(work.outputs), work.tally[0]
+    # Synchronous ones are, in every replica.
+    for replica in range(replicas if len(sync.outputs) else 0):
+        for j in work.outputs[replica]:
+            if not traits[j].clock:
+                _mark(work, now, j)
     for k in range(count):
         i = work.due[k]
         replica = i // (len(traits) // replicas)
@@ -153,16 +158,20 @@ def _couple(traits: Any, work: Any, now: int) -> None:
 
 
 @inner
-def _advance(kit: Any, net: Any, terms: Any, now: int, first: int) -> None:
-    """Integrate those due from ``first`` on, from their last update to now."""
-    x, work, late = net.values, net.work, 0
+def _advance(kit: Any, net: Any, terms: Any, now: int, begin: int) -> None:
+    """Integrate those due from ``begin`` on to now; FIRST: all of them, and synchronous neurons."""
+    x, work = net.values, net.work
+    everybody, first = begin == FIRST, max(begin, 0)
+    if everybody:
+        synchronous.note(net, terms)
+        synchronous.step_states(net, terms)
     for k in range(first, work.tally[0]):
         i = work.due[k]
         trait = net.traits[i]
         duration = terms.dt * type(terms.dt)(now - x.updated[i])
         x.updated[i] = now
         if kit.rule.correlates and terms.learning and terms.nudge != 0:
-            synapses.correlate(kit.rule, net.edges, x, i, _own(x, trait, i), terms.nudge)
+            synapses.correlate(kit.rule, net.edges, x, i, own(x, trait, i), terms.nudge)
         if trait.is_input or duration == 0:
             continue
         if not trait.clock:
@@ -172,9 +181,12 @@ def _advance(kit: Any, net: Any, terms: Any, now: int, first: int) -> None:
         elif trait.stateful:
             x.h[i] += duration * x.f[i]
             work.notes[i].duration = duration
-            late += 1
-    if late:
+    if kit.rule.sequential:
+        gradient(net, terms, now, work.due[first : work.tally[0]], STATEFUL)
+        gradient(net, terms, now, net.sync.outputs[: len(net.sync.outputs) * everybody], STATEFUL)
         _sequential(kit, net, terms, first)
+    if everybody and kit.rule.sends_costates:
+        synchronous.step_costates(net, terms)
 
 
 @inner
@@ -209,7 +221,6 @@ def _explicit(kit: Any, net: Any, terms: Any, i: int, duration: Any) -> None:
 def _sequential(kit: Any, net: Any, terms: Any, first: int) -> None:
     """Step z with the loss at the new h, then the synapses with the new z."""
     x, work = net.values, net.work
-    _gradient(net, terms, first, True)
     for k in range(first, work.tally[0]):
         i = work.due[k]
         trait = net.traits[i]
@@ -227,28 +238,24 @@ def _sequential(kit: Any, net: Any, terms: Any, first: int) -> None:
 # ---- phase 1: controls
 
 
-@tight
-def _own(x: Any, trait: Any, i: int) -> Any:
-    """Return what a neuron sent last; of one that sends to nobody, what it would send."""
-    return x.h_sent[i] if trait.sends_state else value_sent(x, trait, i)
-
-
 @entry
-def mark_all(net: Any, weight: complex, first: bool, last: bool) -> None:
+def mark_all(net: Any, now: int, weight: complex, first: bool, last: bool) -> None:
     """Let every synapse take the end of a phase into account, see ``Phase``."""
     phase = formulas.Mark(weight, first, last)
     for i in range(len(net.traits)):
         if not net.traits[i].is_input:
-            synapses.mark(net.kit.rule, net.edges, net.values, i, _own(net.values, net.traits[i], i), phase)
+            synapses.mark(net.kit.rule, net.edges, net.values, i, own(net.values, net.traits[i], i), phase)
+    sweep.settle(net, now)
+    synchronous.note_own(net)
+    sweep.mark(net, now, phase)
 
 
 @entry
-def reset(net: Any) -> None:
-    """Forget what was heard and what waits."""
+def reset(net: Any, now: int) -> None:
+    """Forget what was heard and what waits; synapses take into account what they learn from first."""
+    sweep.settle(net, now)
+    sweep.forget(net.blocks)
     net.values.r[:] = 0
-    net.work.history[:, :] = 0
-    net.work.coming[:, :] = 0
-    net.work.carried[0] = 0
     net.work.state_arrived[:] = -1
     net.work.costate_arrived[:] = -1
     net.work.waiting[0] = 0
@@ -313,7 +320,7 @@ def _settle(kit: Any, net: Any, terms: Any, kind: int, now: int) -> None:
 
 
 @inner
-def _drives(kit: Any, net: Any, terms: Any, now: int, level: int) -> None:
+def _drives(kit: Any, net: Any, terms: Any, level: int) -> None:
     """Evaluate neurons due, instant ones of a rank or all OTHERS."""
     work = net.work
     for k in range(work.tally[0]):
@@ -322,21 +329,19 @@ def _drives(kit: Any, net: Any, terms: Any, now: int, level: int) -> None:
         if not trait.is_input and (trait.rank if trait.instant else OTHERS) == level:
             if work.boxes[0]:
                 synapses.take_in(net.edges, net.values, work, i)
-            if trait.reads:
-                synapses.read(net.edges, net.values, work.history, i, now)
             _evaluate(kit, net, terms, i)
 
 
 @inner
 def _evaluate(kit: Any, net: Any, terms: Any, i: int) -> None:
     x, trait = net.values, net.traits[i]
-    sigma: Any = formulas.Sigma(kit.sigmas, trait.sigma)
     a = net.stimulus[i] + synapses.drive(net.edges, x, i)
     if kit.rule.nudges:
         x.pull[i] = -terms.nudge * x.dl[i]
         if not trait.reads_out:
             a += x.pull[i]
     x.a[i] = a
+    sigma = formulas.evaluated(kit.sigmas, trait.sigma, a)
     if trait.instant:
         x.h[i] = rest(kit.models, trait.model, net.parameters, i, a, sigma)
         if kit.rule.sends_costates:
@@ -355,44 +360,11 @@ def _loss(kit: Any, net: Any, terms: Any, now: int) -> None:
     """Set dL/dh of the outputs due."""
     if terms.couples:
         first = net.work.tally[0]
-        _couple(net.traits, net.work, now)
+        _couple(net.traits, net.sync, net.work, now)
         if net.work.tally[0] > first:
             _advance(kit, net, terms, now, first)
-    _gradient(net, terms, 0, False)
-
-
-@inner
-def _gradient(net: Any, terms: Any, first: int, moving: bool) -> None:
-    """Set dL/dh of the outputs due, from ``first`` on; ``moving``: of those with an Euler step alone."""
-    x, work, replicas = net.values, net.work, len(net.work.outputs)
-    before = -1
-    for k in range(first, work.tally[0]):
-        i = work.due[k]
-        trait = net.traits[i]
-        if not trait.is_output or (moving and not (trait.clock and trait.stateful)):
-            continue
-        if terms.loss == SILENT:
-            x.dl[i] = 0
-        elif terms.loss == CROSS_ENTROPY:
-            replica = i // (len(net.traits) // replicas)
-            if replica != before:
-                largest, size, mass = _softmax(x.h, work.target, work.outputs[replica])
-                before = replica
-            x.dl[i] = ops.exp(x.h[i] - largest) / size * mass - work.target[i]
-        else:
-            x.dl[i] = x.h[i] - work.target[i]
-
-
-@inner
-def _softmax(h: Any, target: Any, outputs: Any) -> Any:
-    """Return the largest real part, the sum of exponentials relative to it, and the sum of the targets."""
-    largest, size, mass = ops.real(h[outputs[0]]), h[outputs[0]] * 0, target[outputs[0]] * 0
-    for i in outputs:
-        largest = max(largest, ops.real(h[i]))
-    for i in outputs:
-        size += ops.exp(h[i] - largest)
-        mass += target[i]
-    return largest, size, mass
+    gradient(net, terms, now, net.work.due[: net.work.tally[0]], ALL)
+    gradient(net, terms, now, net.sync.outputs, ALL)
 
 
 # ---- phase 5: costates
@@ -401,6 +373,7 @@ def _softmax(h: Any, target: Any, outputs: Any) -> Any:
 @inner
 def _costates(kit: Any, net: Any, terms: Any, now: int) -> None:
     x, work = net.values, net.work
+    synchronous.costates(net, terms, now, FIRST)
     for k in range(work.tally[0]):
         i = work.due[k]
         if net.traits[i].stateful:
@@ -408,37 +381,29 @@ def _costates(kit: Any, net: Any, terms: Any, now: int) -> None:
             send_costate(net, i, now)
     _settle(kit, net, terms, COSTATE, now)
     for level in range(terms.back_levels):
+        synchronous.costates(net, terms, now, level)
         for k in range(work.tally[0]):
             i = work.due[k]
             if net.traits[i].instant and net.traits[i].back_rank == level:
-                _gather(net, terms, i, now)
+                _gather(net, terms, i)
                 x.z[i] = x.g[i]
                 x.q[i] = x.z[i] * x.df_da[i]
                 send_costate(net, i, now)
         _settle(kit, net, terms, COSTATE, now)
+    synchronous.gather(net, terms, now)
     for k in range(work.tally[0]):
         i = work.due[k]
         if net.traits[i].stateful:
-            _gather(net, terms, i, now)
+            _gather(net, terms, i)
 
 
 @inner
-def _gather(net: Any, terms: Any, i: int, now: int) -> None:
+def _gather(net: Any, terms: Any, i: int) -> None:
     """Take in the costates heard; their sum is what it was where none came."""
     x, work = net.values, net.work
-    if work.notes[i].heard or net.traits[i].hears:
+    if work.notes[i].heard:
         work.notes[i].heard = False
-        first, last = net.edges.start[i].hear, net.edges.start[i + 1].hear
-        heard = type(x.z[i])(0)
-        for k in range(first, last):
-            heard += x.r[k]
-            if work.boxes[0]:
-                work.costate_arrived[k] = -1
-        if net.traits[i].hears:
-            row = now % len(work.coming)
-            heard += work.coming[row, i]
-            work.coming[row, i] = 0
-        x.heard[i] = heard
+        x.heard[i] = synapses.heard(net.edges, x, work, i)
     x.g[i] = terms.phi * x.dl[i] + x.heard[i]
 
 
@@ -448,20 +413,35 @@ def _gather(net: Any, terms: Any, i: int, now: int) -> None:
 @inner
 def _close_tick(kit: Any, net: Any, terms: Any, now: int) -> bool:
     """Run the phases from taking in on; return whether all numbers are finite."""
-    work, agenda = net.work, net.agenda
+    work, agenda, listening = net.work, net.agenda, net.work.log_edge.shape[1] > 0
     for kind in (STATE, COSTATE):
         _deliver(net, kind, now)
+    synchronous.send_states(net, now, LATER)
     send_states(net, now, OTHERS)
     _settle(kit, net, terms, STATE, now)
+    synchronous.begin_drives(net)
+    sweep.first(net, now)
     for level in range(terms.levels):
-        _drives(kit, net, terms, now, level)
+        sweep.drive(net, now, level, -1)
+        synchronous.evaluate(net, terms, level)
+        synchronous.send_states(net, now, level)
+        _drives(kit, net, terms, level)
         send_states(net, now, level)
         _settle(kit, net, terms, STATE, now)
-    _drives(kit, net, terms, now, OTHERS)
+    sweep.drive(net, now, LATER, -1)
+    sweep.finish(net)
+    synchronous.evaluate(net, terms, LATER)
+    _drives(kit, net, terms, OTHERS)
     _loss(kit, net, terms, now)
+    if listening:
+        tell_states(net)
     if kit.rule.sends_costates:
         _costates(kit, net, terms, now)
-        if kit.rule.sequential and terms.learning:
+        if listening:
+            tell_costates(net)
+        synchronous.emit(net, now)
+        if kit.rule.sequential:
+            synchronous.learn_instant(net, terms, now)
             _learn_instant(kit, net, terms, now)
     if not _count(net, terms):
         return False
@@ -476,6 +456,8 @@ def _close_tick(kit: Any, net: Any, terms: Any, now: int) -> bool:
 @inner
 def _learn_instant(kit: Any, net: Any, terms: Any, now: int) -> None:
     """Sequential order: instant neurons move their synapses by one period."""
+    if not terms.learning:
+        return
     for k in range(net.work.tally[0]):
         i = net.work.due[k]
         trait = net.traits[i]
@@ -488,7 +470,7 @@ def _learn_instant(kit: Any, net: Any, terms: Any, now: int) -> None:
 @inner
 def _count(net: Any, terms: Any) -> bool:
     """Count the updates; return whether those due are finite. The others are as they were."""
-    x, work, finite = net.values, net.work, True
+    x, work, finite = net.values, net.work, synchronous.count(net)
     for k in range(work.tally[0]):
         i = work.due[k]
         work.updates[i] += 1
@@ -498,8 +480,9 @@ def _count(net: Any, terms: Any) -> bool:
 
 
 @inner
-def _has_room(agenda: Any, reserve: int, far: int) -> bool:
-    return agenda.tally[1] >= reserve and len(agenda.far) - agenda.tally[3] >= far
+def _may_go_on(agenda: Any, terms: Any, budget: int, reserve: int, far: int) -> bool:
+    room = agenda.tally[1] >= reserve and len(agenda.far) - agenda.tally[3] >= far
+    return room and budget > 0 and not terms.failed
 
 
 @entry
@@ -514,16 +497,18 @@ def run(net: Any, opened: int, until: int, budget: int, reserve: int, far: int, 
     """
     now, finite, silent = opened, True, False
     kit, terms, agenda = net.kit, net.terms[0], net.agenda
+    # A tick of synchronous neurons costs what so many others cost.
+    each = 1 + len(net.sync.sends[0]) // 8 + len(net.values.w) // 64 if len(net.sync.runs) else 1
     if opened >= 0:
         finite = _close_tick(kit, net, terms, now)
-        budget -= net.work.tally[0]
+        budget -= net.work.tally[0] + each
         silent = finite and asked >= 0 and quiet(net, terms, asked, now)
     following = coming(agenda)
-    while finite and not silent and following < until and budget > 0 and _has_room(agenda, reserve, far):
+    while finite and not silent and following < until and _may_go_on(agenda, terms, budget, reserve, far):
         now = following
         open_tick(net, now, net.work.due[:0])
         finite = _close_tick(kit, net, terms, now)
-        budget -= 1 + net.work.tally[0]
+        budget -= net.work.tally[0] + each
         silent = finite and asked >= 0 and quiet(net, terms, asked, now)
         following = coming(agenda)
     return now, finite, silent, following

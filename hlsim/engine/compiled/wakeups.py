@@ -34,6 +34,12 @@ def value_sent(x: Any, trait: Any, i: int) -> Any:
 
 
 @tight
+def own(x: Any, trait: Any, i: int) -> Any:
+    """Return what a neuron sent last; of one that sends to nobody, what it would send."""
+    return x.h_sent[i] if trait.sends_state else value_sent(x, trait, i)
+
+
+@tight
 def pending(value: Any, sent: Any, threshold: Any) -> bool:
     """Return whether a value differs from the one sent by its threshold, or cannot be compared with it."""
     return value != sent and not abs(value - sent) < threshold
@@ -236,12 +242,13 @@ def _after(now: int, wait: int, free: int) -> int:
 def quiet(net: Any, terms: Any, asked: int, now: int) -> bool:
     """Tell, at the end of a tick, whether nothing is on its way and no neuron has anything to send."""
     agenda, work = net.agenda, net.work
-    if agenda.tally[2] or work.waiting[0] or now < work.carried[0]:
+    if agenda.tally[2] or work.waiting[0] or now < net.blocks.carrying[0]:
         return False
     if agenda.tally[0] > len(agenda.clocks):
         return False
     for i in range(len(net.traits)):
-        if net.traits[i].clock and (net.values.updated[i] < asked or _restless(net, terms, i)):
+        late = net.values.updated[i] < asked and not net.traits[i].sync
+        if net.traits[i].clock and (late or _restless(net, terms, i)):
             return False
     return True
 
@@ -250,7 +257,7 @@ def quiet(net: Any, terms: Any, asked: int, now: int) -> bool:
 def _restless(net: Any, terms: Any, i: int) -> bool:
     x, trait = net.values, net.traits[i]
     threshold, value = trait.send_threshold, value_sent(x, trait, i)
-    last = x.h_sent[i] if trait.sends_state else value
+    last = own(x, trait, i)
     if pending(value, last, threshold) or unheard(terms, x, trait, i):
         return True
     if not trait.stateful:

@@ -4,18 +4,15 @@ Then nobody has to be asked whether it is due, and what a tick costs beside its 
 loops over neurons. ``Batched`` is the meaning: a tick on which anything unusual happens is left to it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import simpy
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.engine.circuit.circuit import Block, Circuit
-from hlsim.engine.circuit.fused import Fused
 from hlsim.engine.circuit.state import Whole
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.general.engine import Batched
@@ -73,7 +70,6 @@ class Lockstep(Batched):
         self._groups = [Group(block.whole, circuit.replicas, block) for block in circuit.sync_blocks]
         sync = circuit.sync_stateful
         self._stateful = None if sync is None else Group(sync, circuit.replicas)
-        self._fused = [pull for pull in circuit.plan.pulls if isinstance(pull, Fused)]
         self._number = self._x["h"].dtype.type
         # Whether the stimulus goes to others than input nodes.
         self._driven = not bool(circuit.is_input[circuit.inputs].all())
@@ -95,34 +91,18 @@ class Lockstep(Batched):
             super()._run(tick, changes)
             return
         self._now = tick
-        with self._threads():
-            self._integrate()
-            self._change(changes)
-            self._evaluate_all()
-            self.circuit.loss_gradient(None)
-            self._costates_all()
-            for pull in self.circuit.plan.pulls:
-                pull.emit(state)
-            self._learn_late()
+        self._integrate()
+        self._change(changes)
+        self._evaluate_all()
+        self.circuit.loss_gradient(None)
+        self._costates_all()
+        for pull in self.circuit.plan.pulls:
+            pull.emit(state)
+        self._learn_late()
         self._sync_updates += 1
         if not all(self._loops.finite(self._x[name]) for name in ("h", "z", "a")):
             self.circuit.check_finite(tick)
         self._ask_for_next()
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Leave the threads to the loops over synapses: those of torch spin for a while after their work."""
-        count = torch.get_num_threads()
-        if count == 1 or not self._fused:
-            yield
-            return
-        for pull in self._fused:
-            pull.threads = count
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(count)
 
     def _fields(self, *names: str) -> list[NDArray[Any]]:
         return [self._x[name] for name in names]

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from hlsim import Simulation, topology
-from hlsim.engine import build as build_of_engines
-from hlsim.engine.compiled import arrays, engine, layout
+from hlsim.engine.compiled import arrays, blocks, engine, layout
 from hlsim.engine.compiled.engine import Compiled
 from hlsim.engine.compiled.wakeups import _drift, crossing
 from hlsim.engine.general import wakeups
@@ -31,7 +30,7 @@ from hlsim.models.rules import Equilibrium, Fields, Hamiltonian
 from hlsim.simulation.noise import Noise
 from tests.claims.test_determinism import assert_same_bits, assert_same_state, rows
 from tests.support.agreement import BATCHED, COMPILED, REFERENCE, TOLERANCE, assert_agree
-from tests.support.graphs import KINDS, SAMPLED, Case, build, cases, run
+from tests.support.graphs import KINDS, SAMPLED, Case, build, cases, in_step, run
 
 VERIFY = os.environ.get("HLSIM_VERIFY") == "1"
 EXAMPLES = 100 if VERIFY else 10
@@ -42,19 +41,24 @@ TICKS = 150 if VERIFY else 60
 # ---- the same meaning
 
 
-@pytest.mark.parametrize("shard", range(2))
+@pytest.mark.parametrize("share", [0.0, 0.7], ids=["as drawn", "in step"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiled_loops_agree_on_random_networks(
-    kind: str, shard: int, monkeypatch: pytest.MonkeyPatch
+    kind: str, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reference engine, as the engine in torch does; those too that other loops would run."""
-    monkeypatch.setattr(build_of_engines, "synchronous_throughout", lambda *_: False)
+    """With the reference engine, as the engine in torch does; also where many neurons are synchronous.
+
+    The synapses between those stand in matrices or not, with weight rates in common or each its own, in parts
+    or not, on networks that are far too small to have any by themselves.
+    """
     compared, drawn = [], []
 
-    @seed(shard)
+    @seed(1 + int(share * 10))
     @settings(max_examples=EXAMPLES)
-    @given(cases(kind, TICKS))
-    def agree(case: Case) -> None:
+    @given(cases(kind, TICKS), st.integers(0, 2**31))
+    def agree(case: Case, number: int) -> None:
+        case = in_step(case, share, number) if share else case
+        arrange_in_many_ways(monkeypatch, number)
         assert type(build(case, **COMPILED)._engine) is Compiled
         try:
             ticks = assert_agree(case, TICKS, COMPILED, REFERENCE)
@@ -68,6 +72,16 @@ def test_compiled_loops_agree_on_random_networks(
     agree()
     assert len(drawn) >= EXAMPLES
     assert sum(compared) >= 0.75 * sum(drawn)
+
+
+def arrange_in_many_ways(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let a small network have what large ones have; by the bits of a number."""
+    small = bool(number & 1)
+    monkeypatch.setattr(blocks, "_LEAST", 1 if small else 32)
+    monkeypatch.setattr(blocks, "_NARROWEST", 1 if small else 4)
+    monkeypatch.setattr(blocks, "_RATES", 0 if number & 2 else 8)
+    monkeypatch.setattr(blocks, "_PART_LEAST", 1 if number & 4 else 100_000)
+    monkeypatch.setattr(blocks, "_PER_SUM", 0 if number & 4 else 0.5)
 
 
 def learner(*, dtype: str = "float64", threshold: float = 1e-3, **options: Any) -> Simulation:
@@ -166,7 +180,7 @@ def lone(refresh: int, threshold: float, tau: float, eta: float, dt: float) -> S
     graph = nx.DiGraph()
     graph.add_node("v", tau=tau, refresh=refresh, send_threshold=threshold, bias=0.0)
     rule = Hamiltonian(eta=eta)
-    return Simulation(graph, loss=None, rule=rule, dt=dt, dtype="float64", compiled="never")
+    return Simulation(graph, loss=None, rule=rule, dt=dt, dtype="float64", compiled="always")
 
 
 @njit(error_model="numpy")
@@ -188,8 +202,8 @@ def test_steps_are_passed_over_only_where_nothing_crosses(
 ) -> None:
     """A neuron wakes at the first step at which the motion of its drive is at its threshold."""
     generator = np.random.default_rng(draw)
-    circuit = lone(refresh, threshold, tau, eta, dt)._engine.circuit  # type: ignore[attr-defined]
-    net = arrays.make(circuit)
+    engine_of_one: Any = lone(refresh, threshold, tau, eta, dt)._engine
+    circuit, net = engine_of_one.circuit, engine_of_one._net
     traits = net.traits
     rule, steps = circuit.rule, dt * np.arange(1, refresh)
     waits = []
@@ -393,7 +407,8 @@ def test_what_the_loops_do_not_know_runs_in_torch() -> None:
     assert engine_of(graph, rule=Mine()) is Compiled
     assert engine_of(graph.to_undirected(), rule=Equilibrium()) is Compiled
     assert engine_of(graph, rule=OfTensors()) is Batched
-    assert engine_of(graph, loss=Custom(lambda y, target: ((y - target) ** 2).sum(-1))) is Batched
+    assert engine_of(graph, loss=Custom(lambda y, target: ((y - target) ** 2).sum(-1))) is Compiled
+    assert engine_of(graph, node_defaults={"update": "clock"}, batch=2) not in (Compiled, Batched)
     assert engine_of(graph, compiled="never") is Batched
     assert engine_of(graph, compiled="auto") is Batched
     assert engine_of(graph, engine="reference") not in (Compiled, Batched)

@@ -1,0 +1,248 @@
+"""Synapses between neurons that update at every tick, in blocks that a loop goes over in one sweep.
+
+A block has one delay, one feedback delay, and whatever else its synapses need to be alike in. It is a matrix
+where every source of some targets reaches all of them; else its synapses stand by target. What is gathered
+and summed one after the other then lies in a row of one number a neuron, which stays in a processor's cache.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from hlsim.engine.circuit import plan
+from hlsim.engine.circuit.circuit import Circuit
+from hlsim.engine.circuit.push import Push
+from hlsim.engine.compiled.layout import FIRST, LATER, NOT, Array
+from hlsim.models.rules.rule import Rule
+from hlsim.topology.network import RANDOM, Network
+
+# A matrix has so many synapses at least, and so many in a row.
+_LEAST, _NARROWEST = 32, 4
+# With more weight rates than this every synapse has its own.
+_RATES = 8
+# Parts that threads can compute side by side at most, and synapses that a part must have.
+_PARTS, _PART_LEAST = 8, 100_000
+# Synapses a part must have for each number in its rows of sums, of which it has one for every delay.
+_PER_SUM = 0.5
+Ints = Array
+
+
+class Arrangement(NamedTuple):
+    """Where synapses stand.
+
+    Attributes
+    ----------
+    edges : int64 (synapse,)
+        Canonical edges in the order of storage.
+    rows : structured (block,)
+        See ``layout.Blocks``.
+    source, target : uint32
+        Ends of synapses, of matrices those of their rows and columns once.
+    rate : float (k,)
+        Weight rates.
+    carried : int64 (k,)
+        Edges whose costates are carried by random weights, in the order of storage.
+    parts : int
+        In how many parts the blocks stand whose targets no other part has.
+    """
+
+    edges: Ints
+    rows: Array
+    source: Array
+    target: Array
+    rate: Array
+    carried: Ints
+    parts: int
+
+
+@dataclass(frozen=True)
+class BlockPlan(plan.Plan):
+    """All edges are in blocks or carry single messages; no projection of torch's has any."""
+
+    arrangement: Arrangement
+
+
+def deal(
+    network: Network,
+    rule: Rule,
+    replicas: int,
+    dtype: torch.dtype,
+    number: torch.dtype,
+    single: Array | None,
+) -> BlockPlan:
+    """Return where the edges of a network stand; ``single`` (m,): these carry messages whatever else."""
+    chosen = plan.in_projections(network, replicas)
+    chosen = chosen if single is None else chosen & ~single
+    made = arrange(network, rule, np.flatnonzero(chosen))
+    rest = np.flatnonzero(~chosen)
+    rest = rest[np.argsort(network.target[rest], kind="stable")]
+    stored = np.concatenate((made.edges, rest))
+    weight = torch.as_tensor(network.weight[:, stored], dtype=dtype).contiguous()
+    push = Push(network, rest, len(made.edges), rule, weight, replicas, number)
+    place = np.empty(len(stored), np.int64)
+    place[stored] = np.arange(len(stored))
+    return BlockPlan([], push, place, weight, made)
+
+
+def arrangement(circuit: Circuit) -> Arrangement:
+    """Return the blocks of a circuit."""
+    return cast(BlockPlan, circuit.plan).arrangement
+
+
+def arrange(network: Network, rule: Rule, edges: Ints) -> Arrangement:
+    """Return the blocks of some edges (k,), in the order in which a tick goes over them."""
+    facts, rate = _facts(network, rule, edges)
+    made = [(facts, *each) for each in _matrices(network, edges, facts)]
+    rest = np.ones(len(edges), bool)
+    for *_, block in made:
+        rest[block.ravel()] = False
+    part = np.zeros(len(edges), np.int64)
+    part[rest] = _part(network, edges, facts, rest)
+    blocks = [(0, int(block[0, 0]), block) for *_, block in made] + _runs(network, edges, facts, part, rest)
+    # By level, since a tick goes over them level by level, then by part; the order is that of the network.
+    blocks.sort(key=lambda each: (facts["forward"][each[1]], each[0], each[2].ndim == 1))
+    return _laid_out(network, edges, facts, rate, blocks, int(part.max(initial=0)) + 1)
+
+
+def _facts(network: Network, rule: Rule, edges: Ints) -> tuple[dict[str, Array], Array]:
+    """Return what the synapses of a block have in common, by edge (k,), and the weight rates (rate,)."""
+    source, target = network.source[edges], network.target[edges]
+    bias, to_instant = source < 0, network.instant[target]
+    from_instant = network.instant[source] & ~bias
+    delay = np.where(bias, 0, network.delay[edges])
+    back = network.carries_costates(rule, edges) & ~network.is_input[source] & ~bias
+    at_once = from_instant & (delay == 0)
+    later = np.where(to_instant, network.rank[target], LATER)
+    rate, kind = np.unique(network.weight_rate(rule, edges), return_inverse=True)
+    facts = {
+        "forward": np.where(at_once, later, FIRST),
+        "backward": np.where(to_instant, network.back_rank[target], FIRST),
+        "instant": to_instant,
+        "delay": delay,
+        "back": np.where(back, network.feedback_delay[edges], NOT),
+        "random": back & (network.feedback[edges] == RANDOM),
+        "plastic": network.plastic[edges].astype(bool),
+        "bias": bias,
+        "rate": kind.reshape(-1) if len(rate) <= _RATES else np.full(len(edges), NOT),
+    }
+    # When costates are sent matters where they are heard at once.
+    facts["backward"] = np.where(facts["back"] == 0, facts["backward"], NOT)
+    if len(rate) > _RATES:
+        rate = network.weight_rate(rule, edges)
+    return facts, rate
+
+
+def _matrices(network: Network, edges: Ints, facts: dict[str, Array]) -> list[tuple[Ints]]:
+    """Return the positions (target, source) of the edges that make a matrix."""
+    number = plan.numbered(*facts.values()) if len(edges) else np.zeros(0, np.int64)
+    order = np.lexsort((network.source[edges], network.target[edges], number))
+    source, target, number = network.source[edges][order], network.target[edges][order], number[order]
+    first = np.ones(len(edges), bool)
+    first[1:] = (number[1:] != number[:-1]) | (target[1:] != target[:-1])
+    blocks = plan.matrices(source, number, np.flatnonzero(first), _LEAST)
+    wide = [block for block in blocks if block.shape[1] >= _NARROWEST]
+    return [(order[block],) for block in sorted(wide, key=lambda block: int(edges[order[block[0, 0]]]))]
+
+
+def _part(network: Network, edges: Ints, facts: dict[str, Array], rest: Array) -> Ints:
+    """Return the part of each edge of the ``rest``: targets in contiguous ranges, as many as are worth it.
+
+    The parts depend on the network alone: so do all sums, whatever the number of threads.
+    """
+    target, first = network.target[edges[rest]], facts["forward"][rest] == FIRST
+    depth = 1 + facts["back"][rest].max(initial=0)
+    worth = first.sum() / max(_PART_LEAST, _PER_SUM * depth * network.n)
+    # A power of two, so that as many threads have as much to do.
+    parts = 2 ** int(np.log2(np.clip(worth, 1, _PARTS)))
+    count = np.cumsum(np.bincount(target[first], minlength=network.n))
+    part = ((count[target] - 1) * parts) // max(1, int(first.sum()))
+    return np.where(first, part, 0)
+
+
+def _runs(
+    network: Network, edges: Ints, facts: dict[str, Array], part: Ints, rest: Array
+) -> list[tuple[int, int, Ints]]:
+    """Return (part, first position, positions) of the blocks that are no matrices."""
+    at = np.flatnonzero(rest)
+    if not len(at):
+        return []
+    kinds = [facts[name][at] for name in facts if name not in ("delay", "back")]
+    keys = [part[at], plan.numbered(*kinds), facts["delay"][at], facts["back"][at]]
+    order = np.lexsort((edges[at], network.target[edges[at]], *reversed(keys)))
+    cuts = np.zeros(len(at) - 1, bool)
+    for key in keys:
+        cuts |= np.diff(key[order]) != 0
+    runs = np.split(at[order], np.flatnonzero(cuts) + 1)
+    return [(int(part[run[0]]), int(run[0]), run) for run in runs]
+
+
+def _laid_out(
+    network: Network,
+    edges: Ints,
+    facts: dict[str, Array],
+    rate: Array,
+    blocks: list[tuple[int, int, Ints]],
+    parts: int,
+) -> Arrangement:
+    order = np.concatenate([each.ravel() for *_, each in blocks]) if blocks else np.zeros(0, np.int64)
+    source, target = np.maximum(network.source, 0), network.target
+    columns: dict[str, list[Any]] = {name: [] for name in (*ROW, "size", "random")}
+    sources, targets = [], []
+    for part, first, block in blocks:
+        matrix = block.ndim == 2
+        sources.append(source[edges[block[0] if matrix else block]])
+        targets.append(target[edges[block[:, 0] if matrix else block]])
+        own = facts["rate"][first] == NOT
+        values = {name: facts[name][first] for name in facts if name not in ("rate", "random")}
+        values |= {"part": part, "width": block.shape[1] if matrix else 0, "size": block.size}
+        values |= {"own": own, "random": block.size if facts["random"][first] else 0}
+        values |= {"rate": 0 if own else facts["rate"][first], "carried": 0}
+        for name, column in columns.items():
+            column.append(values.get(name, 0))
+    rows = np.zeros(len(blocks), np.dtype([(name, np.int64) for name in ROW]))
+    for name in ROW:
+        rows[name] = columns[name]
+    rows["last"] = np.cumsum(columns["size"])
+    rows["first"] = rows["last"] - np.array(columns["size"], np.int64)
+    for name, ends in (("sources", sources), ("targets", targets)):
+        rows[name] = np.cumsum([0, *map(len, ends)])[: len(rows)]
+    random = np.array(columns["random"], np.int64)
+    rows["carried"] = np.where(random > 0, np.cumsum(random) - random, NOT)
+    own = rows["own"] != 0
+    rows["rate"] = np.where(own, rows["first"], rows["rate"])
+    return Arrangement(
+        edges[order],
+        rows,
+        _joined(sources),
+        _joined(targets),
+        rate[order] if own.any() else rate,
+        edges[order][np.repeat(random > 0, rows["last"] - rows["first"])],
+        parts,
+    )
+
+
+def _joined(ends: list[Ints]) -> Array:
+    return np.concatenate([np.zeros(0, np.int64), *ends]).astype(np.uint32)
+
+
+# What stands in a row of the table of blocks, see ``layout.Blocks``.
+ROW = (
+    "first",
+    "last",
+    "sources",
+    "targets",
+    "width",
+    "forward",
+    "backward",
+    "instant",
+    "delay",
+    "back",
+    "carried",
+    "plastic",
+    "bias",
+    "rate",
+    "own",
+    "part",
+)
