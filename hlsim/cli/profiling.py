@@ -41,8 +41,7 @@ PART_NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     KERNEL: (
         "engine", "stimulus", "simulation", "simpy", "experiment.experiment.run",
-        "engine.circuit.view.make_due", "engine.circuit.view.makes_all_due",
-        "engine.circuit.view.set_values", "engine.general.engine._find_due",
+        "engine.circuit.concern", "engine.circuit.view.set_values", "engine.general.engine._find_due",
         "engine.general.engine._ask_for_next", "engine.general.engine.quiet",
         "engine.general.engine._restless",
         "engine.general.wakeups.strikes", "engine.general.wakeups.next", "engine.general.wakeups.clocks",

@@ -169,6 +169,22 @@ def _facts(network: Network, edges: Ints) -> tuple[NDArray, ...]:
     return to_instant, forward, backward, delay, back, feedback, network.source[edges] < 0
 
 
+def packed(*columns: NDArray) -> Ints:
+    """Return a number for each row (one at least) of columns, in their order, the same for equal rows alone.
+
+    Without sorting where the numbers are small enough.
+    """
+    number, room = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
+        least, span = int(column.min()), int(column.max()) - int(column.min()) + 1
+        if room * span >= 2**62:
+            _, number = np.unique(number, return_inverse=True)
+            room = len(number)
+        number = number * span + (column.astype(np.int64) - least)
+        room *= span
+    return number
+
+
 def numbered(*columns: NDArray) -> Ints:
     """Return a number for each row (one at least) of columns, the same for equal rows."""
     number = np.zeros(len(columns[0]), np.int64)

@@ -115,7 +115,10 @@ def _facts(network: Network, rule: Rule, edges: Ints) -> tuple[dict[str, Array],
     back = network.carries_costates(rule, edges) & ~network.is_input[source] & ~bias
     at_once = from_instant & (delay == 0)
     later = np.where(to_instant, network.rank[target], LATER)
-    rate, kind = np.unique(network.weight_rate(rule, edges), return_inverse=True)
+    own = network.weight_rate(rule, edges)
+    # Most networks have one, which need not be searched for.
+    alike = len(own) > 0 and own.min() == own.max()
+    rate, kind = (own[:1], np.zeros(len(own), np.int64)) if alike else np.unique(own, return_inverse=True)
     facts = {
         "forward": np.where(at_once, later, FIRST),
         "backward": np.where(to_instant, network.back_rank[target], FIRST),
@@ -129,15 +132,16 @@ def _facts(network: Network, rule: Rule, edges: Ints) -> tuple[dict[str, Array],
     }
     # When costates are sent matters where they are heard at once.
     facts["backward"] = np.where(facts["back"] == 0, facts["backward"], NOT)
-    if len(rate) > _RATES:
-        rate = network.weight_rate(rule, edges)
-    return facts, rate
+    return facts, rate if len(rate) <= _RATES else own
 
 
 def _matrices(network: Network, edges: Ints, facts: dict[str, Array]) -> list[tuple[Ints]]:
     """Return the positions (target, source) of the edges that make a matrix."""
-    number = plan.numbered(*facts.values()) if len(edges) else np.zeros(0, np.int64)
-    order = np.lexsort((network.source[edges], network.target[edges], number))
+    if not len(edges):
+        return []
+    number = plan.packed(*facts.values())
+    # Edges come by source.
+    order = np.lexsort((network.target[edges], number))
     source, target, number = network.source[edges][order], network.target[edges][order], number[order]
     first = np.ones(len(edges), bool)
     first[1:] = (number[1:] != number[:-1]) | (target[1:] != target[:-1])
@@ -169,12 +173,9 @@ def _runs(
     if not len(at):
         return []
     kinds = [facts[name][at] for name in facts if name not in ("delay", "back")]
-    keys = [part[at], plan.numbered(*kinds), facts["delay"][at], facts["back"][at]]
-    order = np.lexsort((edges[at], network.target[edges[at]], *reversed(keys)))
-    cuts = np.zeros(len(at) - 1, bool)
-    for key in keys:
-        cuts |= np.diff(key[order]) != 0
-    runs = np.split(at[order], np.flatnonzero(cuts) + 1)
+    key = plan.packed(part[at], *kinds, facts["delay"][at], facts["back"][at])
+    order = np.lexsort((network.target[edges[at]], key))
+    runs = np.split(at[order], np.flatnonzero(np.diff(key[order])) + 1)
     return [(int(part[run[0]]), int(run[0]), run) for run in runs]
 
 

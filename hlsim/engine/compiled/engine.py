@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hlsim.engine.circuit import view
 from hlsim.engine.circuit.circuit import Circuit
+from hlsim.engine.circuit.concern import Concern
 from hlsim.engine.clock import Ticks, coming_tick
 from hlsim.engine.compiled import layout
 from hlsim.engine.compiled.blocks import arrangement
@@ -70,6 +71,8 @@ class Compiled:
         # The tick at which a number was found that is not finite, and when controls were asked for last.
         self._broken: int | None = None
         self._asked = 0
+        real = np.float32 if circuit.dtype == torch.float32 else np.float64
+        self._concern = Concern(circuit.network, circuit.replicas, circuit.sync.numpy(), real)
         # Whether no edge carries messages, and all neurons update at every tick.
         self._steady = bool((circuit.sync | circuit.is_input).all()) and not len(circuit.push.edges)
         self._always_due = circuit.tile(torch.nonzero(circuit.sync).squeeze(1)).flat.numpy()
@@ -147,7 +150,8 @@ class Compiled:
         # Who listens is told tick by tick.
         until = tick + 1 if self._observer is not None else max(tick + 1, self._next_event())
         asked = self._asked if self._controls.waiting else -1
-        self._tell_terms()
+        if len(self._net.blocks.scratch) > 1:
+            self._net.terms["parts"] = torch.get_num_threads() > 1
         last, finite, silent, following = self._loops.run(
             self._net, opened, until, _BUDGET, *self._room(), asked
         )
@@ -167,14 +171,16 @@ class Compiled:
             loops.begin(net.agenda)
         if changes.reset:
             loops.clear_messages(net.agenda)
-        self._tell_terms()
-        loops.open_tick(net, tick, self._concerned(changes, tick))
+        if tick == 0:
+            self._tell_terms()
+        loops.open_tick(net, tick, self._concern.due(changes, tick))
         if changes.mark is not None and self.circuit.state.learning:
             phase = changes.mark
             loops.mark_all(net, tick, complex(phase.weight), phase.first, phase.last)
         if changes.reset:
             self._reset(tick)
         self._set(changes)
+        self._tell_terms()
         return tick
 
     def _next_event(self) -> int:
@@ -183,13 +189,6 @@ class Compiled:
         return math.ceil(at) if math.isfinite(at) else layout.NEVER
 
     # ---- controls
-
-    def _concerned(self, changes: Changes, tick: int) -> NDArray[np.int64]:
-        """Return whom changes make due, by flat index."""
-        c = self.circuit
-        due = (~c.sync & view.makes_all_due(changes, tick)).repeat(c.replicas, 1)
-        view.make_due(c, changes, due)
-        return torch.nonzero(due.view(-1)).squeeze(1).numpy()
 
     def _set(self, changes: Changes) -> None:
         c, work = self.circuit, self._net.work
@@ -230,12 +229,13 @@ class Compiled:
         c, terms = self.circuit, self._net.terms[0]
         terms["phi"], terms["nudge"], terms["learning"] = c.state.phi, c.state.nudge, c.state.learning
         terms["loss"] = layout.SILENT if c.target is None else _LOSSES.get(type(c.loss), layout.OTHER)
-        terms["parts"] = len(self._net.blocks.scratch) > 1 and torch.get_num_threads() > 1
         terms["failed"] = False
         terms["outside"] = self._outside.address
 
     def _room(self) -> tuple[int, int]:
         """Make room in the calendar for whatever a tick may send, and return how much that is."""
+        if self._steady:
+            return 0, 0
         arrays, edges, agenda = self._arrays, self._net.edges, self._net.agenda
         failing = bool(self._net.fates.may[0])
         chunks, far = arrays.reserve(edges, agenda), arrays.far_edges(edges, failing)

@@ -12,6 +12,7 @@ from hlsim.engine.circuit import view
 from hlsim.engine.circuit.advance import advance, learn_instant, own
 from hlsim.engine.circuit.calendar import Calendar, Delivery
 from hlsim.engine.circuit.circuit import Block, Circuit
+from hlsim.engine.circuit.concern import Concern
 from hlsim.engine.circuit.state import Selection, Some
 from hlsim.engine.circuit.synapses import LAST
 from hlsim.engine.clock import Ticks, coming_tick
@@ -37,6 +38,8 @@ class Batched:
         size = circuit.replicas * circuit.n
         self._calendar = Calendar(size, circuit.device)
         self._sending = Sending(circuit, self._calendar, self._make_late)
+        real = np.float32 if circuit.dtype == torch.float32 else np.float64
+        self._concern = Concern(circuit.network, circuit.replicas, circuit.sync.cpu().numpy(), real)
         # Event neurons that are due at the running tick, by flat index.
         self._due = torch.zeros(size, dtype=torch.bool, device=circuit.device)
         self._sync_updates = 0
@@ -120,9 +123,7 @@ class Batched:
         self, changes: Changes, states: Delivery | None, costates: Delivery | None, woken: Tensor
     ) -> None:
         c, due = self.circuit, self._due
-        if view.makes_all_due(changes, self._now):
-            due[:] = ~c.sync.repeat(c.replicas)
-            return
+        concerned = torch.as_tensor(self._concern.due(changes, self._now), device=c.device)
         if len(woken):
             due[woken] = True
         for delivery, ends in ((states, c.push.target), (costates, c.push.source)):
@@ -132,8 +133,8 @@ class Batched:
         for clock in self._clocks:
             if clock.strikes(self._now):
                 due[clock.neurons] = True
-        if not changes.empty:
-            view.make_due(c, changes, due.view(c.replicas, c.n))
+        if len(concerned):
+            due[concerned] = True
         self._couple()
 
     def _couple(self) -> None:
