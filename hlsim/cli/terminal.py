@@ -213,7 +213,9 @@ class _Bar:
 
     def __call__(self, standing: Standing) -> None:
         if self._task is None:
-            self._task = self._bar.add_task("", total=standing.until, speed="")
+            self._task = self._bar.add_task("", total=standing.until, speed="", start=False)
+        if not standing.compiling:
+            self._bar.start_task(self._task)
         self._bar.update(self._task, total=standing.until, completed=standing.tick, speed=_speed(standing))
 
 
@@ -223,6 +225,10 @@ class _Lines:
         self._next = time.monotonic() + PLAIN_SECONDS
 
     def __call__(self, standing: Standing) -> None:
+        if standing.compiling:
+            self._stream.write(f"{_speed(standing)}\n")
+            self._stream.flush()
+            return
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PLAIN_SECONDS
@@ -233,5 +239,7 @@ class _Lines:
 
 
 def _speed(standing: Standing) -> str:
+    if standing.compiling:
+        return "compiling, once for this rule and number format"
     wall = max(standing.wall_s, 1e-9)
     return f"{standing.tick / wall:,.0f} ticks/s, {standing.messages / wall:,.0f} messages/s"

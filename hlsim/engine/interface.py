@@ -33,6 +33,9 @@ class Engine(Protocol):
     def start(self) -> None:
         """Ask SimPy for tick 0."""
 
+    def prepare(self) -> None:
+        """Make ready what takes its time once: loops are compiled, or loaded if they have been before."""
+
     def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
         """Return fields at a tick: h, z, a (replica, node), w, omega (1 or replica, edge), loss (replica,).
 

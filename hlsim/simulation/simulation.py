@@ -1,10 +1,12 @@
 """A thin facade: network, rule, stimulus and engine put together, run and recorded."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import networkx as nx
@@ -33,6 +35,24 @@ from hlsim.trace import Trace
 from hlsim.trace.layout import STATES
 from hlsim.trace.reader import check_free
 from hlsim.trace.recorder import Before, Recorder
+
+# Seconds after which loops are not being loaded, but compiled.
+_PATIENCE = 2.0
+
+
+@contextmanager
+def _told_of_compiling(progress: Callable[[Progress], None] | None, tick: int, end: int) -> Iterator[None]:
+    """Tell whoever wants to know of a progress that there is none yet, if that takes its time."""
+    if progress is None:
+        yield
+        return
+    timer = Timer(_PATIENCE, progress, [Progress(tick, end, 0.0, 0, compiling=True)])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Simulation:
@@ -263,7 +283,8 @@ class Simulation:
         events : iterable of str
             Among "message", "update".
         progress : callable, optional
-            Called about twice a second with a ``Progress``.
+            Called about twice a second with a ``Progress``; with one that is ``compiling`` before the first
+            tick, where loops take their time to be compiled, once for every rule and number format.
         stages : sequence of Stage, optional
             More rows of the stimulus, after those that are over: another pass, say.
         overwrite : bool
@@ -285,6 +306,9 @@ class Simulation:
         recorder = self._recording(record, end, every, sampled, events, overwrite)
         started = time.perf_counter()
         try:
+            with _told_of_compiling(progress, self.tick, end):
+                self._engine.prepare()
+            started = time.perf_counter()
             self._go(end, until is None, recorder, progress)
         except BaseException:
             self._finish(recorder, "interrupted", started)

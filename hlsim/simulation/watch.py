@@ -27,12 +27,16 @@ _BEATS = 1000
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: ticks done, ticks asked for, seconds of wall time, messages sent so far."""
+    """Where a run stands: ticks done, ticks asked for, seconds of wall time, messages sent so far.
+
+    ``compiling``: no tick is run yet, and the time that loops take to be compiled is not the run's.
+    """
 
     tick: int
     until: int
     wall_s: float
     messages: int
+    compiling: bool = False
 
 
 class Watch:

@@ -52,6 +52,27 @@ def test_elsewhere_a_line_now_and_then(
     assert capsys.readouterr().err == line
 
 
+COMPILING = Progress(0, 4000, 0.0, 0, compiling=True)
+
+
+def test_compiling_is_said_and_is_no_speed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "120")):
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    with terminal.progress(stream) as progress:  # type: ignore[arg-type]
+        progress(COMPILING)
+    with terminal.progress(sys.stderr) as progress:
+        progress(COMPILING)
+    text = re.sub(r"\x1b\[[\d;?]*\w", "", stream.text)
+    line = capsys.readouterr().err
+    assert line == "compiling, once for this rule and number format\n"
+    for said in (text, line):
+        assert "compiling, once" in said
+        assert "ticks/s" not in said
+
+
 def test_tables_are_as_wide_as_what_they_hold_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

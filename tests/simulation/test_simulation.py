@@ -1,5 +1,7 @@
 """What can be looked at while a network runs, and what leaves it."""
 
+import threading
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -166,3 +168,32 @@ def test_runs_in_two_threads_are_runs_of_their_own() -> None:
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(work, (3, 4)))
     assert found == [work(3), work(4)]
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_compiling_is_told_if_it_takes_its_time_and_is_not_the_runs(
+    patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hlsim.simulation.simulation._PATIENCE", patience)
+    sim = hlsim.Simulation(hlsim.topology.ring(4))
+    told: list[Progress] = []
+    began = threading.Event()
+
+    def hear(now: Progress) -> None:
+        told.append(now)
+        began.set()
+
+    # A clock on which compiling takes a quarter of an hour.
+    late, now_of = [0.0], time.perf_counter
+    monkeypatch.setattr("hlsim.simulation.simulation.time.perf_counter", lambda: now_of() + late[0])
+
+    def prepare() -> None:
+        began.wait(5.0 if patience == 0 else 0.0)
+        late[0] = 900.0
+
+    monkeypatch.setattr(sim._engine, "prepare", prepare)
+    trace = sim.run(until=3, progress=hear)
+    assert [now.compiling for now in told].count(True) == (patience == 0)
+    assert told[0].compiling == (patience == 0)
+    assert not told[-1].compiling
+    assert trace.summary["wall_s"] < 600

@@ -124,6 +124,17 @@ class Compiled:
         """Ask SimPy for tick 0."""
         self._ticks.request(0)
 
+    def prepare(self) -> None:
+        """Compile the loops, or load them if that has been done."""
+        from numba import types
+
+        loops, net, number = self._loops, self._net, types.int64
+        loops.open_tick.compile((net.numba_type, number, types.Array(number, 1, "C")))
+        loops.run.compile((net.numba_type, *[number] * 6))
+        if self.circuit.nudges:
+            flags = types.complex128, types.boolean, types.boolean
+            loops.mark_all.compile((net.numba_type, number, *flags))
+
     def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
         """Return fields at ``tick``; see ``hlsim.engine.circuit.view``."""
         return view.read(self.circuit, names, tick)

@@ -65,6 +65,9 @@ class Batched:
         """Ask SimPy for tick 0."""
         self._ticks.request(0)
 
+    def prepare(self) -> None:
+        """Do nothing: torch is ready."""
+
     def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
         """Return fields at ``tick``; see ``hlsim.engine.circuit.view``."""
         return view.read(self.circuit, names, tick)

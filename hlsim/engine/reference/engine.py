@@ -275,6 +275,9 @@ class Reference:
 
     # ---- what others may look at
 
+    def prepare(self) -> None:
+        """Do nothing: nothing is compiled."""
+
     def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
         """Return fields at ``tick`` in closed form (arrival) or as last updated (clock)."""
         records = [[_at(one, tick, self.dt) for one in replica] for replica in self._processes]
