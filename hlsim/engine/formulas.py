@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import NumbaError
+from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
     NativeValue,
-    intrinsic,
+    infer_getattr,
+    lower_getattr_generic,
     models,
     overload,
-    overload_attribute,
     overload_method,
     register_jitable,
     register_model,
@@ -79,8 +80,6 @@ def type_of(value: Any, real: str = "float64") -> Formulas:
     for method, function in _methods(cls):
         _know_method(method, function)
     numbers = tuple((key, "boolean" if isinstance(x, bool) else real) for key, x in _attributes(value))
-    for attribute, _ in numbers:
-        _know_attribute(attribute)
     parameters = tuple(value.parameters) if isinstance(value, Neuron) else ()
     return Formulas(name, _text(cls), numbers, parameters)  # type: ignore[arg-type]
 
@@ -123,29 +122,17 @@ def _know_method(name: str, function: FunctionType) -> None:
     overload_method(Formulas, name, strict=False)(space["overloaded"])
 
 
-def _know_attribute(name: str) -> None:
-    if ("attribute", name) in _KNOWN:
-        return
-    _KNOWN.add(("attribute", name))
+@infer_getattr
+class _Attributes(AttributeTemplate):  # type: ignore[misc]
+    key = Formulas
 
-    @overload_attribute(Formulas, name, strict=False)
-    def overloaded(self: Any) -> Callable | None:
-        if name not in self.numbers:
-            return None
-        place = list(self.numbers).index(name)
-        return lambda self: _number(self, place)
+    def generic_resolve(self, formulas: Formulas, name: str) -> Any:
+        return getattr(types, formulas.numbers[name]) if name in formulas.numbers else None
 
 
-@intrinsic  # type: ignore[misc]
-def _number(_: Any, formulas: Any, place: Any) -> Any:
-    if not isinstance(place, types.IntegerLiteral):
-        return None
-    at = place.literal_value
-
-    def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:
-        return builder.extract_value(values[0], at)
-
-    return getattr(types, list(formulas.numbers.values())[at])(formulas, place), generate
+@lower_getattr_generic(Formulas)
+def _lowered(_: Any, builder: Any, formulas: Formulas, value: Any, name: str) -> Any:
+    return builder.extract_value(value, list(formulas.numbers).index(name))
 
 
 @register_model(Formulas)

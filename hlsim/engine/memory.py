@@ -56,7 +56,7 @@ def memory(network: Network, rule: Rule, *, replicas: int, dtype: str, ticks: in
         state=_state(network, rule, replicas, number, np.dtype(dtype).itemsize, sparse, int(single.sum())),
         rings=kept * number,
         under_way=int(replicas * flight * (_MESSAGE + number) * _GROWTH)
-        + _calendar(network, rule, replicas, number),
+        + _calendar(network, rule, single, replicas, number),
     )
 
 
@@ -72,12 +72,13 @@ def _state(
     )
 
 
-def _calendar(network: Network, rule: Rule, replicas: int, number: int) -> int:
-    """Return the bytes of what compiled loops keep free for messages where all neurons update on arrival."""
-    if (network.clock & ~network.is_input).any():
+def _calendar(network: Network, rule: Rule, single: NDArray[np.bool_], replicas: int, number: int) -> int:
+    """Return the bytes of what compiled loops keep free for messages on ``single`` edges (edge,)."""
+    if not single.any():
         return 0
-    messages = replicas * (int((network.source != BIAS).sum()) + int(network.carries_costates(rule).sum()))
-    longest = max(network.delay.max(initial=0), network.feedback_delay.max(initial=0))
+    messages = replicas * (int(single.sum()) + int((network.carries_costates(rule) & single).sum()))
+    delays = network.delay[single], network.feedback_delay[single]
+    longest = max(delay.max() for delay in delays)
     buckets = 2 * (min(int(longest), NEAR - 1) + 1)
     chunks = CHUNKS_AHEAD * min(messages, messages // CHUNK + buckets)
     return chunks * (CHUNK * (8 + number) + 16) + buckets * 56

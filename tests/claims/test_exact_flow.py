@@ -106,7 +106,7 @@ def test_a_loss_has_the_same_bits_whatever_else_is_sampled() -> None:
 
 def test_a_sample_of_clocked_neurons_holds_none(monkeypatch: pytest.MonkeyPatch) -> None:
     simulation = asleep(COMPILED, "clock")
-    assert type(simulation._engine).__name__ == "Lockstep"
+    assert type(simulation._engine).__name__ == "Compiled"
     holds = counted(monkeypatch, view, "hold")
     simulation.run(every=1, sampled=("h", "z", "a", "loss", "w", "omega"))
     assert not holds

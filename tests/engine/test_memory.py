@@ -84,8 +84,9 @@ def test_the_estimate_is_within_a_factor_of_two(
     """State and rings before tick 0; messages under way are bounded, as they all might be sent."""
     sim = build(way, size, degree, delay, replicas, dtype=dtype, compiled=compiled)
     told = memory(sim.network, sim.rule, replicas=replicas, dtype=dtype, ticks=TICKS)
-    # Compiled engines lay their arrays out when they first run.
-    before = held(sim._engine, getattr(sim._engine, "_net", None), sim.network)
+    # Compiled engines lay their arrays out when they first run; with room for messages, where there are any.
+    rings = getattr(sim._engine, "_net", None) if way == "every tick" else None
+    before = held(sim._engine, rings, sim.network)
     sim.run()
     after = held(sim._engine, sim.network)
     # Matrices keep what is on its way from tick to tick, up to their delay.
@@ -102,5 +103,5 @@ def test_delays_are_in_it() -> None:
     short, long = (build("every tick", 1000, 10, delay, 1) for delay in (1, 20_000))
     told = [memory(sim.network, sim.rule, replicas=1, dtype="float32", ticks=TICKS) for sim in (short, long)]
     assert told[0].rings < 1e5
-    assert told[1].rings > 1e8
+    assert told[1].rings > 0.9e8
     assert told[0].under_way == 0 < told[1].under_way
