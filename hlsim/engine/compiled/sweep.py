@@ -357,11 +357,27 @@ def send_back(net: Any, now: int, level: int) -> None:
     for k in range(len(rows)):
         row = blocks.rows[rows[k]]
         for first in range(0, len(net.traits), nodes):
-            carriers = (blocks.carried if row.carried >= 0 else net.values.w)[carriers_of(net, row, first)]
             coming = blocks.coming[row.part * depth + now % depth, first : first + nodes]
-            for e in range(len(carriers)):
-                q = net.values.q[first + target_of(blocks, row, e)]
-                coming[source_of(blocks, row, e)] += carriers[e] * q
+            _send_block(net, row, first, net.values.q[first : first + nodes], coming)
+
+
+@tight
+def _send_block(net: Any, row: Any, first: int, q: Any, coming: Any) -> None:
+    """Add r = w q to what the sources of a block hear."""
+    blocks, width = net.blocks, row.width
+    carriers = (blocks.carried if row.carried >= 0 else net.values.w)[carriers_of(net, row, first)]
+    if not width:
+        source = blocks.source[row.sources : row.sources + len(carriers)]
+        _send(carriers, source, blocks.target[row.targets : row.targets + len(carriers)], q, coming)
+        return
+    source = blocks.source[row.sources : row.sources + width]
+    back = blocks.scratch[row.part][:width]
+    back[:] = 0
+    for t in range(len(carriers) // width):
+        i = blocks.target[row.targets + t]
+        _send_line(carriers[t * width : (t + 1) * width], q[i], back)
+    for k in range(len(source)):
+        coming[source[k]] += back[k]
 
 
 @tight
@@ -385,17 +401,38 @@ def forget_heard(net: Any, now: int) -> None:
 @inner
 def mark(net: Any, now: int, phase: Any) -> None:
     """Let synapses take the end of a phase into account, by what their neurons sent and they heard last."""
-    blocks, rule, nodes = net.blocks, net.kit.narrow, len(net.sync.reach)
+    blocks, nodes = net.blocks, len(net.sync.reach)
     for row in blocks.rows:
         if not row.plastic:
             continue
         heard = blocks.ones[0] if row.bias else blocks.history[(now - 1 - row.delay) % len(blocks.history)]
         for first in range(0, len(net.traits), nodes):
-            where = _where(net, row, first)
-            w, fields = net.values.w[where], formulas.part(net.values.fields, where)
-            for e in range(len(w)):
-                i, j = first + target_of(blocks, row, e), first + source_of(blocks, row, e)
-                product = blocks.own[i] * heard[j]
-                beta = blocks.rate[row.rate + e * row.own]
-                w[e], moved = mark_synapse(rule, w[e], formulas.at(rule, fields, e), product, beta, phase)
-                formulas.put(fields, e, moved, True)
+            here = slice(first, first + nodes)
+            _mark_block(net, row, first, blocks.own[here], heard[here], phase)
+
+
+@tight
+def _mark_block(net: Any, row: Any, first: int, own: Any, heard: Any, phase: Any) -> None:
+    blocks, rule, where, width = net.blocks, net.kit.narrow, _where(net, row, first), row.width
+    w, fields, each = net.values.w[where], formulas.part(net.values.fields, where), row.own
+    rate, size = blocks.rate[row.rate :], row.last - row.first
+    if not width:
+        source, target = blocks.source[row.sources :], blocks.target[row.targets :]
+        for e in range(size):
+            product = own[target[e]] * heard[source[e]]
+            w[e], moved = mark_synapse(
+                rule, w[e], formulas.at(rule, fields, e), product, rate[e * each], phase
+            )
+            formulas.put(fields, e, moved, True)
+        return
+    source, s = blocks.source[row.sources :], blocks.scratch[row.part][:width]
+    for k in range(width):
+        s[k] = heard[source[k]]
+    for t in range(size // width):
+        mine = own[blocks.target[row.targets + t]]
+        for k in range(width):
+            e = t * width + k
+            w[e], moved = mark_synapse(
+                rule, w[e], formulas.at(rule, fields, e), mine * s[k], rate[e * each], phase
+            )
+            formulas.put(fields, e, moved, True)
