@@ -278,13 +278,11 @@ class Simulation:
         every : int or mapping
             Ticks between samples, by name where they differ ("default" for the rest).
         sampled : iterable of str, optional
-            Among h, z (with costates), a, loss, w and the rule's synapse fields; without: all that tell
-            something by themselves.
+            Among h, z (with costates), a, loss, w and the rule's synapse fields; without: all that tell much.
         events : iterable of str
             Among "message", "update".
         progress : callable, optional
-            Called about twice a second with a ``Progress``; with one that is ``compiling`` before the first
-            tick, where loops take their time to be compiled, once for every rule and number format.
+            Called about twice a second with a ``Progress``, and before the first tick if loops are compiled.
         stages : sequence of Stage, optional
             More rows of the stimulus, after those that are over: another pass, say.
         overwrite : bool
@@ -306,15 +304,19 @@ class Simulation:
         recorder = self._recording(record, end, every, sampled, events, overwrite)
         started = time.perf_counter()
         try:
-            with _told_of_compiling(progress, self.tick, end):
-                self._engine.prepare()
-            started = time.perf_counter()
+            started = self._prepare(end, progress)
             self._go(end, until is None, recorder, progress)
         except BaseException:
             self._finish(recorder, "interrupted", started)
             raise
         self._finish(recorder, "complete", started)
         return recorder.trace()
+
+    def _prepare(self, end: int, progress: Callable[[Progress], None] | None) -> float:
+        """Compile what is to be compiled; return the time at which that is done."""
+        with _told_of_compiling(progress, self.tick, end):
+            self._engine.prepare()
+        return time.perf_counter()
 
     def _finish(self, recorder: Recorder, status: str, started: float) -> None:
         self._wall += time.perf_counter() - started
