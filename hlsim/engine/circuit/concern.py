@@ -1,5 +1,7 @@
 """Whom changes of the controls concern: the neurons that are due because something happens to them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,9 +22,7 @@ class Concern:
         In which numbers come: what is no other number then is no change.
     """
 
-    def __init__(
-        self, network: Network, replicas: int, synchronous: NDArray[np.bool_], real: NDArray | type
-    ) -> None:
+    def __init__(self, network: Network, replicas: int, synchronous: NDArray[np.bool_], real: Any) -> None:
         self._n, self._replicas, self._real = network.n, replicas, real
         first = network.n * np.arange(replicas)[:, None]
         everybody = np.flatnonzero(~synchronous)

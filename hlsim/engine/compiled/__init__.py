@@ -1,1 +1,1 @@
-"""The engine for networks that update on arrival throughout, with the loop over ticks compiled."""
+"""The engine whose loop over ticks is compiled, for any mix of neurons, without minibatches."""

@@ -14,7 +14,7 @@ import torch
 from hlsim.engine.circuit import plan
 from hlsim.engine.circuit.circuit import Circuit
 from hlsim.engine.circuit.push import Push
-from hlsim.engine.compiled.layout import FIRST, LATER, NOT, Array
+from hlsim.engine.compiled.layout import FIRST, LATER, NO_PART, NOT, Array
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import RANDOM, Network
 
@@ -94,15 +94,16 @@ def arrangement(circuit: Circuit) -> Arrangement:
 def arrange(network: Network, rule: Rule, edges: Ints) -> Arrangement:
     """Return the blocks of some edges (k,), in the order in which a tick goes over them."""
     facts, rate = _facts(network, rule, edges)
-    made = [(facts, *each) for each in _matrices(network, edges, facts)]
+    matrices = _matrices(network, edges, facts)
     rest = np.ones(len(edges), bool)
-    for *_, block in made:
+    for block in matrices:
         rest[block.ravel()] = False
     part = np.zeros(len(edges), np.int64)
     part[rest] = _part(network, edges, facts, rest)
-    blocks = [(0, int(block[0, 0]), block) for *_, block in made] + _runs(network, edges, facts, part, rest)
-    # By level, since a tick goes over them level by level, then by part; the order is that of the network.
-    blocks.sort(key=lambda each: (facts["forward"][each[1]], each[0], each[2].ndim == 1))
+    blocks = [(NO_PART, int(block[0, 0]), block) for block in matrices]
+    blocks += _runs(network, edges, facts, part, rest)
+    # A tick goes over them level by level, matrices first, then part by part; as the network says.
+    blocks.sort(key=lambda each: (facts["forward"][each[1]], each[0]))
     return _laid_out(network, edges, facts, rate, blocks, int(part.max(initial=0)) + 1)
 
 
@@ -135,7 +136,7 @@ def _facts(network: Network, rule: Rule, edges: Ints) -> tuple[dict[str, Array],
     return facts, rate if len(rate) <= _RATES else own
 
 
-def _matrices(network: Network, edges: Ints, facts: dict[str, Array]) -> list[tuple[Ints]]:
+def _matrices(network: Network, edges: Ints, facts: dict[str, Array]) -> list[Ints]:
     """Return the positions (target, source) of the edges that make a matrix."""
     if not len(edges):
         return []
@@ -147,7 +148,7 @@ def _matrices(network: Network, edges: Ints, facts: dict[str, Array]) -> list[tu
     first[1:] = (number[1:] != number[:-1]) | (target[1:] != target[:-1])
     blocks = plan.matrices(source, number, np.flatnonzero(first), _LEAST)
     wide = [block for block in blocks if block.shape[1] >= _NARROWEST]
-    return [(order[block],) for block in sorted(wide, key=lambda block: int(edges[order[block[0, 0]]]))]
+    return [order[block] for block in sorted(wide, key=lambda block: int(edges[order[block[0, 0]]]))]
 
 
 def _part(network: Network, edges: Ints, facts: dict[str, Array], rest: Array) -> Ints:

@@ -230,7 +230,9 @@ class Compiled:
 
     def _sweep(self, tick: int) -> None:
         """Sweep over the parts side by side. A thread is given the loop itself: Python has one lock."""
-        sweep_part, net = self._loops.sweep_part, self._net
+        from hlsim.engine.compiled.sweep import sweep_part
+
+        net = self._net
         waiting = [self._pool.submit(sweep_part, net, tick, k) for k in range(1, len(net.blocks.scratch))]
         sweep_part(net, tick, 0)
         for each in waiting:

@@ -36,6 +36,8 @@ ALL, STATEFUL = _NUMBER(0), _NUMBER(1)
 DRIVE, SETTLE, INSTANT = _NUMBER(0), _NUMBER(1), _NUMBER(2)
 # Neurons that do something before or after all instant ones: that have a state, or are given one.
 OTHERS = _NUMBER(-1)
+# Parts of blocks: all of them, and what is in none.
+ALL_PARTS, NO_PART = _NUMBER(-2), _NUMBER(-1)
 # Of a block: costates are not sent back; are carried by no random weights.
 NOT = -2
 
@@ -83,7 +85,7 @@ class Blocks(NamedTuple):
         at once. Whether the targets are ``instant``. ``delay``; ``back``, the feedback delay, NOT: no
         costates; first of the random weights that ``carried`` them, NOT: w. ``plastic``; ``bias``: hears 1.
         ``rate``: where the weight rates stand, and whether every synapse has its ``own``. ``part``: no other
-        part has the same targets.
+        part has the same targets; matrices are in NO_PART.
     levels : int64 (level + 1,)
         First row of every level of forward: FIRST, ranks, LATER.
     at_once, at_once_levels : int64 (k,), (level + 1,)

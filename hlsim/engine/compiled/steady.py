@@ -7,22 +7,11 @@ from typing import Any
 
 from hlsim.engine import formulas
 from hlsim.engine.compiled import sweep, synchronous
-from hlsim.engine.compiled.layout import ALL, FIRST, LATER, NEVER, STATE, STATEFUL
+from hlsim.engine.compiled.layout import ALL, ALL_PARTS, FIRST, LATER, NEVER, STATE, STATEFUL
 from hlsim.engine.compiled.losses import gradient
 from hlsim.engine.compiled.sending import tell_costates, tell_states
-from hlsim.engine.compiled.sweep import sweep_part
 from hlsim.engine.compiled.wakeups import quiet
 from hlsim.engine.loops import entry, once
-
-__all__ = [
-    "begin",
-    "clear_messages",
-    "mark_all",
-    "open_tick",
-    "reset",
-    "run",
-    "sweep_part",
-]  # what the engine calls
 
 
 @entry
@@ -102,10 +91,10 @@ def _close(net: Any, now: int) -> bool:
     synchronous.begin_drives(net)
     sweep.first(net, now)
     for level in range(terms.levels):
-        sweep.drive(net, now, level, -1)
+        sweep.drive(net, now, level, ALL_PARTS)
         synchronous.evaluate(net, terms, level)
         synchronous.send_states(net, now, level)
-    sweep.drive(net, now, LATER, -1)
+    sweep.drive(net, now, LATER, ALL_PARTS)
     sweep.finish(net)
     synchronous.evaluate(net, terms, LATER)
     gradient(net, terms, now, net.sync.outputs, ALL)

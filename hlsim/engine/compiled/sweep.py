@@ -7,7 +7,7 @@ synapse in between: a tick then goes over the synapses once. ``settle`` does at 
 from typing import Any
 
 from hlsim.engine import formulas
-from hlsim.engine.compiled.layout import DRIVE, FIRST, INSTANT, LATER, PARTS, SETTLE
+from hlsim.engine.compiled.layout import ALL_PARTS, DRIVE, FIRST, INSTANT, LATER, NO_PART, PARTS, SETTLE
 from hlsim.engine.compiled.synapses import correlate_synapse, euler_synapse, mark_synapse
 from hlsim.engine.loops import entry, inner, summing, tight
 from hlsim.engine.outside import ask
@@ -23,20 +23,24 @@ def level_of(net: Any, level: int) -> int:
 
 @inner
 def drive(net: Any, now: int, level: int, part: int) -> None:
-    """Add sum w s to the drives of targets, and do what was put off; ``part``: of one part, -1: of all."""
+    """Add sum w s to the drives of targets, and do what was put off; ``part``: of one, ALL_PARTS: all."""
     blocks, place = net.blocks, level_of(net, level)
     for row in blocks.rows[blocks.levels[place] : blocks.levels[place + 1]]:
-        if part < 0 or row.part == part:
+        if part in (ALL_PARTS, row.part):
             _go_over(net, row, now, DRIVE)
 
 
 @inner
 def first(net: Any, now: int) -> None:
-    """Sweep over the blocks of level FIRST: in parts, side by side, where there are threads."""
+    """Sweep over the blocks of level FIRST: where there are threads, parts side by side.
+
+    Matrices come before all parts in either case: their targets are anybody's.
+    """
     if net.terms[0].parts:
+        drive(net, now, FIRST, NO_PART)
         ask(net.terms[0].outside, PARTS, now)
     else:
-        drive(net, now, FIRST, -1)
+        drive(net, now, FIRST, ALL_PARTS)
 
 
 @entry
@@ -101,7 +105,7 @@ def _go_over(net: Any, row: Any, now: int, what: int) -> None:
     depth_back = len(blocks.history)
     heard = blocks.ones[0] if row.bias else blocks.history[(at - row.delay) % depth_back]
     hears = blocks.ones[0] if row.bias else blocks.history[(now - row.delay) % depth_back]
-    coming = blocks.coming[row.part * depth + (at + max(row.back, 0)) % depth]
+    coming = blocks.coming[_own_of(row) * depth + (at + max(row.back, 0)) % depth]
     nodes = len(net.sync.reach)
     for first in range(0, len(net.traits), nodes):
         here = slice(first, first + nodes)
@@ -116,6 +120,12 @@ def _go_over(net: Any, row: Any, now: int, what: int) -> None:
 @tight
 def _parts(blocks: Any) -> int:
     return len(blocks.scratch)
+
+
+@tight
+def _own_of(row: Any) -> int:
+    """Return the part whose sums a block uses: what is in none comes before them, with those of part 0."""
+    return max(row.part, 0)
 
 
 @tight
@@ -281,7 +291,7 @@ def _matrix(net: Any, row: Any, first: int, does: Any, rows: Any) -> None:
     blocks, rule, where = net.blocks, net.kit.narrow, _where(net, row, first)
     dt, then, width = net.terms[0].dt, net.blocks.then[0], row.width
     source = blocks.source[row.sources : row.sources + width]
-    scratch = blocks.scratch[row.part]
+    scratch = blocks.scratch[_own_of(row)]
     carriers = (blocks.carried if row.carried >= 0 else net.values.w)[carriers_of(net, row, first)]
     heard, hears, back = scratch[:width], scratch[width : 2 * width], scratch[2 * width : 3 * width]
     for k in range(len(source)):
@@ -357,7 +367,7 @@ def send_back(net: Any, now: int, level: int) -> None:
     for k in range(len(rows)):
         row = blocks.rows[rows[k]]
         for first in range(0, len(net.traits), nodes):
-            coming = blocks.coming[row.part * depth + now % depth, first : first + nodes]
+            coming = blocks.coming[_own_of(row) * depth + now % depth, first : first + nodes]
             _send_block(net, row, first, net.values.q[first : first + nodes], coming)
 
 
@@ -371,7 +381,7 @@ def _send_block(net: Any, row: Any, first: int, q: Any, coming: Any) -> None:
         _send(carriers, source, blocks.target[row.targets : row.targets + len(carriers)], q, coming)
         return
     source = blocks.source[row.sources : row.sources + width]
-    back = blocks.scratch[row.part][:width]
+    back = blocks.scratch[_own_of(row)][:width]
     back[:] = 0
     for t in range(len(carriers) // width):
         i = blocks.target[row.targets + t]
@@ -425,7 +435,7 @@ def _mark_block(net: Any, row: Any, first: int, own: Any, heard: Any, phase: Any
             )
             formulas.put(fields, e, moved, True)
         return
-    source, s = blocks.source[row.sources :], blocks.scratch[row.part][:width]
+    source, s = blocks.source[row.sources :], blocks.scratch[_own_of(row)][:width]
     for k in range(width):
         s[k] = heard[source[k]]
     for t in range(size // width):

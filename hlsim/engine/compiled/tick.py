@@ -19,30 +19,14 @@ from hlsim.engine.compiled.calendar import (
     plan,
     pop,
 )
-from hlsim.engine.compiled.layout import ALL, CHUNK, COSTATE, FIRST, LATER, OTHERS, STATE, STATEFUL
+from hlsim.engine.compiled.layout import ALL, ALL_PARTS, CHUNK, COSTATE, FIRST, LATER, OTHERS, STATE, STATEFUL
 from hlsim.engine.compiled.losses import gradient
 from hlsim.engine.compiled.sending import send_costate, send_states, tell_costates, tell_states
-from hlsim.engine.compiled.sweep import sweep_part
-from hlsim.engine.compiled.wakeups import own, quiet, relax, wake_at
+from hlsim.engine.compiled.synchronous import euler_costate, partials, rest, velocity
+from hlsim.engine.compiled.wakeups import hold_constant, hold_costate, own, quiet, relax, wake_at
 from hlsim.engine.loops import entry, inner, tight
 
-__all__ = [
-    "begin",
-    "clear_messages",
-    "mark_all",
-    "open_tick",
-    "reset",
-    "run",
-    "sweep_part",
-]  # what the engine calls
-
-
-velocity = formulas.one_of("velocity", "h, a, sigma", "a")
-partials = formulas.one_of("partials", "h, a, sigma", "(0.0 * a, 0.0 * a)")
-rest = formulas.one_of("rest", "a, sigma", "a")
-euler_costate = formulas.optional("costate_euler", "z, g, df_dh, duration", "z")
-hold_costate = formulas.optional("costate_hold", "z, g, rate, duration", "(z, z, z)")
-hold_constant = formulas.optional("constant_hold", "q, duration", "(q, q)")
+__all__ = ["begin", "clear_messages", "mark_all", "open_tick", "reset", "run"]  # what the engine calls
 
 
 # ---- phase 0: who is due; integrate
@@ -422,13 +406,13 @@ def _close_tick(kit: Any, net: Any, terms: Any, now: int) -> bool:
     synchronous.begin_drives(net)
     sweep.first(net, now)
     for level in range(terms.levels):
-        sweep.drive(net, now, level, -1)
+        sweep.drive(net, now, level, ALL_PARTS)
         synchronous.evaluate(net, terms, level)
         synchronous.send_states(net, now, level)
         _drives(kit, net, terms, level)
         send_states(net, now, level)
         _settle(kit, net, terms, STATE, now)
-    sweep.drive(net, now, LATER, -1)
+    sweep.drive(net, now, LATER, ALL_PARTS)
     sweep.finish(net)
     synchronous.evaluate(net, terms, LATER)
     _drives(kit, net, terms, OTHERS)

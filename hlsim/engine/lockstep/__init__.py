@@ -1,1 +1,1 @@
-"""The engine for networks of which every neuron is updated at every tick, with compiled loops."""
+"""The engine for minibatches of neurons that are all updated at every tick, which go by compiled loops."""

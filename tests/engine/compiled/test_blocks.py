@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hlsim import topology
 from hlsim.engine.circuit import plan
 from hlsim.engine.compiled import blocks
-from hlsim.engine.compiled.layout import FIRST, LATER, NOT
+from hlsim.engine.compiled.layout import FIRST, LATER, NO_PART, NOT
 from hlsim.models.rules import Hamiltonian
 from hlsim.topology.network import RANDOM, Network, flatten
 from tests.support.graphs import Case, cases, in_step
@@ -68,7 +68,9 @@ def test_every_synapse_stands_in_one_block_of_its_like(case: Case, number: int, 
 def test_what_all_sources_send_to_all_targets_is_a_matrix() -> None:
     network = flatten(topology.layered([30, 40, 20], delay=2), node_defaults={"update": "clock"})
     made = blocks.arrange(network, RULE, np.flatnonzero(plan.in_projections(network, 1)))
-    assert sorted(made.rows["width"][made.rows["width"] > 0].tolist()) == [30, 40]
+    matrices = made.rows["width"] > 0
+    assert sorted(made.rows["width"][matrices].tolist()) == [30, 40]
+    assert (made.rows["part"][matrices] == NO_PART).all()
 
 
 def test_parts_share_no_target_and_depend_on_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +80,7 @@ def test_parts_share_no_target_and_depend_on_the_network_alone(monkeypatch: pyte
     network = flatten(graph, node_defaults={"update": "clock"})
     made = blocks.arrange(network, RULE, np.flatnonzero(plan.in_projections(network, 1)))
     assert made.parts == 8
+    assert made.rows["part"].min() >= 0
     owners: dict[int, set[int]] = {}
     for k, row in enumerate(made.rows):
         for target in ends(made, k)[1].tolist():

@@ -16,6 +16,7 @@ import hlsim
 from hlsim import Simulation, topology
 from hlsim.engine.compiled import blocks, steady
 from hlsim.engine.compiled.engine import Compiled
+from hlsim.engine.compiled.sweep import sweep_part
 from hlsim.errors import ExperimentError, NumericalError
 from hlsim.models.losses import Custom
 from hlsim.models.rules import Hamiltonian
@@ -194,6 +195,36 @@ def test_parts_on_two_threads_have_the_bits_of_one(monkeypatch: pytest.MonkeyPat
     assert rows(sims[0])["part"].max() > 0
     assert [bool(engine(sim)._net.terms["parts"][0]) for sim in sims] == [False, True]
     assert bits(sims[0]) == bits(sims[1])
+
+
+def beside_a_matrix() -> nx.DiGraph:
+    """Return a sparse recurrent network all of whose neurons are driven by a matrix too."""
+    graph = nx.DiGraph()
+    graph.add_node("in", model="input", size=12)
+    graph.add_node("x", size=60, role="output")
+    graph.add_edge("in", "x", weight={"normal": 0.3}, delay=1)
+    times = {"uniform": [1, 5]}
+    graph.add_edge("x", "x", connect="random", in_degree=20, weight={"normal": 0.2}, delay=times)
+    return graph
+
+
+def test_parts_may_be_computed_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that one adds to is another's, matrices' neither: threads need not wait for one another."""
+    monkeypatch.setattr(blocks, "_PART_LEAST", 100)
+    monkeypatch.setattr(blocks, "_PER_SUM", 0)
+    sims = [learner(beside_a_matrix(), compiled="always", threads=threads) for threads in (1, 2, 2)]
+    backwards = engine(sims[2])
+
+    def sweep(tick: int) -> None:
+        for part in reversed(range(len(backwards._net.blocks.scratch))):
+            sweep_part(backwards._net, tick, part)
+
+    monkeypatch.setattr(backwards, "_sweep", sweep)
+    for sim in sims:
+        sim.run(until=36, sampled=())
+    assert (rows(sims[0])["width"] > 0).any()
+    assert rows(sims[0])["part"].max() > 0
+    assert bits(sims[0]) == bits(sims[1]) == bits(sims[2])
 
 
 def test_sums_do_not_depend_on_the_parts_of_a_projection(monkeypatch: pytest.MonkeyPatch) -> None:
