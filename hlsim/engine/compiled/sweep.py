@@ -97,7 +97,7 @@ def _go_over(net: Any, row: Any, now: int, what: int) -> None:
     blocks, then, sequential = net.blocks, net.blocks.then[0], net.kit.narrow.sequential
     # In sequential order instant neurons put nothing off.
     mine = what == INSTANT or not (sequential and row.instant)
-    sends = mine and row.back > 0 and (then.sends or what == INSTANT)
+    sends = mine and row.back > 0 and then.sends
     learns, correlates = mine and row.plastic and then.learns, mine and row.plastic and then.correlates
     if not (sends or learns or correlates or what == DRIVE):
         return
