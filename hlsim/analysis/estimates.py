@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from hlsim.analysis import oracle
 from hlsim.analysis.alignment import AGE, groups_of_edges, likeness
 from hlsim.analysis.learned import Array, is_still, learning_ticks, loss_of, settings_of, weights
-from hlsim.errors import TraceError
+from hlsim.errors import TraceError, unknown
 from hlsim.models.losses import Loss
-from hlsim.models.rules import RULES, Equilibrium
+from hlsim.models.rules import RULES, Equilibrium, Rule
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
 from hlsim.trace.network import network_of
@@ -94,11 +94,17 @@ def _rows(trace: Trace, settings: Mapping[str, Any]) -> tuple[NDArray[np.int64],
     ends = np.append(starts[1:], ticks(trace) - 1)
     # What the last phase of a row makes of it is there at the tick after it.
     sample = np.searchsorted(at, ends)
-    rule = RULES[settings.get("learning", {}).get("rule", Equilibrium.name)]
-    following = ends + 1 if rule.correlates else np.append(ends[1:], np.iinfo(np.int64).max)
+    following = ends + 1 if _rule(settings).correlates else np.append(ends[1:], np.iinfo(np.int64).max)
     has = (sample < len(at)) & learns[np.minimum(starts, len(learns) - 1)]
     has[has] = at[sample[has]] < following[has]
     return sample[has], starts[has]
+
+
+def _rule(settings: Mapping[str, Any]) -> type[Rule]:
+    name = settings.get("learning", {}).get("rule", Equilibrium.name)
+    if name not in RULES:
+        raise TraceError(f"{unknown('rule', name, RULES)}; one of your own is registered first")
+    return RULES[name]
 
 
 def _steps(trace: Trace, network: Network, settings: Mapping[str, Any]) -> NDArray[np.bool_]:
@@ -107,7 +113,7 @@ def _steps(trace: Trace, network: Network, settings: Mapping[str, Any]) -> NDArr
     rate = Equilibrium() if "beta" not in told else Equilibrium(beta=told["beta"])
     if is_still(network, rate):
         return np.zeros_like(learns)
-    if RULES[told.get("rule", Equilibrium.name)].correlates:
+    if _rule(settings).correlates:
         return learns
     ends = np.append(trace["stimulus/tick"][1:], len(learns) - 1) - 1
     found = np.zeros_like(learns)

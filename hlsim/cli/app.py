@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hlsim import models
 from hlsim.experiment import Experiment
 from hlsim.topology.network import describe
 
@@ -34,8 +35,22 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _load_models(files: list[Path] | None) -> None:
+    for file in files or []:
+        models.load(file)
+
+
 @app.callback()
 def options(
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--models",
+            metavar="FILE.py",
+            callback=_load_models,
+            help="Run a file of your own that defines models, rules or losses; may be repeated.",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),

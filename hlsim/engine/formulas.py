@@ -53,13 +53,12 @@ class Formulas(types.Type):  # type: ignore[misc]
     def __init__(
         self,
         cls: str,
-        text: str,
         numbers: tuple[tuple[str, str], ...],
         parameters: tuple[str, ...],
     ) -> None:
         self.cls, self.numbers, self.parameters = cls, dict(numbers), parameters
-        digest = sha256(repr((cls, text, numbers, parameters)).encode()).hexdigest()[:12]
-        super().__init__(name=f"{cls.rpartition('.')[2]}_{digest}")
+        digest = sha256(repr((cls, numbers, parameters)).encode()).hexdigest()[:12]
+        super().__init__(name=f"{cls.split(maxsplit=1)[0].rpartition('.')[2]}_{digest}")
 
 
 @typeof_impl.register(Activation)
@@ -74,14 +73,15 @@ def type_of(value: Any, real: str = "float64") -> Formulas:
 
     ``real``: the format of its numbers.
     """
-    cls = type(value)
-    name = f"{cls.__module__}.{cls.__qualname__}"
+    cls, text = type(value), _text(type(value))  # type: ignore[arg-type]
+    # A class of a user's file may come again with another text.
+    name = f"{cls.__module__}.{cls.__qualname__} {text}"
     _CLASSES[name] = cls
     for method, function in _methods(cls):
         _know_method(method, function)
     numbers = tuple((key, "boolean" if isinstance(x, bool) else real) for key, x in _attributes(value))
     parameters = tuple(value.parameters) if isinstance(value, Neuron) else ()
-    return Formulas(name, _text(cls), numbers, parameters)  # type: ignore[arg-type]
+    return Formulas(name, numbers, parameters)
 
 
 def _methods(cls: type) -> Iterator[tuple[str, FunctionType]]:

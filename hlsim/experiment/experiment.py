@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from hlsim import topology, usercode
+from hlsim import models, topology, usercode
 from hlsim.errors import ExperimentError
 from hlsim.experiment.parsing import override, parse
 from hlsim.experiment.settings import Settings, StageTable, SweepTable
@@ -156,7 +156,19 @@ class Experiment:
 
 
 def _from_text(text: str, path: Path) -> Experiment:
-    return Experiment(parse(tomllib.loads(text), path.name), path)
+    data = tomllib.loads(text)
+    _register(data, path)
+    return Experiment(parse(data, path.name), path)
+
+
+def _register(data: dict[str, Any], file: Path) -> None:
+    """Register what files of the user's define, before anything is checked that may name it."""
+    table = data.get("network")
+    named = table.get("models", []) if isinstance(table, dict) else []
+    for name in [named] if isinstance(named, str) else named if isinstance(named, list) else []:
+        # What is no name is refused with the other values.
+        if isinstance(name, str) and name:
+            models.load(file.parent / name)
 
 
 def _stage(table: StageTable) -> Stage:
@@ -192,6 +204,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     file = file / FILE if file.is_dir() else file
     data = _read(file)
     origin = {override(data, text): f"--set {text}" for text in overrides}
+    _register(data, file)
     return Experiment(parse(data, file.name, origin), file)
 
 

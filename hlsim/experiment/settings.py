@@ -9,8 +9,8 @@ import functools
 import inspect
 import math
 import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -24,20 +24,18 @@ from pydantic import (
     model_validator,
 )
 
-from hlsim.errors import unknown
+from hlsim.errors import ExperimentError, unknown
 from hlsim.models.losses import LOSSES
 from hlsim.models.messages import MESSAGES
-from hlsim.models.rules import FIELDS, RULES
+from hlsim.models.rules import RULES, synapse_fields
 from hlsim.models.rules import Phi as RulePhi
 from hlsim.models.rules.phi import of_form
 from hlsim.simulation.faults import Change, Faults, Links
 from hlsim.stimulus import SOURCES
 from hlsim.trace.layout import EVENTS, quantities
 
-SAMPLED = tuple(quantities(FIELDS))
 # Keys that choose links.
 CHOOSING = ("source", "target", "across_groups", "messages")
-LOSS_KINDS = (*LOSSES, "none", "python")
 PHI_FORMS = "must be a number, { gate = ticks, value = x } or { schedule = [[tick, value], ...] }"
 
 
@@ -47,10 +45,15 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def _one_of(what: str, known: Iterable[str]) -> AfterValidator:
-    names = tuple(known)
+def sampleable() -> tuple[str, ...]:
+    """Return all that can be sampled under some rule."""
+    return tuple(quantities(synapse_fields()))
 
+
+def _one_of(what: str, known: Callable[[], Iterable[str]]) -> AfterValidator:
+    # Asked when a name is checked: users add to some of the tables.
     def check(name: str) -> str:
+        names = tuple(known())
         if name not in names:
             raise ValueError(unknown(what, name, names))
         return name
@@ -119,6 +122,7 @@ Phi = Annotated[
 
 class NetworkTable(Table):
     topology: Text
+    models: Text | list[Text] | None = None
     parameters: dict[str, Any] = {}
     node_defaults: dict[str, Any] = {}
     edge_defaults: dict[str, Any] = {}
@@ -142,7 +146,7 @@ class LearningTable(Table):
 
     model_config = ConfigDict(extra="allow")
 
-    rule: Annotated[str, _one_of("rule", RULES)] = "hamiltonian"
+    rule: Annotated[str, _one_of("rule", lambda: RULES)] = "hamiltonian"
     reset: bool = False
 
     @property
@@ -166,16 +170,23 @@ _OF_A_RULE: Mapping[Any, Any] = {
 _RATES = ("beta", "eta", "weight_decay")
 
 
-@functools.cache
 def learning_table(rule: str) -> type[LearningTable]:
     """Return the model of ``[learning]`` for a rule: its parameters beside the keys of every rule."""
-    parameters: dict[str, Any] = {"rule": (str, rule)}
-    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(RULES[rule])  # type: ignore[arg-type]
-    for field in (field for field in fields if field.init):
-        kind = Rate if field.name in _RATES else choices(field) or _OF_A_RULE[field.type]
+    return _learning_table(RULES[rule])  # type: ignore[arg-type]
+
+
+@functools.cache
+def _learning_table(rule: Any) -> type[LearningTable]:
+    parameters: dict[str, Any] = {"rule": (str, rule.name)}
+    kinds = get_type_hints(rule)
+    for field in (field for field in dataclasses.fields(rule) if field.init):
+        kind = Rate if field.name in _RATES else choices(field) or _OF_A_RULE.get(kinds[field.name])
+        if kind is None or field.default is dataclasses.MISSING:
+            wanted = "needs a default, and a type among float, int, int | None, bool, str"
+            raise ExperimentError(f"rule {rule.name!r}: parameter {field.name!r} {wanted}")
         parameters[field.name] = (kind, field.default)
     return create_model(
-        f"{rule}Table", __base__=LearningTable, __cls_kwargs__={"extra": "forbid"}, **parameters
+        f"{rule.name}Table", __base__=LearningTable, __cls_kwargs__={"extra": "forbid"}, **parameters
     )
 
 
@@ -190,7 +201,7 @@ class StimulusTable(Table):
 
     model_config = ConfigDict(extra="allow")
 
-    source: Annotated[str, _one_of("source", SOURCES)] | None = None
+    source: Annotated[str, _one_of("source", lambda: SOURCES)] | None = None
     hold: Positive = 1
 
     @property
@@ -244,7 +255,7 @@ def _probability(value: float) -> float:
 
 Probability = Annotated[float, AfterValidator(_probability)]
 Messages = Annotated[
-    list[Annotated[str, _one_of("name", MESSAGES)]], Field(min_length=1), AfterValidator(_distinct)
+    list[Annotated[str, _one_of("name", lambda: MESSAGES)]], Field(min_length=1), AfterValidator(_distinct)
 ]
 
 
@@ -300,7 +311,7 @@ class StageTable(Table):
 
 
 class LossTable(Table):
-    kind: Annotated[str, _one_of("kind", LOSS_KINDS)] = "squared_error"
+    kind: Annotated[str, _one_of("kind", lambda: (*LOSSES, "none", "python"))] = "squared_error"
     path: Text | None = None
     function: Text | None = None
 
@@ -316,7 +327,7 @@ class LossTable(Table):
 def _every(value: object) -> object:
     if not isinstance(value, Mapping):
         return _ticks("", value)
-    known = ("default", *SAMPLED)
+    known = ("default", *sampleable())
     for name, ticks in value.items():
         if name not in known:
             raise ValueError(unknown("name in every", name, known))
@@ -332,10 +343,10 @@ def _ticks(what: str, value: object) -> object:
 
 class RecordTable(Table):
     every: Annotated[Any, AfterValidator(_every)] = 10
-    sampled: Annotated[list[Annotated[str, _one_of("name", SAMPLED)]], AfterValidator(_distinct)] | None = (
-        None
-    )
-    events: Annotated[list[Annotated[str, _one_of("name", EVENTS)]], AfterValidator(_distinct)] = []
+    sampled: (
+        Annotated[list[Annotated[str, _one_of("name", sampleable)]], AfterValidator(_distinct)] | None
+    ) = None
+    events: Annotated[list[Annotated[str, _one_of("name", lambda: EVENTS)]], AfterValidator(_distinct)] = []
 
 
 def _grid(grid: dict[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ Shapes: y and target ``(replica, output)``; a value is ``(replica,)``, a gradien
 states are complex, a gradient is that of the loss continued to complex states, a value is of their real part.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from hlsim.models.table import Table
 
 
 class Loss:
@@ -80,4 +81,4 @@ def _softmax(y: Tensor) -> Tensor:
     return e / e.sum(-1, keepdim=True)
 
 
-LOSSES: Mapping[str, Loss] = MappingProxyType({loss.name: loss for loss in (SquaredError(), CrossEntropy())})
+LOSSES: Table[Loss] = Table("loss", (SquaredError(), CrossEntropy()))

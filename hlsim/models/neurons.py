@@ -5,8 +5,8 @@ time. Shapes, where they are tensors: ``(replica, node)``.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 
 from hlsim.models import ops
 from hlsim.models.ops import Value
+from hlsim.models.table import Table
 
 # Parameters of neurons by name: ``p.tau``.
 Parameters = SimpleNamespace
+# Attributes of every node, whatever its model: no parameter is called so.
+RESERVED = (
+    *("model", "size", "activation", "bias", "role", "group", "update", "period", "phase"),
+    *("send_threshold", "costate_threshold", "send_interval", "refresh"),
+)
 
 
 class Activation:
@@ -103,18 +109,17 @@ class Identity(Activation):
         return 0.0 * a + 1.0
 
 
-ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
-    {one.name: one for one in (Tanh(), Sigmoid(), SteepSigmoid(), Relu(), Softplus(), Identity())}
+ACTIVATIONS: Table[Activation] = Table(
+    "activation", (Tanh(), Sigmoid(), SteepSigmoid(), Relu(), Softplus(), Identity())
 )
 
 
-@dataclass(frozen=True)
 class Neuron:
     r"""A neuron model :math:`\dot h = f(h, a)`.
 
-    A new model defines ``velocity`` and stands in ``MODELS``; that is enough for clocked neurons (the partial
-    derivatives come from ``torch.func.vjp``). ``partials`` in closed form is ten times faster, and a model
-    that has ``rate`` and ``rest`` as well may update on arrival.
+    A new model is a class that declares what follows and defines ``velocity``; that is enough for clocked
+    neurons (the partial derivatives come from ``torch.func.vjp``). ``partials`` in closed form is ten times
+    faster, and a model that has ``rate`` and ``rest`` as well may update on arrival.
 
     Attributes
     ----------
@@ -128,8 +133,8 @@ class Neuron:
     """
 
     name: str = ""
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    fields: Mapping[str, str] = field(default_factory=lambda: {"h": "real"})
+    parameters: Mapping[str, float] = MappingProxyType({})
+    fields: Mapping[str, str] = MappingProxyType({"h": "real"})
     # Held open by its source: a node that only emits what the stimulus gives it.
     is_input: bool = False
     # h is a function of the drive at the same tick; such a neuron is evaluated in order of rank.
@@ -139,6 +144,13 @@ class Neuron:
     # Relaxes exponentially to ``rest`` at a constant ``rate`` while the drive is held: between updates it has
     # an exact solution.
     relaxes: bool = False
+
+    def __init__(self, **declared: Any) -> None:
+        """Declare what the class does not, by name."""
+        for name in declared:
+            if name not in Neuron.__annotations__:
+                raise TypeError(f"a neuron model declares {', '.join(Neuron.__annotations__)}, got {name!r}")
+        vars(self).update(declared)
 
     @property
     def stateful(self) -> bool:
@@ -179,15 +191,15 @@ class Neuron:
 class Input(Neuron):
     """Emits the column of the stimulus that is its own; has no drive, no costate and no synapses."""
 
-    def __init__(self) -> None:
-        super().__init__(name="input", is_input=True)
+    name = "input"
+    is_input = True
 
 
 class Instant(Neuron):
     r"""Memoryless neuron, :math:`h = \sigma(a)`: the limit :math:`\tau \to 0` of the leaky one."""
 
-    def __init__(self) -> None:
-        super().__init__(name="instant", instant=True)
+    name = "instant"
+    instant = True
 
     def rest(self, a: Value, sigma: Activation) -> Value:
         return sigma.value(a)
@@ -201,8 +213,9 @@ class Readout(Neuron):
     loss with respect to the state of j. For rules that nudge.
     """
 
-    def __init__(self) -> None:
-        super().__init__(name="readout", instant=True, reads_out=True)
+    name = "readout"
+    instant = True
+    reads_out = True
 
     def rest(self, a: Value, sigma: Activation) -> Value:
         return a
@@ -224,8 +237,9 @@ class Leaky(Neuron):
     network of eq. 9 in Melacci et al., PMLR 277 (2025).
     """
 
-    def __init__(self) -> None:
-        super().__init__(name="leaky", parameters={"tau": 1.0}, relaxes=True)
+    name = "leaky"
+    parameters = MappingProxyType({"tau": 1.0})
+    relaxes = True
 
     def velocity(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> Value:
         return (sigma.value(a) - h) / p.tau
@@ -240,9 +254,7 @@ class Leaky(Neuron):
         return 1.0 / p.tau
 
 
-MODELS: Mapping[str, Neuron] = MappingProxyType(
-    {model.name: model for model in (Input(), Instant(), Leaky(), Readout())}
-)
+MODELS: Table[Neuron] = Table("neuron model", (Input(), Instant(), Leaky(), Readout()))
 
 
 def flags(models: Iterable[str], name: str) -> NDArray[np.bool_]:

@@ -5,6 +5,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hlsim.errors import TraceError, unknown
+from hlsim.models.neurons import ACTIVATIONS, MODELS
 from hlsim.topology.files import NodeLink
 from hlsim.topology.network import Network
 from hlsim.trace.layout import write_traffic
@@ -67,6 +69,12 @@ def network_of(trace: Trace) -> Network:
     fields: dict[str, Any] = {name: arrays[name] for name in (*NODE_FIELDS, *EDGE_FIELDS)}
     for name in ("group", "model", "activation"):
         fields[name] = tuple(fields[name].tolist())
+    for what, table in (("model", MODELS), ("activation", ACTIVATIONS)):
+        for name in sorted(set(fields[what]) - set(table)):
+            raise TraceError(
+                f"{trace.path}: {unknown(table.what, name, table)}; one of your own is registered first: "
+                f"hlsim --models FILE.py, hlsim.models.load"
+            )
     # HDF5 has no truth values of numpy's.
     fields |= {name: fields[name].astype(bool) for name in ("clock", "plastic")}
     weight = np.atleast_2d(arrays["weight0"])[:1]

@@ -3,7 +3,7 @@
 import re
 import shlex
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from hlsim.topology.attributes import Attribute, edge_attributes, node_attribute
 from tests.support.places import ROOT
 
 PAGE = (ROOT / "docs" / "topology.md").read_text(encoding="utf-8")
-CHOICES = {
+CHOICES: dict[str, Iterable[str]] = {
     "model": neurons.MODELS,
     "activation": neurons.ACTIVATIONS,
     "role": ("input", "output"),

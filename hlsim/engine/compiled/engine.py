@@ -49,7 +49,7 @@ def knows(network: Network, rule: Rule, replicas: int) -> bool:
 def _compile(network: Network, rule: Rule) -> bool:
     """Tell whether all formulas that are not ours can be compiled."""
     models, sigmas = others(network)
-    things = [*models, *sigmas, *([] if type(rule) in RULES.values() else [rule])]
+    things = [*models, *sigmas, *([] if RULES.is_ours(type(rule)) else [rule])]
     if not things:
         return True
     from hlsim.engine import formulas

@@ -1,8 +1,5 @@
 """The learning rules by name: a new one is a class in a file of its own, and a line here."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from hlsim.models.rules.continual import ContinualEquilibrium
 from hlsim.models.rules.equilibrium import Equilibrium
 from hlsim.models.rules.hamiltonian import Hamiltonian
@@ -10,9 +7,9 @@ from hlsim.models.rules.holomorphic import HolomorphicEquilibrium
 from hlsim.models.rules.oscillating import OscillatingEquilibrium
 from hlsim.models.rules.phi import Gate, Phi, Schedule
 from hlsim.models.rules.rule import Fields, Phase, Rule
+from hlsim.models.table import Table
 
 __all__ = [
-    "FIELDS",
     "RULES",
     "ContinualEquilibrium",
     "Equilibrium",
@@ -25,16 +22,21 @@ __all__ = [
     "Phi",
     "Rule",
     "Schedule",
+    "synapse_fields",
 ]
-KNOWN: tuple[type[Rule], ...] = (
-    Hamiltonian,
-    Equilibrium,
-    ContinualEquilibrium,
-    HolomorphicEquilibrium,
-    OscillatingEquilibrium,
+
+RULES: Table[type[Rule]] = Table(
+    "rule",
+    (
+        Hamiltonian,
+        Equilibrium,
+        ContinualEquilibrium,
+        HolomorphicEquilibrium,
+        OscillatingEquilibrium,
+    ),
 )
-RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in KNOWN})
-# Every synapse field of every rule, and what it is.
-FIELDS: Mapping[str, str] = MappingProxyType(
-    {name: about for rule in KNOWN for name, about in rule.synapse_fields.items()}
-)
+
+
+def synapse_fields() -> dict[str, str]:
+    """Return every synapse field of every rule, and what it is."""
+    return {name: about for rule in RULES.values() for name, about in rule.synapse_fields.items()}
