@@ -43,10 +43,15 @@ class FeedForward:
     Raises
     ------
     TopologyError
-        The graph has a cycle: it is no function of its input alone.
+        The graph has a cycle: it is no function of its input alone; or a model that does not settle at
+        sigma of its drive.
     """
 
     def __init__(self, network: Network) -> None:
+        known = np.isin(network.model, ("input", "leaky", "instant", "readout"))
+        for i in np.flatnonzero(~known)[:1]:
+            rule = "model: a baseline knows leaky and instant neurons and read-outs"
+            raise TopologyError(f"node {network.label[i]!r}: {rule}, got {network.model[i]!r}")
         self.network = network
         self.w = torch.tensor(network.weight[0], requires_grad=True)
         self._layers = _layers(network)

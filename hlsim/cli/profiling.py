@@ -36,7 +36,7 @@ CALLER = "as its caller"
 PART_NAMES: Mapping[str, tuple[str, ...]] = {
     START: (
         "topology", "experiment", "usercode", "stimulus.datasets", "simulation.options", "engine.build",
-        "engine.loops", "engine.formulas", "engine.tables", "engine.circuit.plan",
+        "engine.loops", "engine.elementary", "engine.formulas", "engine.tables", "engine.circuit.plan",
         "engine.compiled.arrays", "engine.compiled.blocks", "engine.compiled.known", "numba",
     ),
     KERNEL: (

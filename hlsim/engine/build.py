@@ -58,10 +58,11 @@ def engine(
         facts = {"engine": kind, "dtype": _number("float64", rule), "device": "cpu"}
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
     touchable = controls.touchable
-    steady = touchable is None and synchronous_throughout(network, replicas)
+    steady = touchable is None and synchronous_throughout(network, rule, replicas)
     loops = wanted(compiled, network.m * replicas, chosen.type, synchronous=steady)
     made = None
-    if loops and compiled_loops.knows(network, rule, replicas):
+    why = compiled_loops.hindrance(network, rule, replicas) if loops else None
+    if loops and why is None:
         number, alone = DTYPES[dtype], None if touchable is None else touchable.edges
         states = number.to_complex() if rule.complex_states else number
         made = blocks.deal(network, rule, replicas, number, states, alone)
@@ -69,13 +70,16 @@ def engine(
     facts = {"engine": kind, "dtype": _number(dtype, rule), "device": str(chosen)}
     if made is not None:
         return Compiled(env, circuit, controls), facts
-    torch_engine = Lockstep if lockstep.qualifies(circuit) else Batched
+    in_step = lockstep.qualifies(circuit)
+    if compiled == "always" and not in_step:
+        raise ExperimentError(f"simulation.compiled: must not be 'always' here: {why}")
+    torch_engine = Lockstep if in_step else Batched
     return torch_engine(env, circuit, controls), facts
 
 
-def synchronous_throughout(network: Network, replicas: int) -> bool:
+def synchronous_throughout(network: Network, rule: Rule, replicas: int) -> bool:
     """Tell whether all neurons update at every tick, so that no message travels by itself."""
-    return bool(plan.in_projections(network, replicas).all())
+    return bool(plan.in_projections(network, rule, replicas).all())
 
 
 def _number(dtype: str, rule: Rule) -> str:

@@ -9,18 +9,17 @@ run time. What was compiled is kept on disk by these, hence never used for anoth
 """
 
 import ast
-import cmath
 import inspect
-import math
 import textwrap
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
 from hashlib import sha256
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import NumbaError
@@ -38,9 +37,10 @@ from numba.extending import (
     unbox,
 )
 
+from hlsim.engine.elementary import made
 from hlsim.models import ops
-from hlsim.models.neurons import ACTIVATIONS, Activation, Neuron
-from hlsim.models.rules.rule import Rule
+from hlsim.models.neurons import ACTIVATIONS, Activation, Neuron, Parameters
+from hlsim.models.rules.rule import ABSTRACT, Post, Pre, Rule, given
 
 KINDS = (Activation, Neuron, Rule)
 _CLASSES: dict[str, type] = {}
@@ -55,9 +55,10 @@ class Formulas(types.Type):  # type: ignore[misc]
         cls: str,
         numbers: tuple[tuple[str, str], ...],
         parameters: tuple[str, ...],
+        fields: tuple[str, ...],
     ) -> None:
-        self.cls, self.numbers, self.parameters = cls, dict(numbers), parameters
-        digest = sha256(repr((cls, numbers, parameters)).encode()).hexdigest()[:12]
+        self.cls, self.numbers, self.parameters, self.fields = cls, dict(numbers), parameters, fields
+        digest = sha256(repr((cls, numbers, parameters, fields)).encode()).hexdigest()[:12]
         super().__init__(name=f"{cls.split(maxsplit=1)[0].rpartition('.')[2]}_{digest}")
 
 
@@ -81,7 +82,8 @@ def type_of(value: Any, real: str = "float64") -> Formulas:
         _know_method(method, function)
     numbers = tuple((key, "boolean" if isinstance(x, bool) else real) for key, x in _attributes(value))
     parameters = tuple(value.parameters) if isinstance(value, Neuron) else ()
-    return Formulas(name, numbers, parameters)
+    own = tuple(value.fields) if isinstance(value, Neuron) else ()
+    return Formulas(name, numbers, parameters, own)
 
 
 def _methods(cls: type) -> Iterator[tuple[str, FunctionType]]:
@@ -216,113 +218,173 @@ class _Parents(ast.NodeTransformer):
         return ast.Call(ast.Name(alias, ast.Load()), arguments, node.keywords)
 
 
-# ---- elementary functions
-
-
-def _made(text: str, **names: Any) -> Callable:
-    space: dict[str, Any] = dict(names)
-    exec(text, space)
-    return space["made"]  # type: ignore[no-any-return]
-
-
-def _is_complex(x: Any) -> bool:
-    return isinstance(x, types.Complex)
-
-
-def _elementary(function: Callable, of_real: Callable, of_complex: Callable | None = None) -> None:
-    @overload(function, strict=False)
-    def overloaded(x: Any) -> Callable:
-        return of_complex if of_complex is not None and _is_complex(x) else of_real
-
-
-def _call(module: ModuleType, name: str) -> Callable:
-    # Numba compiles functions of Python, not built-in ones.
-    return _made(f"def made(x):\n    return module.{name}(x)\n", module=module)
-
-
-for _name in ("exp", "tanh", "log"):
-    _elementary(getattr(ops, _name), _call(math, _name), _call(cmath, _name))
-_elementary(ops.expm1, _call(math, "expm1"), lambda x: cmath.exp(x) - 1.0)
-_elementary(
-    ops.sigmoid,
-    lambda x: 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x)),
-    lambda x: 1.0 / (1.0 + cmath.exp(-x)),
-)
-_elementary(
-    ops.softplus,
-    lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
-    lambda x: cmath.log(1.0 + cmath.exp(x)),
-)
-_elementary(
-    ops.relu,
-    lambda x: x if x > 0 or math.isnan(x) else x * 0.0,
-    lambda x: x if x.real > 0 else x * 0.0,
-)
-_elementary(ops.step, lambda x: 1.0 if x > 0 else 0.0, lambda x: 1.0 if x.real > 0 else 0.0)
-_elementary(ops.real, lambda x: x, lambda x: x.real)
-_elementary(ops.imaginary, lambda x: x * 0.0, lambda x: x.imag)
-_elementary(ops.phi1, lambda x: 1.0 if x == 0 else math.expm1(x) / x)
-
-
-def _phi2(x: float) -> float:
-    if abs(x) >= ops._SERIES_RADIUS:
-        return ((math.expm1(x) / x) - 1.0) / x
-    total = 0.0 * x + _TERMS[0]
-    for term in _TERMS[1:]:
-        total = total * x + term
-    return total
-
-
-_TERMS = tuple(1.0 / math.factorial(k + 2) for k in range(ops._SERIES_TERMS, -1, -1))
-_elementary(ops.phi2, _phi2)
-
-
 # ---- formulas that not every class has, and one of several objects
 
 
 def _has(formulas: Any, name: str) -> bool:
-    """Tell whether a class gives a formula that its base only names."""
-    found = getattr(_CLASSES[formulas.cls], name, None)
-    return found is not None and all(
-        getattr(base, name, None) is not found for base in (Activation, Neuron, Rule)
-    )
+    """Tell whether a class gives a formula that its base only names, and asks no other instead of it."""
+    cls = _CLASSES[formulas.cls]
+    found = getattr(cls, name, None)
+    if found is None or any(getattr(base, name, None) is found for base in (Activation, Neuron, *ABSTRACT)):
+        return False
+    return given(cls, name)
 
 
 def optional(name: str, arguments: str, otherwise: str) -> Callable:
     """Return a function (object, arguments) that is its formula, or ``otherwise`` where it has none."""
-    function = _made(f"def made(object, {arguments}):\n    raise NotImplementedError\n")
+    function = made(f"def made(object, {arguments}):\n    raise NotImplementedError\n")
 
     @overload(function, strict=False)
     def overloaded(*given: Any) -> Callable:
         own = _has(given[0], name)
         result = f"object.{name}({arguments})" if own else otherwise
-        return _made(f"def made(object, {arguments}):\n    return {result}\n")
+        return made(f"def made(object, {arguments}):\n    return {result}\n")
 
     return function
 
 
 def one_of(name: str, arguments: str, otherwise: str) -> Callable:
-    """Return a function (objects, k, parameters, i, arguments) that is a formula of the k-th object.
+    """Return a function (models, k, parameters, i, arguments) that is a formula of the k-th model.
 
     ``parameters`` (parameter, neuron) are those of a model's neuron i, in the order in which the model has
     them; the formula's last argument, p, is made of them where it takes one more.
     """
-    function = _made(f"def made(objects, k, parameters, i, {arguments}):\n    raise NotImplementedError\n")
+    function = made(f"def made(models, k, parameters, i, {arguments}):\n    raise NotImplementedError\n")
 
     @overload(function, strict=False)
     def overloaded(*given: Any) -> Callable:
-        lines, names = [f"def made(objects, k, parameters, i, {arguments}):"], {}
+        names: dict[str, Any] = {}
+        lines = [f"def made(models, k, parameters, i, {arguments}):"]
         for j, each in enumerate(given[0].types):
+            # What takes several numbers as a state is asked by ``of_state``.
+            if len(getattr(each, "fields", ())) > 1:
+                continue
+            if name == "partials" and not _has(each, name) and _has(each, "velocity"):
+                lines += _with_parameters(each, j, names)
+                lines += [f"        {line}" for line in _by_complex_step(each, j, ["h"], names)]
             if not _has(each, name):
                 continue
             with_p = _arguments(_CLASSES[each.cls], name) > len(arguments.split(","))
             wanted = f"{arguments}, p" if with_p else arguments
-            names[f"P{j}"] = namedtuple("Parameters", each.parameters or ("none",))  # type: ignore[misc]
-            values = ", ".join(f"parameters[{r}, i]" for r in range(len(each.parameters))) or "0.0"
-            lines += [f"    if k == {j}:", f"        p = P{j}({values})"]
-            lines += [f"        return objects[{j}].{name}({wanted})"]
+            lines += _with_parameters(each, j, names)
+            lines += [f"        return models[{j}].{name}({wanted})"]
         lines += [f"    return {otherwise}"]
-        return _made("\n".join(lines), **names)
+        return made("\n".join(lines), **names)
+
+    return function
+
+
+def _with_parameters(model: Any, j: int, names: dict[str, Any]) -> list[str]:
+    """Return lines in which p are the parameters of neuron i, if its model is the j-th."""
+    names[f"P{j}"] = namedtuple("Parameters", model.parameters or ("none",))  # type: ignore[misc]
+    values = ", ".join(f"parameters[{r}, i]" for r in range(len(model.parameters))) or "0.0"
+    return [f"    if k == {j}:", f"        p = P{j}({values})"]
+
+
+# So small that its square is nothing beside 1: the derivative by a step into the complex plane is exact.
+STEP = 1e-20
+
+
+def _by_complex_step(model: Any, j: int, values: list[str], names: dict[str, Any]) -> list[str]:
+    r"""Return lines that make ``new`` the partial derivatives of a velocity, Im f(x + i e)/e, and return it.
+
+    Squire & Trapp, SIAM Review 40:110 (1998).
+    """
+    names["S" + str(j)], names["imaginary"] = namedtuple("State", model.fields), ops.imaginary  # type: ignore[misc]
+    lines, size = [], len(values)
+    for at in range(size + 1):
+        moved = [f"complex({x}, {STEP if k == at else 0.0})" for k, x in enumerate([*values, "a"])]
+        state = f"S{j}({', '.join(moved[:-1])})" if size > 1 else moved[0]
+        lines.append(f"by{at} = models[{j}].velocity({state}, {moved[-1]}, sigma, p)")
+    parts = [
+        [f"imaginary(by{at}{f'[{r}]' if size > 1 else ''}) / {STEP}" for at in range(size + 1)]
+        for r in range(size)
+    ]
+    if size == 1:
+        lines.append(f"new = ({parts[0][0]}, {parts[0][1]})")
+    else:
+        rows = ", ".join(f"({', '.join(row[:-1])},)" for row in parts)
+        lines.append(f"new = (({rows},), ({', '.join(row[-1] for row in parts)},))")
+    return [*lines, "return new"]
+
+
+@cache
+def derives(model: Neuron) -> bool:
+    """Tell whether a step into the complex plane gives the partial derivatives of a model, as autograd does.
+
+    It does not where a formula is not differentiable as one of complex numbers: one with abs(), say.
+    """
+    draw, sigma = np.random.default_rng(0), ACTIVATIONS["tanh"]
+    p = Parameters(**{name: float(value) for name, value in model.parameters.items()})
+    for scale in (0.1, 1.0, 3.0):
+        *x, a = (scale * draw.standard_normal(len(model.fields) + 1)).tolist()
+        try:
+            found = _stepped(model, x, a, sigma, p)
+            wanted = model.partials(model.state(x), a, sigma, p)
+        except (ArithmeticError, TypeError, ValueError, RuntimeError):
+            return False
+        for one, other in zip(found, _flattened(wanted), strict=True):
+            if not abs(one - other) <= 1e-9 * max(1.0, abs(other)):
+                return False
+    return True
+
+
+def _stepped(model: Neuron, x: list[float], a: float, sigma: Activation, p: Any) -> list[float]:
+    """Return df_i/dx_j row by row, then df_i/da."""
+    columns = []
+    for at in range(len(x) + 1):
+        *moved, drive = (complex(v, STEP if k == at else 0.0) for k, v in enumerate([*x, a]))
+        f = model.values(model.velocity(model.state(moved), drive, sigma, p))
+        columns.append([ops.imaginary(v) / STEP for v in f])
+    rows = list(zip(*columns, strict=True))
+    return [v for row in rows for v in row[:-1]] + [row[-1] for row in rows]
+
+
+def _flattened(partials: tuple[Any, Any]) -> list[float]:
+    df_dx, df_da = partials
+    if not isinstance(df_dx, tuple):
+        return [df_dx, df_da]
+    return [v for row in df_dx for v in row] + list(df_da)
+
+
+def _written(fields: int) -> list[str]:
+    return [*(f"out[{r}, i] = new[{1 + r}]" for r in range(fields - 1)), "return new[0]"]
+
+
+def of_state(
+    name: str, arguments: str, otherwise: str, several: Callable[[int], list[str]] = _written
+) -> Callable:
+    """Return a function (models, k, parameters, x, out, i, arguments) that is a formula of a model's state.
+
+    ``x`` are the values of the network. Of a model with several fields the state is a named tuple; the first
+    number of what the formula gives is returned, the others are written to ``out`` (field, neuron).
+    ``several``: lines that make something else of what it gives, ``new``, by the number of fields.
+    """
+    taken = ", ".join(["models, k, parameters, x, out, i", *filter(None, [arguments])])
+    function = made(f"def made({taken}):\n    raise NotImplementedError\n")
+
+    @overload(function, strict=False)
+    def overloaded(*types_: Any) -> Callable:
+        names: dict[str, Any] = {}
+        lines = [f"def made({taken}):"]
+        for j, each in enumerate(types_[0].types):
+            parts = ["x.h[i]", *(f"x.more[{r}, i]" for r in range(len(each.fields) - 1))]
+            values = ", ".join(parts)
+            if name == "partials" and not _has(each, name) and _has(each, "velocity"):
+                lines += _with_parameters(each, j, names)
+                derived = _by_complex_step(each, j, parts, names)
+                ends = several(len(each.fields)) if len(parts) > 1 else derived[-1:]
+                lines += [f"        {line}" for line in (*derived[:-1], *ends)]
+            if not _has(each, name):
+                continue
+            names[f"S{j}"] = namedtuple("State", each.fields)  # type: ignore[misc]
+            lines += _with_parameters(each, j, names)
+            state = f"S{j}({values})" if len(each.fields) > 1 else values
+            wanted = ", ".join([state, *filter(None, [arguments]), "p"])
+            lines += [f"        new = models[{j}].{name}({wanted})"]
+            ends = several(len(each.fields)) if len(each.fields) > 1 else ["return new"]
+            lines += [f"        {line}" for line in ends]
+        return made("\n".join([*lines, f"    return {otherwise}"]), **names)
 
     return function
 
@@ -366,14 +428,14 @@ def _slope(self: Any, a: Any, y: Any) -> Callable | None:  # noqa: ARG001 (numba
 def _activation(sigma: Any, name: str, arguments: str) -> Callable | None:
     if sigma.instance_class is Evaluated:
         if name == "slope":
-            return _made(f"def made(self, {arguments}):\n    return self.sigma.slope({arguments})\n")
-        return _made("def made(self, a):\n    return self.y if a == self.a else self.sigma.value(a)\n")
+            return made(f"def made(self, {arguments}):\n    return self.sigma.slope({arguments})\n")
+        return made("def made(self, a):\n    return self.y if a == self.a else self.sigma.value(a)\n")
     if sigma.instance_class is not Sigma:
         return None
     lines = [f"def made(self, {arguments}):"]
     for j in range(1, len(sigma.types[0].types)):
         lines += [f"    if self.k == {j}:", f"        return self.objects[{j}].{name}({arguments})"]
-    return _made("\n".join([*lines, f"    return self.objects[0].{name}({arguments})"]))
+    return made("\n".join([*lines, f"    return self.objects[0].{name}({arguments})"]))
 
 
 # ---- whether an object's formulas can be compiled
@@ -390,8 +452,14 @@ _FORMULAS = {
     "memory": "r",
     "mark": "rfxre",
     "correlate": "rfxrx",
-    "velocity": "xxap",
-    "partials": "xxap",
+    "synapse": "rf12rr",
+    "velocity": "sxap",
+    "partials": "sxap",
+    "held": "sxrap",
+    "impulse": "sxp",
+    "fires": "sp",
+    "after": "sp",
+    "crossing": "sxap",
     "rest": "xa",
     "value": "x",
     "slope": "xx",
@@ -423,6 +491,8 @@ _COMPILES: dict[tuple[type, bool], bool] = {}
 
 def _compiles(thing: object, number: Any) -> bool:
     kinds: dict[str, Any] = {"x": number, "r": types.float64}
+    kinds["1"] = types.NamedTuple((number,) * len(Pre._fields), Pre)
+    kinds["2"] = types.NamedTuple((number,) * len(Post._fields), Post)
     kinds["e"] = types.NamedTuple((types.complex128, types.boolean, types.boolean), Mark)
     try:
         formulas = type_of(thing)
@@ -434,11 +504,14 @@ def _compiles(thing: object, number: Any) -> bool:
             )
         if isinstance(thing, Neuron):
             named = namedtuple("Parameters", formulas.parameters)  # type: ignore[misc]
+            state = namedtuple("State", formulas.fields)  # type: ignore[misc]
+            several = len(formulas.fields) > 1
+            kinds["s"] = types.NamedTuple((number,) * len(formulas.fields), state) if several else number
             kinds["p"] = types.NamedTuple((types.float64,) * len(formulas.parameters), named)
         for name, arguments in _FORMULAS.items():
             if _has(formulas, name):
                 words = ", ".join(f"a{k}" for k in range(len(arguments)))
-                call = _made(f"def made(thing, {words}):\n    return thing.{name}({words})\n")
+                call = made(f"def made(thing, {words}):\n    return thing.{name}({words})\n")
                 njit(call).compile((formulas, *(kinds[kind] for kind in arguments)))
     except (NumbaError, OSError, TypeError):
         return False
@@ -456,7 +529,7 @@ def part(fields: Any, where: slice) -> Any:
 @overload(part, strict=False)
 def _part(fields: Any, *_: Any) -> Callable:
     views = "".join(f"fields[{j}][where], " for j in range(len(fields)))
-    return _made(f"def made(fields, where):\n    return ({views})\n")
+    return made(f"def made(fields, where):\n    return ({views})\n")
 
 
 def at(rule: Any, fields: Any, k: int) -> Any:
@@ -468,7 +541,7 @@ def at(rule: Any, fields: Any, k: int) -> Any:
 def _at(rule: Any, fields: Any, *_: Any) -> Callable:
     named = namedtuple("Fields", _CLASSES[rule.cls].synapse_fields)  # type: ignore[misc,attr-defined]
     values = ", ".join(f"fields[{j}][k]" for j in range(len(fields)))
-    return _made(f"def made(rule, fields, k):\n    return named({values})\n", named=named)
+    return made(f"def made(rule, fields, k):\n    return named({values})\n", named=named)
 
 
 def put(fields: Any, k: int, new: Any, moves: bool) -> None:
@@ -480,4 +553,4 @@ def put(fields: Any, k: int, new: Any, moves: bool) -> None:
 def _put(fields: Any, *_: Any) -> Callable:
     row = "    fields[{0}][k] = new[{0}] if moves else fields[{0}][k]\n"
     lines = [row.format(j) for j in range(len(fields))] or ["    pass\n"]
-    return _made(f"def made(fields, k, new, moves):\n{''.join(lines)}")
+    return made(f"def made(fields, k, new, moves):\n{''.join(lines)}")

@@ -50,7 +50,7 @@ def memory(network: Network, rule: Rule, *, replicas: int, dtype: str, ticks: in
     """
     number = np.dtype(dtype).itemsize * (2 if rule.complex_states else 1)
     kept, sparse = ring_numbers(network, rule, replicas)
-    single = ~in_projections(network, replicas) & (network.source != BIAS)
+    single = ~in_projections(network, rule, replicas) & (network.source != BIAS)
     flight = sum(_most_under_way(network, rule, kind, single, ticks) for kind in (STATE, COSTATE))
     return Memory(
         state=_state(network, rule, replicas, number, np.dtype(dtype).itemsize, sparse, int(single.sum())),

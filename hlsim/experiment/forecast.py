@@ -146,9 +146,10 @@ def _samples(experiment: Experiment, ticks: int, item: int) -> int:
     size = {"node": network.n, "edge": network.m}
     total = 0
     rule = experiment.rule()
+    nodes = network.node_fields
     sampled = rule.sampled if record.sampled is None else record.sampled
-    for name, every in rates(record.every, sampled, rule.synapse_fields).items():
-        dims, _ = quantities(rule.synapse_fields)[name]
+    for name, every in rates(record.every, sampled, rule.synapse_fields, nodes).items():
+        dims, _ = quantities(rule.synapse_fields, nodes)[name]
         replicas = table.ensemble if dims == ("edge",) else table.batch * table.ensemble
         replicas *= 2 if rule.complex_states and dims == ("node",) else 1
         total += -(-ticks // every) * replicas * int(np.prod([size[dim] for dim in dims])) * item

@@ -27,6 +27,7 @@ from pydantic import (
 from hlsim.errors import ExperimentError, unknown
 from hlsim.models.losses import LOSSES
 from hlsim.models.messages import MESSAGES
+from hlsim.models.neurons import node_fields
 from hlsim.models.rules import RULES, synapse_fields
 from hlsim.models.rules import Phi as RulePhi
 from hlsim.models.rules.phi import of_form
@@ -47,7 +48,7 @@ class Table(BaseModel):
 
 def sampleable() -> tuple[str, ...]:
     """Return all that can be sampled under some rule."""
-    return tuple(quantities(synapse_fields()))
+    return tuple(quantities(synapse_fields(), node_fields()))
 
 
 def _one_of(what: str, known: Callable[[], Iterable[str]]) -> AfterValidator:

@@ -4,7 +4,9 @@ Formulas take numbers or tensors (see ``hlsim.models.ops``): ``h`` state, ``a`` 
 time. Shapes, where they are tensors: ``(replica, node)``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import namedtuple
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
@@ -23,6 +25,9 @@ RESERVED = (
     *("model", "size", "activation", "bias", "role", "group", "update", "period", "phase"),
     *("send_threshold", "costate_threshold", "send_interval", "refresh"),
 )
+
+# What is sampled of every network, besides fields of synapses.
+TAKEN = ("h", "z", "a", "w", "y", "loss", "default")
 
 
 class Activation:
@@ -115,11 +120,18 @@ ACTIVATIONS: Table[Activation] = Table(
 
 
 class Neuron:
-    r"""A neuron model :math:`\dot h = f(h, a)`.
+    r"""A neuron model :math:`\dot x = f(x, a)`.
 
     A new model is a class that declares what follows and defines ``velocity``; that is enough for clocked
     neurons (the partial derivatives come from ``torch.func.vjp``). ``partials`` in closed form is ten times
     faster, and a model that has ``rate`` and ``rest`` as well may update on arrival.
+
+    With one field formulas take and return the number h itself; with several a named tuple x, ``x.v``, of
+    which they return a new one as a plain tuple, in the order in which they are declared. The first one is
+    the state h: what a neuron sends as it changes, what the loss sees, what is read as h.
+
+    A model that defines ``fires`` sends no state: it emits impulses of size 1. Where they arrive, they add up
+    to j = sum w, which moves the neuron at once, by ``impulse``, and is forgotten.
 
     Attributes
     ----------
@@ -128,8 +140,7 @@ class Neuron:
     parameters : mapping of str to float
         Node attributes of the model and their defaults.
     fields : mapping of str to str
-        State variables of a neuron and their kind. The engines know one, ``{"h": "real"}``, which becomes
-        complex under a rule with complex states; a model that declares others is refused.
+        State variables of a neuron, all real and 0 at the start, and what each one is.
     """
 
     name: str = ""
@@ -160,19 +171,66 @@ class Neuron:
     @property
     def hold(self) -> bool | None:
         """True where the model can be integrated exactly while its drive is held; None where it cannot."""
+        if self.emits:
+            foreseen = type(self).crossing is not Neuron.crossing
+            return True if self.exact and foreseen else None
         return True if self.relaxes or self.instant or self.is_input else None
 
-    def velocity(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> Value:
-        """Return dh/dt, per unit of model time."""
+    @property
+    def emits(self) -> bool:
+        """Whether it sends impulses instead of its state."""
+        return type(self).fires is not Neuron.fires
+
+    @property
+    def rich(self) -> bool:
+        """Whether there is more to it than one variable that is sent as it changes."""
+        return self.emits or len(self.fields) > 1
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Names by which fields after the first are read: their own, unless it means something else."""
+        names = list(self.fields)[1:]
+        return tuple(f"{self.name}_{name}" if name in TAKEN else name for name in names)
+
+    @property
+    def exact(self) -> bool:
+        """Whether its state flows by ``held`` on a clock too, and not by Euler steps."""
+        return type(self).held is not Neuron.held and not self.relaxes
+
+    def state(self, values: Sequence[Value]) -> Any:
+        """Return the state as formulas take it: the number itself, or several by name."""
+        return values[0] if len(self.fields) == 1 else _named(tuple(self.fields))._make(values)
+
+    def values(self, x: Any) -> tuple[Value, ...]:
+        """Return the numbers of a state, in the order of the fields."""
+        return (x,) if len(self.fields) == 1 else tuple(x)
+
+    # ---- formulas
+
+    def velocity(self, x: Any, a: Value, sigma: Activation, p: Parameters) -> Any:
+        """Return dx/dt, per unit of model time."""
         raise NotImplementedError
 
-    def partials(self, h: Value, a: Value, sigma: Activation, p: Parameters) -> tuple[Value, Value]:
-        """Return (df/dh, df/da). The default asks ``torch.func.vjp``."""
-        numbers = not isinstance(h, torch.Tensor)
-        h_, a_ = (torch.as_tensor(x, dtype=torch.float64) if numbers else x for x in (h, a))
-        value, pull = torch.func.vjp(lambda x, y: self.velocity(x, y, sigma, p), h_, a_)[:2]
-        df_dh, df_da = pull(torch.ones_like(value))
-        return (df_dh.item(), df_da.item()) if numbers else (df_dh, df_da)
+    def partials(self, x: Any, a: Value, sigma: Activation, p: Parameters) -> tuple[Any, Any]:
+        """Return (df/dx, df/da); of several fields a tuple of rows df_i/dx_j, and a tuple.
+
+        The default asks ``torch.func``.
+        """
+        values, numbers = self.values(x), not isinstance(a, torch.Tensor)
+        given = [torch.as_tensor(v, dtype=torch.float64) if numbers else v for v in (*values, a)]
+
+        def velocities(*each: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            found = self.values(self.velocity(self.state(each[:-1]), each[-1], sigma, p))
+            return tuple(f + 0.0 * each[-1] for f in found)
+
+        found, pull = torch.func.vjp(velocities, *given)[:2]
+        rows = []
+        for i in range(len(found)):
+            row = pull(tuple(torch.full_like(f, float(i == j)) for j, f in enumerate(found)))
+            rows.append(tuple(v.item() if numbers else v for v in row))
+        if len(values) == 1:
+            return rows[0]
+        return tuple(row[:-1] for row in rows), tuple(row[-1] for row in rows)
 
     def rest(self, a: Value, sigma: Activation) -> Value:
         """Return the state to which a relaxing model tends while the drive is held."""
@@ -182,10 +240,33 @@ class Neuron:
         """Return the rate of relaxation, per unit of model time (minus df/dh, a constant)."""
         raise NotImplementedError
 
-    def held(self, h: Value, a: Value, duration: Value, sigma: Activation, p: Parameters) -> Value:
-        """Return h after ``duration`` of model time with the drive held: exact, hence a semigroup in time."""
+    def held(self, x: Any, a: Value, duration: Value, sigma: Activation, p: Parameters) -> Any:
+        """Return x after ``duration`` of model time with the drive held: exact, hence a semigroup in time."""
         goal = self.rest(a, sigma)
-        return goal + (h - goal) * ops.exp(-duration * self.rate(p))
+        return goal + (x - goal) * ops.exp(-duration * self.rate(p))
+
+    def impulse(self, x: Any, j: Value, p: Parameters) -> Any:
+        """Return x after impulses that arrived together, j = sum w; by default they are added to h."""
+        if len(self.fields) == 1:
+            return x + j
+        return (x[0] + j, *x[1:])
+
+    def fires(self, x: Any, p: Parameters) -> Value:
+        """Tell whether the neuron emits an impulse; seen at updates, after impulses have moved it."""
+        raise NotImplementedError
+
+    def after(self, x: Any, p: Parameters) -> Any:
+        """Return x after an emission."""
+        return x
+
+    def crossing(self, x: Any, a: Value, sigma: Activation, p: Parameters) -> Value:
+        """Return after how much model time ``fires`` becomes true while the drive is held; inf: never."""
+        raise NotImplementedError
+
+
+@cache
+def _named(names: tuple[str, ...]) -> Any:
+    return namedtuple("State", names)  # type: ignore[misc]
 
 
 class Input(Neuron):
@@ -255,6 +336,20 @@ class Leaky(Neuron):
 
 
 MODELS: Table[Neuron] = Table("neuron model", (Input(), Instant(), Leaky(), Readout()))
+
+
+def node_fields() -> dict[str, str]:
+    """Return every field of every model but for the first of each, which is h, and what it is."""
+    return fields_of(MODELS.values())
+
+
+def fields_of(models: Iterable[Neuron]) -> dict[str, str]:
+    """Return the fields of models but for the first of each, by the names by which they are read."""
+    return {
+        name: about
+        for model in models
+        for name, about in zip(model.told, list(model.fields.values())[1:], strict=True)
+    }
 
 
 def flags(models: Iterable[str], name: str) -> NDArray[np.bool_]:

@@ -67,6 +67,13 @@ def imaginary(x: Value) -> Value:
     return x.imag
 
 
+def where(condition: Value, x: Value, y: Value) -> Value:
+    """Return x where a condition holds, else y."""
+    if isinstance(condition, torch.Tensor):
+        return torch.where(condition, x, y)
+    return x if condition else y
+
+
 def step(x: Value) -> Value:
     """Return 1 where x > 0, else 0: the slope of relu (0 at the kink, as torch has it)."""
     if isinstance(x, torch.Tensor):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from hlsim import usercode
 from hlsim.errors import ExperimentError, is_real
 from hlsim.models.losses import LOSSES, Loss
-from hlsim.models.neurons import ACTIVATIONS, MODELS, RESERVED, Activation, Neuron
+from hlsim.models.neurons import ACTIVATIONS, MODELS, RESERVED, TAKEN, Activation, Neuron
 from hlsim.models.rules import RULES, Rule
 from hlsim.models.table import Table
 
@@ -22,8 +22,7 @@ _TABLES: tuple[tuple[type, Table[Any]], ...] = (
     (Activation, ACTIVATIONS),
     (Loss, LOSSES),
 )
-# What samples are called besides fields of synapses, and keys that every rule has.
-_SAMPLED = ("h", "z", "a", "w", "y", "loss", "default")
+# Keys that every rule has.
 _KEYS = ("rule", "reset")
 # Files that were run, by path: a digest of the text, and what it defines.
 _LOADED: dict[Path, tuple[bytes, list[Any]]] = {}
@@ -83,6 +82,17 @@ def _check_model(model: Neuron) -> None:
         if not is_real(value):
             raise ExperimentError(f"{where}: parameter {name!r} needs a finite number, got {value!r}")
 
+    if not model.fields:
+        raise ExperimentError(f"{where}: needs a field, its state")
+    _check_names(where, model.fields)
+    if "complex" in model.fields.values():
+        raise ExperimentError(f"{where}: fields are real, got a complex one: declare its two parts")
+    plain = not (model.instant or model.is_input or model.reads_out or model.relaxes)
+    if len(model.fields) > 1 and not plain:
+        raise ExperimentError(f"{where}: several fields have no meaning where it is instant or relaxes")
+    if model.emits and (model.instant or model.is_input or model.reads_out):
+        raise ExperimentError(f"{where}: fires has no meaning where it is instant")
+
 
 def _check_rule(rule: type[Rule]) -> None:
     where = f"register: rule {rule.name!r}"
@@ -97,11 +107,14 @@ def _check_rule(rule: type[Rule]) -> None:
         if name in _KEYS:
             raise ExperimentError(f"{where}: parameter {name!r} is a key of every rule")
     _check_names(where, rule.synapse_fields)
+    for name in rule.synapse_fields:
+        if name in TAKEN:
+            raise ExperimentError(f"{where}: a field of synapses cannot be called {name!r}")
 
 
 def _check_names(where: str, names: Iterable[str]) -> None:
     for name in names:
-        if not name.isidentifier() or name in _SAMPLED or name.startswith("_"):
+        if not (isinstance(name, str) and name.isidentifier()) or name.startswith("_"):
             raise ExperimentError(f"{where}: a field needs a name of letters and digits, got {name!r}")
 
 

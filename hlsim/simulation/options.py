@@ -12,7 +12,7 @@ from hlsim.errors import ExperimentError, StimulusError, StimulusWarning, check_
 from hlsim.models.losses import LOSSES, Loss
 from hlsim.models.neurons import ACTIVATIONS
 from hlsim.models.rules.phi import form
-from hlsim.models.rules.rule import Rule
+from hlsim.models.rules.rule import Rule, missing_hold
 from hlsim.simulation.faults import Faults
 from hlsim.stimulus import OneHot, Stage, Stream
 from hlsim.topology.network import Network, check_stability, flatten
@@ -68,12 +68,14 @@ def loss(kind: str | Loss | None) -> Loss | None:
 def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float) -> None:
     """Refuse what the rule cannot do on this network."""
     check_stability(network, dt, rule.eta)
+    _check_forms(network, rule)
+    _check_rich(network, rule)
     if rule.nudges:
         _check_nudged(network, rule, loss)
         return
     _check_directed(network, rule)
     arrival = np.flatnonzero(~network.clock & ~network.is_input)
-    if not len(arrival):
+    if not len(arrival) or not rule.takes_steps:
         return
     label = network.label[int(arrival[0])]
     if rule.order == "sequential":
@@ -85,6 +87,55 @@ def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float) -> No
             f"learning.weight_decay: must be 0 where a node is updated on arrival, got {rule.weight_decay:g} "
             f"with node {label!r}"
         )
+
+
+def _check_forms(network: Network, rule: Rule) -> None:
+    """Refuse formulas that nobody would ask for."""
+    if rule.nudges and rule.takes_steps:
+        raise ExperimentError(f"rule {rule.name!r}: has phases, and so its synapses take no steps of Euler")
+    if rule.sequential and not rule.sends_costates:
+        raise ExperimentError(
+            f"learning.order: has no meaning for rule {rule.name!r}, which sends no costates"
+        )
+    if rule.apart and rule.weight_decay:
+        raise ExperimentError(
+            f"learning.weight_decay: must be 0 for rule {rule.name!r}, whose synapses move by a formula of "
+            f"their own, got {rule.weight_decay:g}"
+        )
+    why = None if rule.nudges or not rule.takes_steps else missing_hold(rule)
+    for i in np.flatnonzero(~network.clock & ~network.is_input)[:1] if why else []:
+        raise ExperimentError(
+            f"rule {rule.name!r}: node {network.label[i]!r} must be updated by the clock, as {why}"
+        )
+
+
+def _check_rich(network: Network, rule: Rule) -> None:
+    """Neurons with several fields, or that send impulses, are not for every rule."""
+    for name in sorted(network.node_fields.keys() & rule.synapse_fields.keys()):
+        raise ExperimentError(
+            f"rule {rule.name!r}: {name!r} is a field of its synapses and of neurons as well"
+        )
+    for i in np.flatnonzero(network.rich)[:1] if rule.nudges else []:
+        raise ExperimentError(
+            f"node {network.label[i]!r}: rule {rule.name!r} needs neurons with one state that they send, got "
+            f"model {network.model[i]!r}"
+        )
+    for i in np.flatnonzero(network.emits)[:1] if rule.sends_costates else []:
+        raise ExperimentError(
+            f"node {network.label[i]!r}: rule {rule.name!r} sends costates, derivatives of what is sent, and "
+            f"impulses of model {network.model[i]!r} have none; 'fixed' and rules of synapse() need none"
+        )
+
+
+def check_batch(network: Network, rule: Rule, batch: int) -> None:
+    """Refuse a minibatch where replicas that share synapses would need more than means of products."""
+    if batch > 1 and rule.apart:
+        raise ExperimentError(
+            f"simulation.batch: must be 1 for rule {rule.name!r}, whose synapses see both sides, got {batch}"
+        )
+    for i in np.flatnonzero(network.rich)[:1] if batch > 1 else []:
+        where = f"node {network.label[i]!r} of model {network.model[i]!r}"
+        raise ExperimentError(f"simulation.batch: must be 1 with {where}, got {batch}")
 
 
 def _check_directed(network: Network, rule: Rule) -> None:

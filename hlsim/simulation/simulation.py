@@ -154,6 +154,7 @@ class Simulation:
         self.loss = options.loss(loss)
         self.network = options.network(network, seed, ensemble, dt, node_defaults, edge_defaults)
         options.check_rule(self.network, self.rule, self.loss, dt)
+        options.check_batch(self.network, self.rule, batch)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         self.env = Clock()
         seeds = [seed + k for k in range(ensemble)]
@@ -348,9 +349,13 @@ class Simulation:
             before=replace(self._before, tick=self.tick),
         )
 
+    def _known(self) -> dict[str, None]:
+        """Return the names of all fields that there are."""
+        return dict.fromkeys((*self.rule.sampled, *self.network.node_fields, *self.rule.synapse_fields))
+
     def _final(self) -> dict[str, NDArray[np.float64]]:
         """Return every field but the loss after the last tick: what is left of a run."""
-        names = dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields))
+        names = self._known()
         return self._engine.read([name for name in names if name != "loss"], self.tick - 1)
 
     def _sampled(self, names: Iterable[str] | None) -> tuple[str, ...]:
@@ -474,10 +479,10 @@ class Simulation:
     def read(self, name: str) -> NDArray[np.float64]:
         """Return a field after the last tick that was run.
 
-        h, z, a (replica, node); w and the rule's synapse fields (1 or replica, edge) in the order of
-        ``network``; loss (replica,).
+        h, z, a and further fields of neuron models (replica, node); w and the rule's synapse fields (1 or
+        replica, edge) in the order of ``network``; loss (replica,).
         """
-        known = dict.fromkeys((*self.rule.sampled, *self.rule.synapse_fields))
+        known = self._known()
         if name not in known:
             raise ExperimentError(f"read: {unknown('field', name, known)}")
         return self._read(name)

@@ -137,10 +137,6 @@ def _defaults(table: Mapping[str, Attribute], where: str, defaults: Written | No
 
 def _settle_nodes(names: list[str], elements: Iterable[Written], nodes: Columns) -> None:
     models = {name: neurons.MODELS[name] for name in sorted(set(nodes["model"]))}
-    for name, model in models.items():
-        if dict(model.fields) != {"h": "real"}:
-            rule = "fields must be {'h': 'real'}, the one state that engines keep of a neuron"
-            raise TopologyError(f"model {name!r}: {rule}, got {shown(dict(model.fields))}")
     parameters = {name for model in neurons.MODELS.values() for name in model.parameters}
     for i, written in enumerate(elements):
         where = f"node {names[i]!r}"
@@ -198,6 +194,9 @@ def _settle_update(where: str, written: Written, nodes: Columns, i: int) -> None
         raise TopologyError(
             f"{where}: phase must be less than the period = {nodes['period'][i]}, got {nodes['phase'][i]}"
         )
+    if model.emits:
+        _refuse(where, written, ("send_threshold", "send_interval"), f"has no meaning for model {name!r}")
+        nodes["send_threshold"][i], nodes["send_interval"][i] = 0.0, 1
     for threshold in ("send_threshold", "costate_threshold"):
         if nodes[threshold][i] is None:
             nodes[threshold][i] = ARRIVAL_THRESHOLD if arrival and not model.is_input else 0.0

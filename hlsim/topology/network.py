@@ -135,6 +135,36 @@ class Network:
         return neurons.flags(self.model, "reads_out")
 
     @cached_property
+    def emits(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) send impulses instead of their state."""
+        return neurons.flags(self.model, "emits")
+
+    @cached_property
+    def rich(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) have several fields, or send impulses."""
+        return neurons.flags(self.model, "rich")
+
+    @cached_property
+    def impulses(self) -> NDArray[np.bool_]:
+        """Which edges (m,) carry impulses."""
+        return np.asarray((self.source != BIAS) & self.emits[self.source])
+
+    @cached_property
+    def hears_impulses(self) -> NDArray[np.bool_]:
+        """Which nodes (n,) impulses reach."""
+        return np.asarray(np.bincount(self.target[self.impulses], minlength=self.n) > 0)
+
+    @cached_property
+    def width(self) -> int:
+        """How many fields a neuron has at most."""
+        return max(len(neurons.MODELS[name].fields) for name in set(self.model))
+
+    @cached_property
+    def node_fields(self) -> dict[str, str]:
+        """Names of the fields of neurons that have several, but for the first of each, and what they are."""
+        return neurons.fields_of(neurons.MODELS[name] for name in sorted(set(self.model)))
+
+    @cached_property
     def has_feedback(self) -> NDArray[np.bool_]:
         """Which edges (m,) costates go back on, if the rule sends any; read-only."""
         found = self.feedback != NONE
@@ -204,6 +234,7 @@ def flatten(
         edges: dict[str, Any] = edge_columns(checked, places, draws)
     except MemoryError as error:
         raise TopologyError(f"graph: its synapses do not fit in memory: {error}") from None
+    _check_impulses(nodes["label"], nodes["model"], edges)
     rank, back_rank = _both_ranks(nodes["label"], nodes["model"], edges)
     network = Network(
         **nodes,
@@ -253,6 +284,22 @@ def check_stability(network: Network, dt: float, eta: float) -> None:
             what = "(rate + eta) must be < 2 on a clock (leaky: rate = 1/tau)"
             what = what if relaxes else "eta must be < 2 on a clock, or omega of its synapses diverges"
             raise TopologyError(f"node {network.label[i]!r}: period * dt * {what}, got {step[i]:.6g}")
+
+
+def _check_impulses(label: Sequence[str], model: Sequence[str], edges: Mapping[str, np.ndarray]) -> None:
+    """Impulses take a tick at least, as they are sent when a tick's states are; they need a state to move."""
+    source, target = edges["source"], edges["target"]
+    carries = (source != BIAS) & neurons.flags(model, "emits")[source]
+    for found, rule in (
+        (carries & (edges["delay"] == 0), "delay must be >= 1 where model {!r} sends impulses, got 0"),
+        (
+            carries & ~neurons.flags(model, "stateful")[target],
+            "model {!r} sends impulses, which move no instant neuron",
+        ),
+    ):
+        for edge in np.flatnonzero(found)[:1]:
+            i, j = source[edge], target[edge]
+            raise TopologyError(f"edge {label[i]!r} -> {label[j]!r}: {rule.format(model[i])}")
 
 
 def _both_ranks(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -19,7 +20,8 @@ FORMAT = "hlsim-trace"
 FORMAT_VERSION = 1
 CHANGING: Mapping[str, int] = {"status": 16, "end": 32, "summary": 16384}  # attributes and their bytes
 # What can be sampled beside the rule's own synapse fields: dimensions after tick and replica, and what it is.
-SAMPLED: Mapping[str, tuple[tuple[str, ...], str]] = {
+Quantities = Mapping[str, tuple[tuple[str, ...], str]]
+SAMPLED: Quantities = {
     "h": (("node",), "state"),
     "z": (("node",), "costate"),
     "a": (("node",), "drive"),
@@ -37,13 +39,20 @@ TRAFFIC = ("traffic_state", "traffic_costate")
 UNKNOWN_COUNT = -1  # traffic of a run that did not come to its end
 
 
-def quantities(fields: Mapping[str, str]) -> dict[str, tuple[tuple[str, ...], str]]:
-    """Return what can be sampled, in the order in which it is: the first one sampled owns the axis "tick"."""
-    return {**SAMPLED, **{name: (("edge",), about) for name, about in fields.items()}}
+def quantities(fields: Mapping[str, str], nodes: Mapping[str, str] = MappingProxyType({})) -> Quantities:
+    """Return what can be sampled, in the order in which it is: the first one sampled owns the axis "tick".
+
+    ``fields`` are the rule's, of synapses; ``nodes`` those of neurons that have several.
+    """
+    own = {name: (("edge",), about) for name, about in fields.items()}
+    return {**SAMPLED, **own, **{name: (("node",), about) for name, about in nodes.items()}}
 
 
 def rates(
-    every: int | Mapping[str, int], sampled: Iterable[str], fields: Mapping[str, str] = OMEGA
+    every: int | Mapping[str, int],
+    sampled: Iterable[str],
+    fields: Mapping[str, str] = OMEGA,
+    nodes: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, int]:
     """Return how many ticks lie between two samples of each quantity, in the order of ``quantities``.
 
@@ -54,7 +63,7 @@ def rates(
     TraceError
         An unknown name, or a rate that is no whole number of ticks >= 1.
     """
-    wanted, known = set(sampled), quantities(fields)
+    wanted, known = set(sampled), quantities(fields, nodes)
     given = dict(every) if isinstance(every, Mapping) else {"default": every}
     for name in sorted(wanted | given.keys() - {"default"}):
         if name not in known:
@@ -165,13 +174,13 @@ def replica_dims(replicas: int) -> tuple[str, ...]:
 
 def sampled_tables(
     every: Mapping[str, int],
-    fields: Mapping[str, str],
+    of: Quantities,
     dtype: np.dtype,
     replicas: tuple[int, int],
     sizes: Mapping[str, int],
     rows: int,
 ) -> dict[int, Table]:
-    """Return the tables of /sampled, one a rate; ``replicas`` of neurons and of synapses.
+    """Return the tables of /sampled, one a rate, see ``quantities``; ``replicas`` of neurons and of synapses.
 
     The axis of the first quantity is "tick"; another rate of N ticks has the axis "tick_N".
     """
@@ -180,7 +189,7 @@ def sampled_tables(
         axis = f"tick_{rate}" if tables else "tick"
         columns = [Column(axis, np.int64, "tick after whose phases the values were read")]
         for name in (name for name in every if every[name] == rate):
-            dims, about = quantities(fields)[name]
+            dims, about = of[name]
             over = replica_dims(replicas[dims == ("edge",)]) + dims
             columns.append(Column(name, dtype if dims == ("node",) else real(dtype), about, over))
         signal = None if tables else columns[1].name
@@ -283,14 +292,14 @@ def write_before(
 def final_fields(
     file: h5py.File,
     names: Iterable[str],
-    fields: Mapping[str, str],
+    of: Quantities,
     dtype: np.dtype,
     replicas: tuple[int, int],
 ) -> dict[str, h5py.Dataset]:
     """Write /final, to be filled at the end: states and synapse fields after the run's last tick."""
     group, made = file.create_group("final"), {}
     for name in names:
-        dims, what = quantities(fields)[name]
+        dims, what = of[name]
         over = replica_dims(replicas[dims == ("edge",)]) + dims
         about = f"{what} after the last tick; nan: not known, the run was cut off"
         made[name] = room(group, name, dtype if dims == ("node",) else real(dtype), over, about)

@@ -132,7 +132,8 @@ class Recorder:
         before: Before | None = None,
     ) -> None:
         self.path = None if path is None else Path(path)
-        self.every, self._fields = layout.rates(every, sampled, fields), fields
+        self.every, self._fields = layout.rates(every, sampled, fields, network.node_fields), fields
+        self._of = layout.quantities(fields, network.node_fields)
         self.events, self._states = layout.known_events(events), tuple(states)
         self.group_name = layout.group_names(network)
         self._network = network
@@ -179,7 +180,7 @@ class Recorder:
         chunk, replicas, dtype = self._chunk, self._replicas[0], self._dtype
         sizes = {name: len(coordinates) for name, (coordinates, _) in self._dimensions.items()}
         return _Tables(
-            layout.sampled_tables(self.every, self._fields, dtype, self._replicas, sizes, chunk),
+            layout.sampled_tables(self.every, self._of, dtype, self._replicas, sizes, chunk),
             layout.event_table(layout.event_columns(dtype, replicas), chunk),
             layout.fault_table(layout.fault_columns(dtype, replicas), chunk),
             layout.stimulus_table(dtype, replicas, sizes, chunk),
@@ -209,8 +210,8 @@ class Recorder:
             dimension(file, name, coordinates, about)
         write_network(file, self._network)
         self._write_before(file)
-        names = (*self._states, "w", *self._fields)
-        self._finals = layout.final_fields(file, names, self._fields, self._dtype, self._replicas)
+        names = (*self._states, *self._network.node_fields, "w", *self._fields)
+        self._finals = layout.final_fields(file, names, self._of, self._dtype, self._replicas)
         file.require_group("sampled")
         for table in self._tables:
             table.lay_out(file)

@@ -13,6 +13,7 @@ from hlsim.models.losses import LOSSES
 from hlsim.stimulus import Arrays, Stage
 from hlsim.topology import layered, ring
 from hlsim.topology.network import Network, flatten
+from tests.support.own import FitzHughNagumo, registered
 
 ROWS = np.random.default_rng(3).normal(size=(40, 4))
 LABEL = (ROWS[:, 0] + ROWS[:, 1] > 0).astype(int)
@@ -173,3 +174,12 @@ def test_what_is_not_plastic_stays(trained: list[FeedForward]) -> None:
 def test_a_cycle_is_named() -> None:
     with pytest.raises(TopologyError, match=r"without cycles, got neuron\[0\] -> neuron\[1\] -> neuron\[2\]"):
         FeedForward(flatten(ring(3)))
+
+
+def test_a_model_that_does_not_settle_at_sigma_of_its_drive_is_named() -> None:
+    graph = nx.DiGraph()
+    graph.add_node("x", model="input")
+    graph.add_node("y", model="fhn", update="clock", role="output")
+    graph.add_edge("x", "y")
+    with registered(FitzHughNagumo), pytest.raises(TopologyError, match=r"node 'y': model: .*got 'fhn'"):
+        FeedForward(flatten(graph))

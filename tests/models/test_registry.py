@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,14 +12,13 @@ from torch import Tensor
 import hlsim
 from hlsim.errors import ExperimentError, TraceError
 from hlsim.models import load, register, registry
-from hlsim.models.losses import LOSSES, Loss
-from hlsim.models.neurons import ACTIVATIONS, MODELS, RESERVED, Activation, Neuron
+from hlsim.models.losses import Loss
+from hlsim.models.neurons import MODELS, RESERVED, Activation, Neuron
 from hlsim.models.rules import RULES, Hamiltonian, Rule
-from hlsim.models.table import Table
 from hlsim.topology.attributes import node_attributes
 from hlsim.trace.network import network_of
+from tests.support.own import TABLES, registered
 
-TABLES: tuple[Table[Any], ...] = (MODELS, ACTIVATIONS, LOSSES, RULES)
 # A copy of each, under names of its own, as somebody who does not know ours would write them.
 COPIES = """
 from dataclasses import dataclass
@@ -86,14 +85,13 @@ OURS = {"leak": "leaky", "curve": "tanh", "square": "squared_error", "descent": 
 
 
 @pytest.fixture(autouse=True)
-def tables() -> Iterator[None]:
+def _tables() -> Iterator[None]:
     """Leave the tables as they were."""
-    kept = [dict(table._entries) for table in TABLES], dict(registry._LOADED)
-    yield
-    for table, entries in zip(TABLES, kept[0], strict=True):
-        table._entries = entries
+    kept = dict(registry._LOADED)
+    with registered():
+        yield
     registry._LOADED.clear()
-    registry._LOADED.update(kept[1])
+    registry._LOADED.update(kept)
 
 
 def write(folder: Path, text: str = COPIES) -> Path:
@@ -224,7 +222,14 @@ class Silent(Loss):
         (Keyed, "parameter 'reset' is a key of every rule"),
         (Undecorated, "must be a frozen dataclass, as 'limit' is no field"),
         (Bare, "must be a frozen dataclass"),
-        (Sampled, "a field needs a name of letters and digits, got 'h'"),
+        (Sampled, "a field of synapses cannot be called 'h'"),
+        (
+            Neuron(name="x", fields={"v": "real", "b c": "real"}),
+            "needs a name of letters and digits, got 'b c'",
+        ),
+        (Neuron(name="x", fields={"v": "real", "u": "complex"}), "fields are real, got a complex one"),
+        (Neuron(name="x", fields={}), "needs a field, its state"),
+        (Neuron(name="x", fields={"v": "real", "u": "real"}, instant=True), "several fields have no meaning"),
         (Silent, "loss 'none' means something else"),
         (Hamiltonian(), "must be a neuron model, an activation, a loss, or a class of rules"),
         (dict, "must be a neuron model, an activation, a loss, or a class of rules"),

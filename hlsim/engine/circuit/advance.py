@@ -1,6 +1,7 @@
 """Phase 0 of a tick: due neurons integrate h, z and their synapses since their last update."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ def advance(circuit: Circuit, tick: int, chosen: Some, synchronous: bool) -> Non
 
 def learn_instant(circuit: Circuit, chosen: Some) -> None:
     """Phase 6, sequential order: instant neurons move their synapses by one period."""
+    if not circuit.rule.takes_steps:
+        return
     for pull in circuit.plan.pulls:
         if pull.signature.instant:
             pull.learn(circuit.state, circuit.dt)
@@ -45,8 +48,7 @@ def _euler(circuit: Circuit, tick: int, chosen: Some, synchronous: bool) -> None
     if circuit.rule.order == "sequential":
         _sequential(circuit, movers)
         return
-    if not circuit.nudges:
-        _learn(circuit, chosen, duration, synchronous, stateful_only=False)
+    _learn(circuit, chosen, duration, synchronous, stateful_only=False)
     for selection, step in movers.steps(circuit):
         _state_step(circuit, selection, step)
         _costate_step(circuit, selection, step)
@@ -78,7 +80,7 @@ def _sequential(circuit: Circuit, movers: _Movers) -> None:
     for selection, step in moving:
         selection.put(state.g, state.phi * selection.take(state.dl) + selection.take(state.heard))
         _costate_step(circuit, selection, step)
-        selection.put(state.q, selection.take(state.z) * selection.take(state.df_da))
+        selection.put(state.q, circuit.q(selection))
     _learn(circuit, movers.some, movers.duration, movers.synchronous, stateful_only=True)
 
 
@@ -93,13 +95,39 @@ def _outputs(circuit: Circuit, selections: list[Selection]) -> Tensor:
 def _state_step(circuit: Circuit, chosen: Selection, duration: float | Tensor) -> None:
     state = circuit.state
     chosen.put(state.h, chosen.take(state.h) + duration * chosen.take(state.f))
+    for block, part, mask in _rich_blocks(circuit, chosen):
+        step = duration[mask] if isinstance(duration, Tensor) else duration
+        if block.model.exact:
+            # f is 0, and h still what it was.
+            p = circuit.p(part)
+            x = block.model.held(circuit.x(block, part), part.take(state.a), step, block.activation, p)
+            circuit.put_x(block, part, x)
+            continue
+        for x, f in zip(state.more, state.more_f, strict=True):
+            part.put(x, part.take(x) + step * part.take(f))
+
+
+def _rich_blocks(circuit: Circuit, chosen: Selection) -> list[tuple[Block, Some, Tensor]]:
+    """Return those of a selection whose models have several fields or send impulses, by block."""
+    if not (circuit.has_rich and isinstance(chosen, Some)):
+        return []
+    return [(block, chosen.where(mask), mask) for block, mask in circuit.by_block(chosen) if block.model.rich]
 
 
 def _costate_step(circuit: Circuit, chosen: Selection, duration: float | Tensor) -> None:
     if not circuit.rule.sends_costates:
         return
-    z, g, df_dh = (chosen.take(x) for x in (circuit.state.z, circuit.state.g, circuit.state.df_dh))
-    chosen.put(circuit.state.z, circuit.rule.costate_euler(z, g, df_dh, duration))
+    state, rule = circuit.state, circuit.rule
+    z, g, df_dh = (chosen.take(x) for x in (state.z, state.g, state.df_dh))
+    if len(state.pulled):
+        g = g + chosen.take(state.pulled[0])
+    moved = rule.costate_euler(z, g, df_dh, duration)
+    for _, part, mask in _rich_blocks(circuit, chosen):
+        step = duration[mask] if isinstance(duration, Tensor) else duration
+        for r, z in enumerate(state.more_z):
+            pulled, df_dh = part.take(state.pulled[1 + r]), part.take(state.more_df_dh[r])
+            part.put(z, rule.costate_euler(part.take(z), pulled, df_dh, step))
+    chosen.put(state.z, moved)
 
 
 def own(circuit: Circuit) -> Tensor:
@@ -123,6 +151,8 @@ def _correlate(circuit: Circuit, chosen: Some, synchronous: bool) -> None:
 
 def _learn(circuit: Circuit, chosen: Some, duration: Tensor, synchronous: bool, stateful_only: bool) -> None:
     state, push = circuit.state, circuit.push
+    if not circuit.rule.takes_steps:
+        return
     if synchronous and state.learning:
         for pull in circuit.plan.pulls:
             if not (stateful_only and pull.signature.instant):
@@ -148,8 +178,8 @@ def hold(circuit: Circuit, into: State, tick: int, chosen: Some) -> None:
         part = chosen.where(mask)
         duration = _elapsed(circuit, tick, part)
         h, z, i1, i2 = held(circuit, block, part, duration)
-        part.put(into.h, h)
-        if circuit.nudges:
+        circuit.put_x(block, part, h, into)
+        if not circuit.rule.sends_costates:
             continue
         if not block.model.instant:
             part.put(into.z, z)
@@ -164,16 +194,16 @@ def _elapsed(circuit: Circuit, tick: int, chosen: Some) -> Tensor:
 
 def held(
     circuit: Circuit, block: Block, chosen: Some, duration: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return h, z and the integrals I1, I2 of q after ``duration`` (k,) of an exact hold."""
+) -> tuple[Any, Tensor, Tensor, Tensor]:
+    """Return the state, z and the integrals I1, I2 of q after ``duration`` (k,) of an exact hold."""
     state, rule = circuit.state, circuit.rule
-    h, z, q = chosen.take(state.h), chosen.take(state.z), chosen.take(state.q)
+    x, z, q = circuit.x(block, chosen), chosen.take(state.z), chosen.take(state.q)
     if block.model.instant:
-        # Where the loss nudges there are no costates, and nothing integrates them.
-        return (h, z, q, q) if circuit.nudges else (h, z, *rule.constant_hold(q, duration))
+        # Without costates nothing integrates them.
+        return (x, z, *rule.constant_hold(q, duration)) if rule.sends_costates else (x, z, q, q)
     p = circuit.p(chosen)
-    h = block.model.held(h, chosen.take(state.a), duration, block.activation, p)
-    if circuit.nudges:
+    h = block.model.held(x, chosen.take(state.a), duration, block.activation, p)
+    if not rule.sends_costates:
         return h, z, q, q
     z, i1, i2 = rule.costate_hold(z, chosen.take(state.g), block.model.rate(p), duration)
     gain = chosen.take(state.df_da)

@@ -1,7 +1,9 @@
 """A network on a device: constants as tensors, neurons sorted into what is evaluated together, state."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,13 +11,13 @@ from torch import Tensor
 
 from hlsim.engine.circuit import plan
 from hlsim.engine.circuit.push import FailingLinks
-from hlsim.engine.circuit.state import Some, State, Whole
+from hlsim.engine.circuit.state import Selection, Some, State, Whole
 from hlsim.engine.circuit.synapses import LAST
 from hlsim.engine.links import TouchableLinks
 from hlsim.errors import NumericalError
 from hlsim.models.losses import Loss
 from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron, Parameters
-from hlsim.models.rules.rule import Rule
+from hlsim.models.rules.rule import AnyRule, Rule
 from hlsim.topology.network import Network
 
 
@@ -51,7 +53,8 @@ class Circuit:
         made: plan.Plan | None = None,
     ) -> None:
         self.compiled = compiled
-        self.network, self.rule, self.loss, self.dt, self.replicas = network, rule, loss, dt, replicas
+        self.network, self.loss, self.dt, self.replicas = network, loss, dt, replicas
+        self.rule: AnyRule = rule
         self.n, self.dtype, self.device = network.n, dtype, device
         # Of the neurons' numbers; those of synapses are real.
         self.number = dtype.to_complex() if rule.complex_states else dtype
@@ -88,6 +91,8 @@ class Circuit:
         self.is_input, self.instant = whole(network.is_input), whole(network.instant)
         self.stateful, self.reads_out = whole(network.stateful), whole(network.reads_out)
         self.arrival = ~self.clock
+        self.emits, self.rich = whole(network.emits), whole(network.rich)
+        self.has_impulses, self.has_rich = bool(network.impulses.any()), bool(network.rich.any())
         self.sync = whole(plan.synchronous(network))
         self.is_output = torch.zeros(network.n, dtype=torch.bool, device=self.device)
         self.is_output[self.outputs] = True
@@ -170,21 +175,52 @@ class Circuit:
         block = self.block_of[chosen.nodes]
         return [(self.event_blocks[b], block == b) for b in torch.unique(block).tolist()]
 
+    def x(self, block: Block, chosen: Selection) -> Any:
+        """Return the state of a selection in a block, as formulas take it."""
+        state, extra = self.state, range(len(block.model.fields) - 1)
+        return block.model.state([chosen.take(state.h), *(chosen.take(state.more[r]) for r in extra)])
+
+    def put_x(self, block: Block, chosen: Selection, x: Any, into: State | None = None) -> None:
+        """Write a state of a selection in a block."""
+        state = self.state if into is None else into
+        h, *more = block.model.values(x)
+        chosen.put(state.h, h)
+        for r, values in enumerate(more):
+            chosen.put(state.more[r], values)
+
+    def q(self, chosen: Selection) -> Tensor:
+        """Return q = z df/da of a selection, summed over the fields."""
+        state = self.state
+        q = chosen.take(state.z) * chosen.take(state.df_da)
+        for z, df_da in zip(state.more_z, state.more_df_da, strict=True):
+            q = q + chosen.take(z) * chosen.take(df_da)
+        return q
+
     def p(self, chosen: Whole | Some) -> Parameters:
         """Return the model parameters of a selection."""
         return Parameters(**{name: chosen.param(x) for name, x in self.parameters.items()})
 
+    def field(self, name: str, state: State) -> Tensor:
+        """Return a further field of models (replica, node), NaN where a model has none of this name."""
+        found = torch.full_like(self.state.h, math.nan)
+        for block in self.blocks:
+            if name in block.model.told:
+                block.whole.put(found, block.whole.take(state.more[block.model.told.index(name)]))
+        return found
+
     def check_finite(self, tick: int) -> None:
         """Raise NumericalError for the first node whose state is infinite or NaN."""
         state = self.state
-        if bool(torch.isfinite(state.h.sum() + state.z.sum() + state.a.sum())):
+        if bool(torch.isfinite(state.h.sum() + state.z.sum() + state.a.sum() + state.more.sum())):
             return
-        for name in ("h", "z", "a"):
-            values = getattr(state, name)
+        fields: list[tuple[str | int, Tensor]] = [("h", state.h), ("z", state.z), ("a", state.a)]
+        for name, values in (*fields, *enumerate(state.more)):
             bad = torch.nonzero(~torch.isfinite(values))
             if len(bad):
                 replica, node = bad[0].tolist()
-                raise NumericalError(tick, self.network.label[node], name, values[replica, node].item())
+                names = list(MODELS[self.network.model[node]].fields)[1:]
+                what = name if isinstance(name, str) else names[name]
+                raise NumericalError(tick, self.network.label[node], what, values[replica, node].item())
 
     def loss_gradient(self, mask: Tensor | None) -> None:
         """Set dl = dL/dh at the outputs; ``mask`` (replica, output): only there."""

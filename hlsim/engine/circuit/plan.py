@@ -57,6 +57,7 @@ def synchronous(network: Network) -> NDArray[np.bool_]:
         & (network.send_threshold == 0)
         & (network.costate_threshold == 0)
         & (network.send_interval == 1)
+        & ~(network.rich | network.hears_impulses)
     )
 
 
@@ -75,6 +76,7 @@ def make(
     single messages, each of which may have a fate of its own.
     """
     readable = _readable(network) if single is None else _readable(network) & ~single
+    readable = readable & (not rule.apart)
     near = _near(network, replicas)
     if replicas > 1 and network.weight.shape[0] == 1:
         _check_shared(network, readable, near)
@@ -108,15 +110,17 @@ def longest_ring(network: Network, replicas: int) -> int:
     return max(_RING_TICKS, _RING_BYTES // (8 * max(1, network.n * replicas)))
 
 
-def in_projections(network: Network, replicas: int) -> NDArray[np.bool_]:
+def in_projections(network: Network, rule: Rule, replicas: int) -> NDArray[np.bool_]:
     """Return on which edges (m,) targets read what their source was, so that no message is sent."""
-    return _readable(network) & _near(network, replicas)
+    return _readable(network) & _near(network, replicas) & (not rule.apart)
 
 
 def ring_numbers(network: Network, rule: Rule, replicas: int) -> tuple[int, int]:
     """Return how many numbers projections keep of what was sent, and how many edges are in sparse ones."""
     kept, sparse, back = 0, 0, network.carries_costates(rule)
-    for signature, sources, _, edges in _groups(network, np.flatnonzero(in_projections(network, replicas))):
+    for signature, sources, _, edges in _groups(
+        network, np.flatnonzero(in_projections(network, rule, replicas))
+    ):
         if sources is not None:
             kept += len(sources) * (signature.delay + signature.feedback_delay)
             continue

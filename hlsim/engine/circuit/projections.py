@@ -19,7 +19,7 @@ from torch import Tensor
 from hlsim.engine.circuit.state import State, Whole
 from hlsim.engine.circuit.synapses import Ints, Signature, Synapses
 from hlsim.engine.threads import one_thread, product
-from hlsim.models.rules.rule import Rule
+from hlsim.models.rules.rule import Rule, in_place
 from hlsim.topology.network import Network
 
 
@@ -104,7 +104,7 @@ class Dense(Synapses):
                 else:
                     omega.baddbmm_(q.unsqueeze(2), self._s.unsqueeze(1), beta=keep, alpha=scale)
 
-        return self._rule.step(w, fields, add, self._beta, duration)
+        return in_place(self._rule) and self._rule.step(w, fields, add, self._beta, duration)
 
     def product(self, own: Tensor) -> Tensor:
         q = self._targets.take(own)
@@ -236,7 +236,9 @@ class Sparse(Synapses):
         def add(omega: Tensor, keep: float, scale: float) -> None:
             omega.mul_(keep).addcmul_(q.view(omega.shape), self._s.view(omega.shape), value=scale)
 
-        return self._rule.step(self.weight(state), self._fields(state), add, self._beta, duration)
+        return in_place(self._rule) and self._rule.step(
+            self.weight(state), self._fields(state), add, self._beta, duration
+        )
 
     def _keep(self, state: State) -> None:
         """Note what neurons send at this tick."""

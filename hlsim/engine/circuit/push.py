@@ -12,7 +12,7 @@ from hlsim.engine.circuit.calendar import Delivery
 from hlsim.engine.circuit.state import NEVER, Some, State
 from hlsim.engine.links import LOST, LinkChange, TouchableLinks, late, uniform
 from hlsim.models.messages import COSTATE, STATE
-from hlsim.models.rules.rule import Fields, Phase, Rule
+from hlsim.models.rules.rule import AnyRule, Fields, Phase, Post, Pre, Rule
 from hlsim.topology.network import RANDOM, Network
 
 
@@ -70,7 +70,8 @@ class Push:
         # Edges live with their target: in-edges of a neuron stand side by side.
         self.edges = edges[np.argsort(network.target[edges], kind="stable")]
         edges = self.edges
-        self._rule, self._n, self._e, self._replicas = rule, network.n, len(edges), replicas
+        self._rule: AnyRule = rule
+        self._n, self._e, self._replicas = network.n, len(edges), replicas
         self._m, self._start = network.m, start
         device, dtype = weight.device, weight.dtype
         source, target = network.source[edges], network.target[edges]
@@ -94,6 +95,9 @@ class Push:
             network.feedback_weight[:, edges], dtype=dtype, device=device
         ).reshape(-1)
         self._bias = tiled(source < 0)
+        # Edges that carry impulses: they add up until their neuron takes them in, and are forgotten then.
+        self.impulse = tiled(network.impulses[edges])
+        self._has_impulses = bool(self.impulse.any())
         self.s = self._bias.to(number)
         self.inbox = self.s.clone()
         self.r = torch.zeros_like(self.s)
@@ -111,6 +115,10 @@ class Push:
     def deliver(self, kind: int, edge: Tensor, value: Tensor, now: int) -> None:
         """Put messages where their neuron will find them."""
         box, arrived = (self.inbox, self.r)[kind], self._arrived[kind]
+        if self._has_impulses and kind == STATE:
+            impulse = self.impulse[edge]
+            box.index_add_(0, edge[impulse], value[impulse])
+            edge, value = edge[~impulse], value[~impulse]
         before = arrived[edge]
         waiting = before != NEVER
         self.overtaken += waiting.sum()
@@ -122,6 +130,8 @@ class Push:
         """Let neurons that update hear what was delivered; return their in-edges and each one's position."""
         edge, row = self.edges_of(self.incoming, chosen)
         self.s[edge] = self.inbox[edge]
+        if self._has_impulses:
+            self.inbox[edge[self.impulse[edge]]] = 0.0
         self._arrived[STATE][edge] = NEVER
         return edge, row
 
@@ -130,14 +140,19 @@ class Push:
         """Whether a state that was delivered waits for its neuron to take it in."""
         return bool((self._arrived[STATE] != NEVER).any())
 
-    def drive(self, state: State, chosen: Some) -> Tensor:
-        """Take in what was delivered and return sum w s, (k,)."""
+    def drive(self, state: State, chosen: Some) -> tuple[Tensor, Tensor | None]:
+        """Take in what was delivered; return sum w s of states (k,) and of impulses, None: there are none."""
         edge, row = self.take_in(chosen)
-        return _sum(self.weight(state, edge) * self.s[edge], row, len(chosen))
+        each, impulse = self.weight(state, edge) * self.s[edge], self.impulse[edge]
+        if not self._has_impulses:
+            return _sum(each, row, len(chosen)), None
+        none = torch.zeros_like(each)
+        parts = torch.where(impulse, none, each), torch.where(impulse, each, none)
+        return _sum(parts[0], row, len(chosen)), _sum(parts[1], row, len(chosen))
 
     def drive_of(self, state: State) -> Callable[[Some], Tensor]:
-        """Return ``drive`` for a given state."""
-        return lambda chosen: self.drive(state, chosen)
+        """Return sum w s for a given state; of neurons that hear no impulses."""
+        return lambda chosen: self.drive(state, chosen)[0]
 
     def heard(self, chosen: Some) -> Tensor:
         """Return sum r of what was delivered backward to each, (k,)."""
@@ -156,6 +171,9 @@ class Push:
     def euler(self, state: State, chosen: Some, duration: float | Tensor) -> None:
         """Move the in-synapses of the chosen neurons one Euler step on, with the q and s held."""
         edge, row = self.edges_of(self.incoming, chosen)
+        if self._rule.apart:
+            self._step_apart(state, chosen, edge, row, duration)
+            return
         gradient = chosen.take(state.q)[row] * self.s[edge]
         if self._rule.weight_decay:
             gradient = gradient + (state.phi * self._rule.weight_decay) * self.weight(state, edge)
@@ -167,6 +185,16 @@ class Push:
             state.w.view(-1)[at], self._fields(state, at), gradient, self.beta[edge], duration
         )
         self._store(state, at, edge, w, fields)
+
+    def _step_apart(
+        self, state: State, chosen: Some, edge: Tensor, row: Tensor, duration: float | Tensor
+    ) -> None:
+        at = self.stored(edge)
+        post = Post(*(chosen.take(getattr(state, name))[row] for name in Post._fields))
+        step = duration[row] if isinstance(duration, Tensor) else duration
+        w, fields = state.w.view(-1)[at], self._fields(state, at)
+        moved = self._rule.synapse(w, fields, Pre(self.s[edge]), post, self.beta[edge], step)
+        self._store(state, at, edge, *moved)
 
     def mark(self, state: State, own: Tensor, phase: Phase) -> None:
         """Let every synapse take the end of a phase into account; ``own`` (replica, node) was sent last."""
@@ -304,9 +332,11 @@ class FailingLinks:
         if delivery is None:
             return None
         edge, sent, newest = delivery.edge, delivery.sent, self._newest[kind]
+        # Of impulses every one counts, whatever came before.
+        every = self._push.impulse[edge] & (kind == STATE)
         before = newest[edge]
         newest.scatter_reduce_(0, edge, sent, "amax")
-        kept = (sent > before) & (sent == newest[edge])
+        kept = (sent > before) & (sent == newest[edge]) | every
         self._push.overtaken += (~kept).sum()
         return Delivery(edge[kept], delivery.value[kept], sent[kept])
 

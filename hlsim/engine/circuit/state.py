@@ -10,7 +10,11 @@ from torch import Tensor
 from hlsim.engine.threads import add_product, product
 from hlsim.topology.network import Network
 
-_VALUES = ("h", "z", "a", "q", "f", "df_dh", "df_da", "u", "heard", "dl", "g", "pull", "h_sent", "q_sent")
+_VALUES = (
+    *("h", "z", "a", "q", "f", "df_dh", "df_da", "u", "heard", "dl", "g", "pull", "h_sent", "q_sent"),
+    "fired",
+)
+_MORE = ("more", "more_f", "more_z", "more_df_da", "more_df_dh", "pulled")
 # Up to so many contiguous runs of neurons are copied one by one.
 _FEW_RUNS = 4
 # A tick before every other: nothing was ever sent.
@@ -118,6 +122,12 @@ class State:
         What is sent forward: h itself, unless there are neurons that read out.
     f, df_dh, df_da : Tensor
         dh/dt and its partial derivatives at the last update.
+    fired : Tensor
+        1 where an impulse was emitted at the last update.
+    more, more_f, more_z, more_df_da, more_df_dh : Tensor (field, replica, node)
+        Of the fields of models after the first: the same as h, f, z, df_da, df_dh.
+    pulled : Tensor (1 + field, replica, node)
+        What pulls at the costate of each field on behalf of the others, sum z_j df_j/dx_i.
     u : Tensor
         Stimulus added to the drive (or emitted, by an input node).
     heard, dl, g : Tensor
@@ -146,6 +156,13 @@ class State:
     f: Tensor
     df_dh: Tensor
     df_da: Tensor
+    fired: Tensor
+    more: Tensor
+    more_f: Tensor
+    more_z: Tensor
+    more_df_da: Tensor
+    more_df_dh: Tensor
+    pulled: Tensor
     u: Tensor
     heard: Tensor
     dl: Tensor
@@ -183,6 +200,10 @@ class State:
         made["m"] = made["h"].clone() if network.reads_out.any() else made["h"]
         for name in ("h_sent_at", "q_sent_at"):
             made[name] = torch.full(shape, NEVER, dtype=torch.int64, device=device)
+        for name in _MORE:
+            extra = network.width - 1
+            size = extra + (name == "pulled" and extra > 0), *shape
+            made[name] = torch.zeros(size, dtype=dtype, device=device)
         return cls(
             **made,
             moved=torch.zeros(shape, dtype=torch.bool, device=device),
@@ -194,5 +215,15 @@ class State:
 
     def reset(self) -> None:
         """Forget h, z, everything heard and sent; w and the synapse fields stay."""
-        for field in (self.h, self.m, self.z, self.heard, self.dl, self.h_sent, self.q_sent):
+        for field in (
+            self.h,
+            self.m,
+            self.more,
+            self.z,
+            self.more_z,
+            self.heard,
+            self.dl,
+            self.h_sent,
+            self.q_sent,
+        ):
             field.zero_()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.engine.circuit.state import State
-from hlsim.models.rules.rule import Fields, Phase, Rule
+from hlsim.models.rules.rule import AnyRule, Fields, Phase, Rule
 from hlsim.topology.network import NONE, RANDOM, Network
 
 # After every instant neuron: where leaky neurons are evaluated.
@@ -36,7 +36,7 @@ class Synapses:
         self, network: Network, edges: Ints, start: int, rule: Rule, shape: tuple[int, ...], weight: Tensor
     ) -> None:
         self.edges, self.span, self.shape = edges, slice(start, start + len(edges)), shape
-        self._rule = rule
+        self._rule: AnyRule = rule
         replicas = weight.shape[0]
 
         def fixed(values: NDArray) -> Tensor:

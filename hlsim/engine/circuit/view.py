@@ -37,13 +37,15 @@ def _held(circuit: Circuit, names: Sequence[str], tick: int) -> State:
     """Return a state in which the fields of these names are right: of outputs alone, or of any neurons."""
     state = circuit.state
     moved = set(names) - {"a"}
-    moved = moved if state.learning else moved & _NEURONS
+    of_neurons = _NEURONS | set(circuit.network.node_fields)
+    moved = moved if state.learning else moved & of_neurons
     if not moved:
         return state
     late = _late(circuit, tick, circuit.is_output if moved <= _OUTPUTS else None)
     if len(late) == 0:
         return state
-    scratch = replace(state, h=state.h.clone(), z=state.z.clone(), learning=not moved <= _NEURONS)
+    moving = state.learning and not moved <= of_neurons
+    scratch = replace(state, h=state.h.clone(), z=state.z.clone(), more=state.more.clone(), learning=moving)
     if scratch.learning:
         scratch.moved, scratch.w = state.moved.clone(), state.w.clone()
         scratch.fields = {key: x.clone() for key, x in state.fields.items()}
@@ -63,6 +65,8 @@ def _late(circuit: Circuit, tick: int, among: torch.Tensor | None) -> Some:
 def _field(circuit: Circuit, state: State, name: str) -> NDArray[np.float64]:
     if name in ("h", "z", "a"):
         return _array(getattr(state, name))
+    if name in circuit.network.node_fields:
+        return _array(circuit.field(name, state))
     if name in _OUTPUTS:
         y = circuit.output_set.take(state.h)
         return _array(y) if name == "y" else _loss(circuit, y)

@@ -32,7 +32,7 @@ from hlsim.engine.compiled.layout import (
     Values,
     Work,
 )
-from hlsim.models.neurons import MODELS, Parameters
+from hlsim.models.neurons import MODELS, Parameters, flags
 
 
 def make(circuit: Circuit) -> Any:
@@ -110,6 +110,10 @@ def _traits(circuit: Circuit, sync: Sync) -> Array:
         "stateful": (np.bool_, network.stateful),
         "reads_out": (np.bool_, network.reads_out),
         "relaxes": (np.bool_, rate > 0),
+        "emits": (np.bool_, network.emits),
+        "rich": (np.bool_, network.rich),
+        "exact": (np.bool_, flags(network.model, "exact")),
+        "hears_impulses": (np.bool_, network.hears_impulses),
         "clock": (np.bool_, circuit.clock),
         "sends_state": (np.bool_, circuit.sends_state),
         "sends_costate": (np.bool_, circuit.sends_costate),
@@ -294,7 +298,8 @@ def _edges(circuit: Circuit) -> tuple[Edges, int]:
         "fixed": (np.bool_, push.random[back]),
     }
     tables = _table(1, outward), _table(1, backward)
-    return Edges(start, *tables, far, *rates), len(hear)
+    impulse = push.impulse.numpy() if circuit.has_impulses else np.zeros(0, np.bool_)
+    return Edges(start, *tables, far, impulse, *rates), len(hear)
 
 
 def _near(*delays: Array) -> list[Array]:
@@ -325,7 +330,12 @@ def _rates(start: Array, beta: Array, plastic: Array) -> tuple[Array, tuple[Arra
 def _values(circuit: Circuit, heard: int) -> Values:
     state = circuit.state
     own = {"fields", "s", "r"}
-    shared = {name: flat(getattr(state, name)) for name in Values._fields if name not in own}
+    size = circuit.replicas * circuit.n
+    shared = {
+        # Those of several fields (field, neuron), all others one number a neuron or synapse.
+        name: x.view(len(x), size).numpy() if x.ndim == 3 else flat(x)
+        for name, x in ((name, getattr(state, name)) for name in Values._fields if name not in own)
+    }
     fields = tuple(flat(field) for field in state.fields.values())
     return Values(**shared, fields=fields, s=circuit.push.s.numpy(), r=np.zeros(heard, _number(circuit)))
 
@@ -383,7 +393,7 @@ def _sources() -> str:
     types. Left alone it would look for changes in one file, that of the function which Python calls.
     """
     here = Path(__file__).parent
-    around = ("loops", "formulas", "tables", "chance")
+    around = ("loops", "elementary", "formulas", "tables", "chance")
     texts = [(here.parent / f"{name}.py").read_bytes() for name in around]
     texts += [text for file in sorted(here.glob("*.py")) if b"engine.loops" in (text := file.read_bytes())]
     return "sources_" + sha256(b"".join(texts)).hexdigest()[:16]
@@ -447,7 +457,7 @@ def _work(circuit: Circuit, places: int) -> Work:
     notes["clock"] = np.tile(circuit.clock.numpy(), circuit.replicas)
     first = circuit.n * np.arange(circuit.replicas)[:, None]
     slow = circuit.clock.numpy() & ((circuit.period.numpy() > 1) | (circuit.phase.numpy() > 0))
-    boxes = bool(slow.any()) or circuit.failing is not None
+    boxes = bool(slow.any()) or circuit.failing is not None or circuit.has_impulses
     return Work(
         due=np.zeros(size, np.int64),
         notes=notes,

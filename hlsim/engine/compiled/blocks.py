@@ -73,7 +73,7 @@ def deal(
     single: Array | None,
 ) -> BlockPlan:
     """Return where the edges of a network stand; ``single`` (m,): these carry messages whatever else."""
-    chosen = plan.in_projections(network, replicas)
+    chosen = plan.in_projections(network, rule, replicas)
     chosen = chosen if single is None else chosen & ~single
     made = arrange(network, rule, np.flatnonzero(chosen))
     rest = np.flatnonzero(~chosen)

@@ -38,23 +38,27 @@ _LOSSES = {type(None): layout.SILENT, SquaredError: layout.SQUARED_ERROR, CrossE
 _BUDGET = 100_000
 
 
-def knows(network: Network, rule: Rule, replicas: int) -> bool:
-    """Tell whether the loops can do all that a run asks for."""
-    models = [MODELS[name] for name in set(network.model)]
-    derived = all(type(m).partials is not Neuron.partials or not m.stateful for m in models)
-    private = replicas == 1 or network.weight.shape[0] == replicas
-    return derived and private and network.m * replicas < 2**31 and _compile(network, rule)
-
-
-def _compile(network: Network, rule: Rule) -> bool:
-    """Tell whether all formulas that are not ours can be compiled."""
+def hindrance(network: Network, rule: Rule, replicas: int) -> str | None:
+    """Return why the loops cannot do all that a run asks for; None: they can."""
+    if replicas > 1 and network.weight.shape[0] != replicas:
+        return "replicas that share synapses are computed in torch"
+    if network.m * replicas >= 2**31:
+        return f"loops count edges up to 2**31 - 1, got {network.m * replicas}"
     models, sigmas = others(network)
-    things = [*models, *sigmas, *([] if RULES.is_ours(type(rule)) else [rule])]
-    if not things:
-        return True
+    things: list[Any] = [*models, *sigmas, *([] if RULES.is_ours(type(rule)) else [rule])]
+    derived = [MODELS[name] for name in sorted(set(network.model)) if rule.sends_costates]
+    derived = [m for m in derived if type(m).partials is Neuron.partials and m.stateful]
+    if not things and not derived:
+        return None
     from hlsim.engine import formulas
 
-    return all(formulas.compiles(thing, rule.complex_states) for thing in things)
+    for thing in things:
+        if not formulas.compiles(thing, rule.complex_states):
+            return f"a formula of {thing.name!r} cannot be compiled"
+    for model in derived:
+        if not (formulas.compiles(model, True) and formulas.derives(model)):
+            return f"model {model.name!r} gives no partials, and they cannot be had by a complex step"
+    return None
 
 
 class Compiled:

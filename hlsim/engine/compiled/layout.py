@@ -58,6 +58,8 @@ class Edges(NamedTuple):
         costates heard, and ``fixed``: whether ``weight`` carries it and not w.
     far : int64 (k,)
         Delays of NEAR ticks or more; an edge has -1 - its place among them as its ``delay``.
+    impulse : bool (edge,)
+        Which edges carry impulses, by flat edge; nothing (0,) where none does.
     beta, plastic : (rate,)
         Of the in-edges of a neuron. Where all of them have the same, it reads a row that many share: it stays
         in the cache, and what else a synapse has is all that comes from memory.
@@ -67,6 +69,7 @@ class Edges(NamedTuple):
     out: Array
     back: Array
     far: Array
+    impulse: Array
     beta: Array
     plastic: Array
 
@@ -175,6 +178,13 @@ class Values(NamedTuple):
     f: Array
     df_dh: Array
     df_da: Array
+    fired: Array
+    more: Array
+    more_f: Array
+    more_z: Array
+    more_df_da: Array
+    more_df_dh: Array
+    pulled: Array
     pull: Array
     dl: Array
     g: Array

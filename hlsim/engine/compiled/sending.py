@@ -64,7 +64,7 @@ def send_states(net: Any, now: int, level: int) -> None:
     for k in range(work.tally[0]):
         i = work.due[k]
         trait = net.traits[i]
-        if (trait.rank if trait.instant else OTHERS) != level:
+        if (trait.rank if trait.instant else OTHERS) != level or trait.emits:
             continue
         if trait.is_input:
             x.h[i] = x.u[i]

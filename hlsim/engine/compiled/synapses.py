@@ -5,9 +5,11 @@ from typing import Any
 
 from hlsim.engine import formulas
 from hlsim.engine.loops import tight
+from hlsim.models.rules.rule import Post, Pre
 
 hold_synapse = formulas.optional("synapse_hold", "w, fields, s1, s2, beta, duration", "w, fields")
 euler_synapse = formulas.optional("synapse_euler", "w, fields, qs, beta, duration", "w, fields")
+step_synapse = formulas.optional("synapse", "w, fields, pre, post, beta, duration", "w, fields")
 mark_synapse = formulas.optional("mark", "w, fields, product, beta, phase", "w, fields")
 correlate_synapse = formulas.optional("correlate", "w, fields, product, beta, nudge", "w, fields")
 momentum = formulas.optional("momentum", "fields", "0.0")
@@ -38,12 +40,27 @@ def hold(rule: Any, edges: Any, x: Any, i: int, i1: Any, i2: Any, duration: Any)
 @tight
 def euler(rule: Any, terms: Any, edges: Any, x: Any, i: int, duration: Any) -> None:
     """Move them one Euler step on, with the q and s held."""
+    if rule.apart:
+        _step(rule, edges, x, i, duration)
+        return
     into, held, rates = of(edges, i)
     w, s, beta, plastic = x.w[into], x.s[held], edges.beta[rates], edges.plastic[rates]
     fields, decay, q = formulas.part(x.fields, into), terms.phi * rule.weight_decay, x.q[i]
     for k in range(len(w)):
         gradient = q * s[k] + decay * w[k]
         moved, new = euler_synapse(rule, w[k], formulas.at(rule, fields, k), gradient, beta[k], duration)
+        w[k] = moved if plastic[k] != 0 else w[k]
+        formulas.put(fields, k, new, plastic[k] != 0)
+
+
+@tight
+def _step(rule: Any, edges: Any, x: Any, i: int, duration: Any) -> None:
+    into, held, rates = of(edges, i)
+    w, s, beta, plastic = x.w[into], x.s[held], edges.beta[rates], edges.plastic[rates]
+    fields, post = formulas.part(x.fields, into), Post(x.h[i], x.a[i], x.z[i], x.g[i], x.q[i], x.fired[i])
+    for k in range(len(w)):
+        own = formulas.at(rule, fields, k)
+        moved, new = step_synapse(rule, w[k], own, Pre(s[k]), post, beta[k], duration)
         w[k] = moved if plastic[k] != 0 else w[k]
         formulas.put(fields, k, new, plastic[k] != 0)
 
@@ -74,6 +91,8 @@ def take_in(edges: Any, x: Any, work: Any, i: int) -> None:
     _, held, _ = of(edges, i)
     for e in range(held.start, held.stop):
         x.s[e] = work.inbox[e]
+        if len(edges.impulse) and edges.impulse[e]:
+            work.inbox[e] = 0
         if work.state_arrived[e] >= 0:
             work.state_arrived[e] = -1
             work.waiting[0] -= 1
@@ -99,6 +118,20 @@ def drive(edges: Any, x: Any, i: int) -> Any:
     for k in range(len(w)):
         total += w[k] * s[k]
     return total
+
+
+@tight
+def impulses(edges: Any, x: Any, i: int) -> tuple[Any, Any]:
+    """Return sum w s of the states heard, and of the impulses."""
+    into, held, _ = of(edges, i)
+    w, s, impulse = x.w[into], x.s[held], edges.impulse[held]
+    total = moved = type(x.h[i])(0)
+    for k in range(len(w)):
+        if impulse[k]:
+            moved += w[k] * s[k]
+        else:
+            total += w[k] * s[k]
+    return total, moved
 
 
 @tight

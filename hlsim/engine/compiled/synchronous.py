@@ -34,7 +34,7 @@ def note(net: Any, terms: Any) -> None:
     then = blocks.then[0]
     then.decay, then.nudge = terms.phi * rule.weight_decay, terms.nudge
     then.correlates = rule.correlates and terms.learning and terms.nudge != 0
-    then.learns = rule.sends_costates and terms.learning
+    then.learns = rule.takes_steps and terms.learning
     if then.correlates:
         note_own(net)
         for i in net.sync.mixed_in:

@@ -8,7 +8,7 @@ import cmath
 from typing import Any
 
 from hlsim.engine import formulas
-from hlsim.engine.compiled import sweep, synapses, synchronous
+from hlsim.engine.compiled import states, sweep, synapses, synchronous
 from hlsim.engine.compiled.calendar import (
     bring_near,
     bucket_of,
@@ -22,8 +22,8 @@ from hlsim.engine.compiled.calendar import (
 from hlsim.engine.compiled.layout import ALL, ALL_PARTS, CHUNK, COSTATE, FIRST, LATER, OTHERS, STATE, STATEFUL
 from hlsim.engine.compiled.losses import gradient
 from hlsim.engine.compiled.sending import send_costate, send_states, tell_costates, tell_states
-from hlsim.engine.compiled.synchronous import euler_costate, partials, rest, velocity
-from hlsim.engine.compiled.wakeups import hold_constant, hold_costate, own, quiet, relax, wake_at
+from hlsim.engine.compiled.synchronous import rest
+from hlsim.engine.compiled.wakeups import hold_constant, hold_costate, own, quiet, wake_at
 from hlsim.engine.loops import entry, inner, tight
 
 __all__ = ["begin", "clear_messages", "mark_all", "open_tick", "reset", "run"]  # what the engine calls
@@ -99,6 +99,9 @@ def _overtake(net: Any, kind: int, now: int) -> None:
         while left > 0:
             for k in range(chunk * CHUNK, chunk * CHUNK + min(left, CHUNK)):
                 message, sent = agenda.mail[k], agenda.sent[k]
+                if kind == STATE and len(net.edges.impulse) and net.edges.impulse[message.address]:
+                    # Every impulse counts, whatever came before.
+                    continue
                 if not counting and sent > newest[message.address]:
                     newest[message.address] = sent
                 elif not counting:
@@ -163,7 +166,7 @@ def _advance(kit: Any, net: Any, terms: Any, now: int, begin: int) -> None:
         elif not kit.rule.sequential:
             _explicit(kit, net, terms, i, duration)
         elif trait.stateful:
-            x.h[i] += duration * x.f[i]
+            states.euler(kit, net, i, duration)
             work.notes[i].duration = duration
     if kit.rule.sequential:
         gradient(net, terms, now, work.due[first : work.tally[0]], STATEFUL)
@@ -181,7 +184,7 @@ def _hold(kit: Any, net: Any, terms: Any, i: int, duration: Any) -> None:
     if trait.instant:
         i1, i2 = hold_constant(rule, x.q[i], duration)
     else:
-        x.h[i] = relax(x.h[i], net.work.notes[i].rest, trait.rate, duration)
+        states.hold(kit, net, i, duration)
         x.z[i], i1, i2 = hold_costate(rule, x.z[i], x.g[i], trait.rate, duration)
         i1, i2 = x.df_da[i] * i1, x.df_da[i] * i2
     if terms.learning and rule.sends_costates:
@@ -193,12 +196,12 @@ def _hold(kit: Any, net: Any, terms: Any, i: int, duration: Any) -> None:
 def _explicit(kit: Any, net: Any, terms: Any, i: int, duration: Any) -> None:
     """One Euler step with all derivatives as they were."""
     x, trait, rule = net.values, net.traits[i], kit.rule
-    if rule.sends_costates and x.took_note[i]:
+    if rule.takes_steps and x.took_note[i]:
         synapses.euler(rule, terms, net.edges, x, i, duration)
         x.moved[i] = True
     if trait.stateful:
-        x.z[i] = euler_costate(rule, x.z[i], x.g[i], x.df_dh[i], duration)
-        x.h[i] += duration * x.f[i]
+        states.euler_costates(rule, x, trait, i, duration)
+        states.euler(kit, net, i, duration)
 
 
 @inner
@@ -212,8 +215,8 @@ def _sequential(kit: Any, net: Any, terms: Any, first: int) -> None:
             continue
         duration = work.notes[i].duration
         x.g[i] = terms.phi * x.dl[i] + x.heard[i]
-        x.z[i] = euler_costate(kit.rule, x.z[i], x.g[i], x.df_dh[i], duration)
-        x.q[i] = x.z[i] * x.df_da[i]
+        states.euler_costates(kit.rule, x, trait, i, duration)
+        x.q[i] = states.gradient(x, trait, i)
         if kit.rule.sends_costates and x.took_note[i]:
             synapses.euler(kit.rule, terms, net.edges, x, i, duration)
             x.moved[i] = True
@@ -265,6 +268,8 @@ def _deliver(net: Any, kind: int, now: int) -> None:
                 work.notes[message.node].heard = True
                 if work.boxes[0]:
                     _arrive(work, work.costate_arrived, message.address, now)
+            elif len(net.edges.impulse) and net.edges.impulse[message.address]:
+                work.inbox[message.address] += message.value
             elif work.boxes[0]:
                 work.inbox[message.address] = message.value
                 work.waiting[0] += work.state_arrived[message.address] < 0
@@ -304,7 +309,7 @@ def _settle(kit: Any, net: Any, terms: Any, kind: int, now: int) -> None:
 
 
 @inner
-def _drives(kit: Any, net: Any, terms: Any, level: int) -> None:
+def _drives(kit: Any, net: Any, terms: Any, level: int, now: int) -> None:
     """Evaluate neurons due, instant ones of a rank or all OTHERS."""
     work = net.work
     for k in range(work.tally[0]):
@@ -313,13 +318,14 @@ def _drives(kit: Any, net: Any, terms: Any, level: int) -> None:
         if not trait.is_input and (trait.rank if trait.instant else OTHERS) == level:
             if work.boxes[0]:
                 synapses.take_in(net.edges, net.values, work, i)
-            _evaluate(kit, net, terms, i)
+            _evaluate(kit, net, terms, i, now)
 
 
 @inner
-def _evaluate(kit: Any, net: Any, terms: Any, i: int) -> None:
+def _evaluate(kit: Any, net: Any, terms: Any, i: int, now: int) -> None:
     x, trait = net.values, net.traits[i]
-    a = net.stimulus[i] + synapses.drive(net.edges, x, i)
+    heard = states.take_impulses(kit, net, i) if trait.hears_impulses else synapses.drive(net.edges, x, i)
+    a = net.stimulus[i] + heard
     if kit.rule.nudges:
         x.pull[i] = -terms.nudge * x.dl[i]
         if not trait.reads_out:
@@ -333,10 +339,13 @@ def _evaluate(kit: Any, net: Any, terms: Any, i: int) -> None:
         return
     if trait.relaxes:
         net.work.notes[i].rest = rest(kit.models, trait.model, net.parameters, i, a, sigma)
-    if trait.clock:
-        x.f[i] = velocity(kit.models, trait.model, net.parameters, i, x.h[i], a, sigma)
+    if trait.emits:
+        states.emit(kit, net, i, now)
+    if trait.clock and not trait.exact:
+        x.f[i] = states.velocity(kit.models, trait.model, net.parameters, x, x.more_f, i, a, sigma)
     if kit.rule.sends_costates:
-        x.df_dh[i], x.df_da[i] = partials(kit.models, trait.model, net.parameters, i, x.h[i], a, sigma)
+        found = states.partials(kit.models, trait.model, net.parameters, x, x.more_f, i, a, sigma)
+        x.df_dh[i], x.df_da[i] = found
 
 
 @inner
@@ -361,7 +370,7 @@ def _costates(kit: Any, net: Any, terms: Any, now: int) -> None:
     for k in range(work.tally[0]):
         i = work.due[k]
         if net.traits[i].stateful:
-            x.q[i] = x.z[i] * x.df_da[i]
+            x.q[i] = states.gradient(x, net.traits[i], i)
             send_costate(net, i, now)
     _settle(kit, net, terms, COSTATE, now)
     for level in range(terms.back_levels):
@@ -409,13 +418,13 @@ def _close_tick(kit: Any, net: Any, terms: Any, now: int) -> bool:
         sweep.drive(net, now, level, ALL_PARTS)
         synchronous.evaluate(net, terms, level)
         synchronous.send_states(net, now, level)
-        _drives(kit, net, terms, level)
+        _drives(kit, net, terms, level, now)
         send_states(net, now, level)
         _settle(kit, net, terms, STATE, now)
     sweep.drive(net, now, LATER, ALL_PARTS)
     sweep.finish(net)
     synchronous.evaluate(net, terms, LATER)
-    _drives(kit, net, terms, OTHERS)
+    _drives(kit, net, terms, OTHERS, now)
     _loss(kit, net, terms, now)
     if listening:
         tell_states(net)
@@ -432,7 +441,8 @@ def _close_tick(kit: Any, net: Any, terms: Any, now: int) -> bool:
     for k in range(work.tally[0]):
         i = work.due[k]
         if not net.traits[i].clock:
-            at = wake_at(kit, net, terms, i, now)
+            emits = net.traits[i].emits
+            at = states.emission_at(kit, net, terms, i, now) if emits else wake_at(kit, net, terms, i, now)
             plan(agenda.heap, agenda.place, agenda.tick, agenda.tally, i, at)
     return True
 
@@ -460,6 +470,8 @@ def _count(net: Any, terms: Any) -> bool:
         work.updates[i] += 1
         x.took_note[i] = terms.learning
         finite = finite and cmath.isfinite(x.h[i]) and cmath.isfinite(x.z[i]) and cmath.isfinite(x.a[i])
+        for r in range(len(x.more)):
+            finite = finite and cmath.isfinite(x.more[r, i])
     return finite
 
 

@@ -12,7 +12,7 @@ from hlsim.engine.compiled.layout import NEVER, SILENT
 from hlsim.engine.loops import inner, tight
 
 # Later than any run: as good as never.
-_FAR = 2**40
+FAR = 2**40
 # By how much bounds on a drive's motion are widened, for round-off.
 _SLACK = 1e-6
 
@@ -73,7 +73,7 @@ def crossing(x: Any, goal: Any, rate: Any, origin: Any, threshold: Any, dt: Any)
     if x == goal or not ratio > 1:
         return 1
     ticks = math.log(ratio) / rate / dt
-    return max(1, math.ceil(ticks)) if ticks < _FAR else NEVER
+    return max(1, math.ceil(ticks)) if ticks < FAR else NEVER
 
 
 def _ratio(x: Any, goal: Any, origin: Any, threshold: Any) -> Any:
@@ -256,6 +256,9 @@ def quiet(net: Any, terms: Any, asked: int, now: int) -> bool:
 @inner
 def _restless(net: Any, terms: Any, i: int) -> bool:
     x, trait = net.values, net.traits[i]
+    if trait.rich:
+        # It may emit, or oscillate, for ever.
+        return True
     threshold, value = trait.send_threshold, value_sent(x, trait, i)
     last = own(x, trait, i)
     if pending(value, last, threshold) or unheard(terms, x, trait, i):

@@ -1,6 +1,7 @@
 """The batched engine: every phase of a tick as a few torch calls over all neurons that are due."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import simpy
@@ -22,6 +23,7 @@ from hlsim.engine.general.sending import Sending
 from hlsim.engine.general.wakeups import clocks, pending, unheard
 from hlsim.engine.interface import Observer
 from hlsim.models.messages import COSTATE, STATE
+from hlsim.models.neurons import Neuron
 from hlsim.models.rules.rule import Phase
 
 
@@ -194,7 +196,7 @@ class Batched:
         if state.m is not state.h:
             state.m.copy_(torch.where(c.reads_out, state.m, state.h))
         # Chosen before any message of this tick can make others due.
-        senders = self._chosen(~c.instant)
+        senders = self._chosen(~(c.instant | c.emits))
         if c.sync_stateful is not None:
             self._sending.sync_state(c.sync_stateful)
         if len(senders):
@@ -223,11 +225,29 @@ class Batched:
         chosen = self._chosen(c.at_forward[level])
         if len(chosen) == 0:
             return
-        drive = chosen.take(stimulus) + c.push.drive(c.state, chosen)
+        drive, impulses = c.push.drive(c.state, chosen)
+        drive = chosen.take(stimulus) + drive
         for block, mask in c.by_block(chosen):
-            self._evaluate(block, chosen.where(mask), drive[mask])
+            part = chosen.where(mask)
+            if impulses is not None or block.model.rich:
+                self._be_moved(block, part, None if impulses is None else impulses[mask])
+            self._evaluate(block, part, drive[mask])
         if level != LAST:
             self._sending.state(chosen)
+
+    def _be_moved(self, block: Block, chosen: Some, j: Tensor | None) -> None:
+        """Let impulses move the state, and emit one where that says so."""
+        c, model, p = self.circuit, block.model, self.circuit.p(chosen)
+        if j is not None and model.stateful:
+            x = c.x(block, chosen)
+            c.put_x(block, chosen, _where(model, j != 0, model.impulse(x, j, p), x))
+        if not model.emits:
+            return
+        x = c.x(block, chosen)
+        fired = model.fires(x, p)
+        c.put_x(block, chosen, _where(model, fired, model.after(x, p), x))
+        chosen.put(c.state.fired, fired.to(c.number))
+        self._sending.impulses(chosen.where(fired))
 
     def _evaluate(self, block: Block, chosen: Selection, a: Tensor) -> None:
         state, model, sigma = self.circuit.state, block.model, block.activation
@@ -241,16 +261,33 @@ class Batched:
             chosen.put(state.h, y)
             if state.m is not state.h:
                 chosen.put(state.m, pull if model.reads_out else y)
-            if not self.circuit.nudges:
+            if self.circuit.rule.sends_costates:
                 chosen.put(state.df_da, sigma.slope(a, y))
             return
-        h, p = chosen.take(state.h), self.circuit.p(chosen)
-        chosen.put(state.f, model.velocity(h, a, sigma, p))
-        if self.circuit.nudges:
+        x, p = self.circuit.x(block, chosen), self.circuit.p(chosen)
+        if not model.exact:
+            f, *more = model.values(model.velocity(x, a, sigma, p))
+            chosen.put(state.f, f)
+            for r, values in enumerate(more):
+                chosen.put(state.more_f[r], values)
+        if not self.circuit.rule.sends_costates:
             return
-        df_dh, df_da = model.partials(h, a, sigma, p)
+        df_dh, df_da = model.partials(x, a, sigma, p)
+        if len(model.fields) > 1:
+            self._pull_costates(chosen, df_dh, df_da)
+            df_dh, df_da = df_dh[0][0], df_da[0]
         chosen.put(state.df_dh, df_dh)
         chosen.put(state.df_da, df_da)
+
+    def _pull_costates(self, chosen: Selection, df_dh: Any, df_da: Any) -> None:
+        """Keep the partial derivatives of further fields, and what the costates of all say of one another."""
+        state, size = self.circuit.state, range(len(df_da))
+        z = [chosen.take(state.z), *(chosen.take(x) for x in state.more_z)]
+        for i in size:
+            chosen.put(state.pulled[i], sum(z[j] * df_dh[j][i] for j in size if j != i))
+        for r in size[1:]:
+            chosen.put(state.more_df_dh[r - 1], df_dh[r][r])
+            chosen.put(state.more_df_da[r - 1], df_da[r])
 
     # ---- phase 4: loss
 
@@ -292,7 +329,7 @@ class Batched:
             c.sync_stateful.put(state.q, c.sync_stateful.take(state.z) * c.sync_stateful.take(state.df_da))
             self._sending.sync_costate(c.sync_stateful, self._sync_moved)
         if len(due):
-            due.put(state.q, due.take(state.z) * due.take(state.df_da))
+            due.put(state.q, c.q(due))
             self._sending.costate(due)
 
     def _instant_costates(self, level: int, heard: Tensor) -> None:
@@ -324,7 +361,7 @@ class Batched:
     def _learn_instant(self) -> None:
         c, tick = self.circuit, self._now
         self._sync_moved = False
-        if c.rule.order == "sequential" and c.state.learning and not c.nudges:
+        if c.rule.order == "sequential" and c.state.learning and c.rule.takes_steps:
             on_clock = (tick == 0) | ((tick >= c.phase) & ((tick - c.phase) % c.period == 0))
             learn_instant(c, self._chosen(c.instant & on_clock))
             self._sync_moved = True
@@ -370,6 +407,12 @@ class Batched:
             chosen.put(total, chosen.take(total) + sums(chosen))
 
 
+def _where(model: Neuron, mask: Tensor, x: Any, otherwise: Any) -> Any:
+    """Return a state that is x where the mask holds."""
+    pairs = zip(model.values(x), model.values(otherwise), strict=True)
+    return model.state([torch.where(mask, one, other) for one, other in pairs])
+
+
 # ---- whether anything would still happen if nobody touched the network
 
 
@@ -384,6 +427,9 @@ def quiet(circuit: Circuit, calendar: Calendar, sending: Sending, tick: int, ask
     if calendar.in_flight or sending.carrying or calendar.waking(tick) or circuit.push.undelivered:
         return False
     if bool((circuit.state.updated < asked)[:, circuit.clock & ~circuit.sync].any()):
+        return False
+    if bool((circuit.rich & circuit.clock).any()):
+        # They may emit, or oscillate, for ever.
         return False
     sent = own(circuit)
     return not any(_restless(circuit, block, sent) for block in circuit.blocks)

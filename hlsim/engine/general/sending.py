@@ -54,6 +54,17 @@ class Sending:
             if c.nudges:
                 self._carry(self._reach[senders.nodes])
 
+    def impulses(self, chosen: Some) -> None:
+        """Send an impulse of size 1 from each."""
+        c, state = self._c, self._c.state
+        chosen.put(state.h_sent_at, self.now)
+        senders = chosen.where(chosen.param(c.sends_state))
+        if len(senders):
+            senders.put(self.counts[STATE], senders.take(self.counts[STATE]) + 1)
+            push = c.push
+            edge, _ = push.edges_of(push.outgoing, senders)
+            self._send(STATE, edge, torch.ones_like(push.s[edge]), push.delay[edge], push.target)
+
     def costate(self, chosen: Some) -> None:
         """Send q of those event neurons that are to and may."""
         c, state = self._c, self._c.state

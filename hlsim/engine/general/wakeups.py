@@ -39,16 +39,28 @@ def predict(circuit: Circuit, tick: int, chosen: Some) -> Tensor:
     wake = torch.full((len(chosen),), _NEVER, dtype=torch.int64, device=circuit.device)
     for block, mask in circuit.by_block(chosen):
         part = chosen.where(mask)
+        if block.model.emits:
+            wake[mask] = _emission(circuit, tick, block, part)
+            continue
         earliest = _state_sends(circuit, tick, block, part)
         if not block.model.is_input:
             earliest = torch.minimum(earliest, _loss_listens(circuit, tick, block, part))
             if circuit.nudges:
                 earliest = torch.minimum(earliest, _pull_changes(circuit, tick, part))
-            else:
+            elif circuit.rule.sends_costates:
                 earliest = torch.minimum(earliest, _costate_sends(circuit, tick, block, part))
                 earliest = torch.minimum(earliest, _drive_moves(circuit, tick, block, part))
         wake[mask] = earliest
     return torch.where(wake >= _NEVER, torch.full_like(wake, -1), wake)
+
+
+def _emission(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:
+    """Return the first tick at which the state has flowed to where an impulse is emitted."""
+    x, a, p = circuit.x(block, part), part.take(circuit.state.a), circuit.p(part)
+    wait = block.model.crossing(x, a, block.activation, p) / circuit.dt
+    # What is no number is looked at again at the next tick.
+    ticks = torch.ceil(wait).clamp(min=1, max=float(2**40)).nan_to_num(1.0).to(torch.int64)
+    return torch.where(wait >= 2**40, torch.full_like(ticks, _NEVER), tick + ticks)
 
 
 def _state_sends(circuit: Circuit, tick: int, block: Block, part: Some) -> Tensor:

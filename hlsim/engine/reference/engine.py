@@ -3,6 +3,7 @@
 Slow and meant to be obviously right: it is what "equal" means for every faster path.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -291,6 +292,8 @@ class Reference:
         if name in ("h", "z", "a"):
             number = np.complex128 if self.rule.complex_states else np.float64
             return np.array([[getattr(r, name) for r in replica] for replica in records], dtype=number)
+        if name in self.network.node_fields:
+            return np.array([[_one_of_several(r, name) for r in replica] for replica in records])
         values = np.zeros((len(records), self.network.m))
         for p, replica in enumerate(records):
             for synapse in (s for r in replica for s in r.synapses):
@@ -370,6 +373,10 @@ def _column(one: Process) -> int:
     return -1 if column is None else column
 
 
+def _one_of_several(r: Record, name: str) -> float:
+    return r.more[r.model.told.index(name)] if name in r.model.told else math.nan
+
+
 def _at(one: Process, tick: int, dt: float) -> Record:
     """Return the record as it is at ``tick``, without touching it."""
     r = one.record
@@ -377,5 +384,5 @@ def _at(one: Process, tick: int, dt: float) -> Record:
     if r.clock or r.model.is_input or duration <= 0:
         return r
     synapses = [replace(s) for s in r.synapses]
-    h, z = one.hold(duration, list(zip(r.synapses, synapses, strict=True)))
-    return replace(r, h=h, z=z, synapses=synapses)
+    (h, *more), z = one.hold(duration, list(zip(r.synapses, synapses, strict=True)))
+    return replace(r, h=h, more=more, z=z, synapses=synapses)

@@ -19,7 +19,7 @@ from hlsim.errors import LocalityError, NumericalError
 from hlsim.models.losses import Loss
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.ops import Value
-from hlsim.models.rules.rule import Fields, Phase, Rule
+from hlsim.models.rules.rule import AnyRule, Fields, Phase, Post, Pre, Rule
 
 # Phases of a tick, as priorities; ranks are added to DRIVE and INSTANT_COSTATE.
 MAIL, CONDUCT, COUPLE = TICK, TICK + 1, TICK + 2
@@ -36,7 +36,7 @@ Steps = Generator[simpy.Event, object, None]
 class Office(Protocol):
     """What a process may ask of the world: the phase, the post, the loss of a coupled group."""
 
-    rule: Rule
+    rule: AnyRule
     loss: Loss | None
     dt: float
 
@@ -73,6 +73,7 @@ class Process:
         self._counted = (-1, 0, 0)
         rule = office.rule
         self._alarms = Alarms(record, rule, office.loss, office.dt, self._held)
+        self._impulses = {synapse.edge for synapse in record.synapses if synapse.impulse}
         self._hears_costate = rule.sends_costates
         self._nudges = rule.nudges
 
@@ -93,6 +94,12 @@ class Process:
         One that was sent before what has arrived on its edge already is overtaken.
         """
         box, newest = self._inbox[kind], self._newest[kind]
+        if kind == STATE and edge in self._impulses:
+            # Every one counts, whatever came before.
+            box[edge] = box.get(edge, 0.0) + value
+            if self.arrival:
+                self.ring()
+            return
         if sent < newest.get(edge, sent):
             self._overtake()
             return
@@ -122,6 +129,7 @@ class Process:
         """Forget h, z and everything heard and sent."""
         r = self._r
         r.h = r.z = r.heard = r.dl = r.pull = r.h_sent = r.q_sent = 0.0
+        r.more, r.more_z = [0.0] * len(r.more), [0.0] * len(r.more)
         for synapse in r.synapses:
             synapse.s = 1.0 if synapse.bias else 0.0
         for link in r.links:
@@ -170,7 +178,7 @@ class Process:
             yield at(SEND)
             if r.model.is_input:
                 r.h = r.u
-            if not r.model.instant:
+            if not r.model.instant and not r.model.emits:
                 self._send_state()
         if entered < LOSS_COUPLE and not r.model.is_input:
             yield at(DRIVE + (r.rank if r.model.instant else LAST))
@@ -196,7 +204,7 @@ class Process:
         if duration == 0 or r.model.is_input:
             return
         if self.arrival:
-            r.h, r.z = self.hold(duration, [(s, s) for s in r.synapses])
+            (r.h, *r.more), r.z = self.hold(duration, [(s, s) for s in r.synapses])
             r.moved |= r.learning
             return
         if self._office.rule.order == "sequential":
@@ -213,33 +221,36 @@ class Process:
     def _explicit(self, duration: float) -> None:
         r = self._r
         if self._nudges:
-            r.h = r.h + duration * r.f if r.model.stateful else r.h
+            self._state_step(duration)
             return
         if r.took_note:
             self._synapse_steps(duration)
         if r.model.stateful:
-            r.z = self._costate_step(duration)
-            r.h = r.h + duration * r.f
+            self._costate_step(duration)
+            self._state_step(duration)
 
     def _sequential(self, duration: float) -> "Steps":
         r = self._r
         if not r.model.stateful:
             return
-        r.h = r.h + duration * r.f
+        self._state_step(duration)
         if r.output is not None:
             yield from self._take_loss(ADVANCE, ADVANCE_LOSS)
         r.g = r.phi * r.dl + r.heard
-        r.z = self._costate_step(duration)
-        r.q = r.z * r.df_da
+        self._costate_step(duration)
+        r.q = self._gradient_of_drive()
         if r.took_note:
             self._synapse_steps(duration)
 
-    def hold(self, duration: float, pairs: "list[tuple[Synapse, Synapse]]") -> tuple[Value, Value]:
-        """Return h and z after an exact hold; write each pair's synapse, as it will be, to its second."""
+    def hold(
+        self, duration: float, pairs: "list[tuple[Synapse, Synapse]]"
+    ) -> tuple[tuple[Value, ...], Value]:
+        """Return fields and z after an exact hold; write each pair's synapse as it will be to its second."""
         r, rule = self._r, self._office.rule
         h, z, i1, i2 = self._held(duration)
+        more = r.model.values(h)
         for synapse, into in pairs:
-            if r.learning and synapse.plastic and not self._nudges:
+            if r.learning and synapse.plastic and self._hears_costate:
                 into.w, into.fields = _moved(
                     rule,
                     rule.synapse_hold,
@@ -250,35 +261,68 @@ class Process:
                     synapse.beta,
                     duration,
                 )
-        return h, z
+        return more, z
 
     def _held(self, duration: float) -> tuple[Value, Value, Value, Value]:
-        """Return h, z and the integrals of q that synapses meet, after an exact hold."""
+        """Return the state, z and the integrals of q that synapses meet, after an exact hold."""
         r, rule = self._r, self._office.rule
-        if self._nudges:
-            h = r.h if r.model.instant else r.model.held(r.h, r.a, duration, r.activation, r.p)
-            return h, r.z, 0.0, 0.0
+        if not self._hears_costate:
+            x = r.h if r.model.instant else r.model.held(r.x, r.a, duration, r.activation, r.p)
+            return x, r.z, 0.0, 0.0
         if r.model.instant:
             return r.h, r.z, *_own(rule, rule.constant_hold, r.q, duration)
         h = r.model.held(r.h, r.a, duration, r.activation, r.p)
         z, i1, i2 = _own(rule, rule.costate_hold, r.z, r.g, r.model.rate(r.p), duration)
         return h, z, r.df_da * i1, r.df_da * i2
 
-    def _costate_step(self, duration: float) -> float:
-        rule = self._office.rule
+    def _state_step(self, duration: float) -> None:
+        r = self._r
+        if not r.model.stateful:
+            return
+        if r.model.exact:
+            r.x = r.model.held(r.x, r.a, duration, r.activation, r.p)
+        elif r.more:
+            x = zip((r.h, *r.more), r.f, strict=True)
+            r.x = r.model.state([value + duration * f for value, f in x])
+        else:
+            r.h = r.h + duration * r.f
+
+    def _costate_step(self, duration: float) -> None:
+        r, rule = self._r, self._office.rule
         if not rule.sends_costates:
-            return 0.0
-        return float(_own(rule, rule.costate_euler, self._r.z, self._r.g, self._r.df_dh, duration))
+            return
+        if not r.more:
+            r.z = float(_own(rule, rule.costate_euler, r.z, r.g, r.df_dh, duration))
+            return
+        # Each field has its costate; what those of the others say of it pulls at it like a costate heard.
+        z, size = (r.z, *r.more_z), range(1 + len(r.more))
+        moved = []
+        for i in size:
+            others = sum(z[j] * r.df_dh[j][i] for j in size if j != i)
+            g = others + (r.g if i == 0 else 0.0)
+            moved.append(float(_own(rule, rule.costate_euler, z[i], g, r.df_dh[i][i], duration)))
+        r.z, *r.more_z = moved
+
+    def _gradient_of_drive(self) -> Value:
+        """Return q = z df/da, summed over the fields."""
+        r = self._r
+        if not r.more:
+            return r.z * r.df_da
+        return sum(z * df_da for z, df_da in zip((r.z, *r.more_z), r.df_da, strict=True))
 
     def _synapse_steps(self, duration: float) -> None:
         r, rule = self._r, self._office.rule
+        if not rule.takes_steps:
+            return
         r.moved = True
-        for synapse in r.synapses:
-            if synapse.plastic:
-                gradient = r.q * synapse.s + r.phi * rule.weight_decay * synapse.w
-                synapse.w, synapse.fields = _moved(
-                    rule, rule.synapse_euler, synapse.w, synapse.fields, gradient, synapse.beta, duration
-                )
+        post = Post(r.h, r.a, r.z, r.g, r.q, r.fired)
+        for s in (s for s in r.synapses if s.plastic):
+            if rule.apart:
+                met: tuple[object, ...] = Pre(s.s), post
+            else:
+                met = (r.q * s.s + r.phi * rule.weight_decay * s.w,)
+            formula: Callable = rule.synapse if rule.apart else rule.synapse_euler
+            s.w, s.fields = _moved(rule, formula, s.w, s.fields, *met, s.beta, duration)
 
     # ---- phases 2 to 6
 
@@ -295,8 +339,8 @@ class Process:
         r = self._r
         box = self._inbox[STATE]
         for synapse in r.synapses:
-            synapse.s = box.pop(synapse.edge, synapse.s)
-        r.a = r.u + r.noise + sum(s.w * s.s for s in r.synapses)
+            synapse.s = box.pop(synapse.edge, 0.0 if synapse.impulse else synapse.s)
+        r.a = r.u + r.noise + sum(s.w * s.s for s in r.synapses if not s.impulse)
         if self._nudges:
             r.pull = -r.nudge * r.dl
             r.a = r.a if r.model.reads_out else r.a + r.pull
@@ -304,9 +348,28 @@ class Process:
             r.h = r.model.rest(r.a, r.activation)
             r.df_da = r.activation.slope(r.a, r.h)
             self._send_state()
-        else:
-            r.f = r.model.velocity(r.h, r.a, r.activation, r.p)
-            r.df_dh, r.df_da = r.model.partials(r.h, r.a, r.activation, r.p)
+            return
+        self._take_impulses()
+        if not r.model.exact:
+            r.f = r.model.velocity(r.x, r.a, r.activation, r.p)
+        if self._hears_costate:
+            r.df_dh, r.df_da = r.model.partials(r.x, r.a, r.activation, r.p)
+
+    def _take_impulses(self) -> None:
+        """Let impulses move the state, and emit one if that says so."""
+        r = self._r
+        j = sum(s.w * s.s for s in r.synapses if s.impulse)
+        if j != 0:
+            r.x = r.model.impulse(r.x, j, r.p)
+        if not r.model.emits:
+            return
+        r.fired = 1.0 if r.model.fires(r.x, r.p) else 0.0
+        if r.fired:
+            r.x = r.model.after(r.x, r.p)
+            r.h_sent_at = self._office.now
+            self.counts[STATE] += bool(r.links)
+            for link in r.links:
+                self._office.send(STATE, link.edge, 1.0, link.delay)
 
     def _take_loss(self, report: int, answer: int) -> "Steps":
         """Set dL/dh; in a coupled group every member tells its h before any gradient is asked for."""
@@ -343,7 +406,7 @@ class Process:
             return
         if entered < COSTATE_SEND:
             yield at(COSTATE_SEND)
-            r.q = r.z * r.df_da
+            r.q = self._gradient_of_drive()
             self._send_costate()
         yield at(INSTANT_COSTATE + LAST)
         self._gather()
@@ -384,6 +447,9 @@ class Process:
         for name in ("h", "z", "a"):
             if not cmath.isfinite(getattr(r, name)):
                 raise NumericalError(office.now, r.label, name, getattr(r, name))
+        for name, value in zip(list(r.model.fields)[1:], r.more, strict=True):
+            if not cmath.isfinite(value):
+                raise NumericalError(office.now, r.label, name, value)
         tick = self._alarms.next(office.now)
         self.wake_at = -1 if tick is None else tick
         if tick is not None:

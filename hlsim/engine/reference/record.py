@@ -4,6 +4,7 @@ And, as nobody owns it, what an edge that may fail does to messages.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class Synapse:
     feedback_delay: int
     # Its s is 1 for ever.
     bias: bool = False
+    # Hears impulses: s is those that its neuron took in at its last update.
+    impulse: bool = False
     s: Value = 0.0
 
 
@@ -85,12 +88,17 @@ class Record:
     links: list[Link] = field(default_factory=list)
     # Complex where the rule has complex states.
     h: Value = 0.0
+    # The fields of the model after the first, which is h, and their costates.
+    more: list[Value] = field(default_factory=list)
+    more_z: list[Value] = field(default_factory=list)
     z: Value = 0.0
     a: Value = 0.0
     q: Value = 0.0
-    f: Value = 0.0
-    df_dh: Value = 0.0
-    df_da: Value = 0.0
+    # Of several fields tuples, of partial derivatives by h a matrix (f_i, x_j).
+    f: Any = 0.0
+    df_dh: Any = 0.0
+    df_da: Any = 0.0
+    fired: float = 0.0
     g: Value = 0.0
     dl: Value = 0.0
     # The pull of the loss that the drive took in, or that a read-out sends.
@@ -117,6 +125,15 @@ class Record:
         return self.pull if self.model.reads_out else self.h
 
     @property
+    def x(self) -> Any:
+        """The state as formulas of the model take it."""
+        return self.model.state((self.h, *self.more))
+
+    @x.setter
+    def x(self, x: Any) -> None:
+        self.h, *self.more = self.model.values(x)
+
+    @property
     def own(self) -> Value:
         """What was sent last, or would be if it went anywhere."""
         return self.h_sent if self.links else self.m
@@ -139,6 +156,7 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
             feedback_weight=float(network.feedback_weight[row, e]),
             feedback_delay=int(network.feedback_delay[e]),
             bias=bool(network.source[e] < 0),
+            impulse=bool(network.impulses[e]),
             s=1.0 if network.source[e] < 0 else 0.0,
         )
         for e, beta in zip(incoming, network.weight_rate(rule, incoming), strict=True)
@@ -147,7 +165,10 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
         Link(int(e), int(network.delay[e]), bool(network.has_feedback[e]))
         for e in np.flatnonzero(network.source == i)
     ]
+    rest = len(model.fields) - 1
     return Record(
+        more=[0.0] * rest,
+        more_z=[0.0] * rest,
         label=network.label[i],
         model=model,
         activation=ACTIVATIONS[network.activation[i]],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hlsim.engine.reference.record import Record
 from hlsim.models.losses import Loss
 from hlsim.models.ops import Value, exp
-from hlsim.models.rules.rule import Rule
+from hlsim.models.rules.rule import AnyRule, Rule
 from hlsim.topology.network import NONE, RANDOM
 
 # So many ticks are looked at one by one before any are passed over, and bounds are wider by so much.
@@ -19,7 +19,8 @@ class Alarms:
     """Reads one neuron's record; see ``hlsim.engine.general.wakeups`` for the rules in words."""
 
     def __init__(self, record: Record, rule: Rule, loss: Loss | None, dt: float, held: Held) -> None:
-        self._r, self._rule, self._loss, self._dt, self._held = record, rule, loss, dt, held
+        self._rule: AnyRule = rule
+        self._r, self._loss, self._dt, self._held = record, loss, dt, held
         own = [s for s in record.synapses if s.feedback not in (NONE, RANDOM)]
         self._learns = any(s.plastic and s.beta != 0 for s in own)
         self.sends_costate = rule.sends_costates and any(s.feedback for s in record.synapses)
@@ -41,10 +42,13 @@ class Alarms:
         r = self._r
         if r.clock:
             return r.phase if now < r.phase else now + r.period - (now - r.phase) % r.period
+        if r.model.emits:
+            return self._emission(now)
         ticks = [self._state(now)]
         if not r.model.is_input:
             ticks += [self._listening(now)]
-            ticks += [self._pull(now)] if self._rule.nudges else [self._costate(now), self._drive(now)]
+            ticks += [self._pull(now)] if self._rule.nudges else []
+            ticks += [self._costate(now), self._drive(now)] if self._rule.sends_costates else []
         return min((tick for tick in ticks if tick is not None), default=None)
 
     def quiet(self, now: int) -> bool:
@@ -52,6 +56,9 @@ class Alarms:
         r = self._r
         if not r.clock:
             return self.next(now) is None
+        if r.model.rich:
+            # It may emit, or oscillate, for ever.
+            return False
         least = r.send_threshold
         if _pending(r.m, r.own, least) or self._pull(now) is not None:
             return False
@@ -60,6 +67,13 @@ class Alarms:
         step = r.h + self._dt * r.period * r.f
         far = r.model.relaxes and least > 0 and not _size(self._rest() - r.own) < _least(least)
         return not far and not _pending(step, r.own, least)
+
+    def _emission(self, now: int) -> int | None:
+        """The first tick at which the state has flowed to where an impulse is emitted."""
+        r = self._r
+        wait = r.model.crossing(r.x, r.a, r.activation, r.p) / self._dt
+        # No number at all is looked at again at the next tick.
+        return None if wait >= 2**40 else now + max(1, math.ceil(wait)) if wait > 0 else now + 1
 
     def _pull(self, now: int) -> int | None:
         """The loss no longer pulls as the drive has it."""

@@ -2,24 +2,30 @@
 
 from hlsim.models.rules.continual import ContinualEquilibrium
 from hlsim.models.rules.equilibrium import Equilibrium
+from hlsim.models.rules.fixed import Fixed
 from hlsim.models.rules.hamiltonian import Hamiltonian
 from hlsim.models.rules.holomorphic import HolomorphicEquilibrium
 from hlsim.models.rules.oscillating import OscillatingEquilibrium
 from hlsim.models.rules.phi import Gate, Phi, Schedule
-from hlsim.models.rules.rule import Fields, Phase, Rule
+from hlsim.models.rules.rule import CostateRule, Fields, Phase, PhaseRule, Post, Pre, Rule
 from hlsim.models.table import Table
 
 __all__ = [
     "RULES",
     "ContinualEquilibrium",
+    "CostateRule",
     "Equilibrium",
     "Fields",
+    "Fixed",
     "Gate",
     "Hamiltonian",
     "HolomorphicEquilibrium",
     "OscillatingEquilibrium",
     "Phase",
+    "PhaseRule",
     "Phi",
+    "Post",
+    "Pre",
     "Rule",
     "Schedule",
     "synapse_fields",
@@ -33,6 +39,7 @@ RULES: Table[type[Rule]] = Table(
         ContinualEquilibrium,
         HolomorphicEquilibrium,
         OscillatingEquilibrium,
+        Fixed,
     ),
 )
 

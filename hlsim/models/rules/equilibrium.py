@@ -8,13 +8,13 @@ from typing import ClassVar
 from hlsim.errors import ExperimentError, check_count, check_number, check_positive
 from hlsim.models import ops
 from hlsim.models.ops import Value
-from hlsim.models.rules.rule import Fields, Phase, Rule
+from hlsim.models.rules.rule import Fields, Phase, PhaseRule
 
 ENDS = ("quiescence", "dwell")
 
 
 @dataclass(frozen=True)
-class Equilibrium(Rule):
+class Equilibrium(PhaseRule):
     r"""Equilibrium propagation, one-sided or symmetric.
 
     In the free phase the network settles at states :math:`h^0`; in a nudged one the loss pulls at the drive

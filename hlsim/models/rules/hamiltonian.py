@@ -12,13 +12,13 @@ from hlsim.errors import ExperimentError, check_number
 from hlsim.models import ops
 from hlsim.models.ops import Value
 from hlsim.models.rules.phi import Gate, Phi, Schedule
-from hlsim.models.rules.rule import Fields, Rule
+from hlsim.models.rules.rule import CostateRule, Fields
 
 ORDERS = ("explicit", "sequential")
 
 
 @dataclass(frozen=True)
-class Hamiltonian(Rule):
+class Hamiltonian(CostateRule):
     r"""Hamiltonian Learning: state and costate run forward together, each synapse has its own costate.
 
     .. math::
@@ -51,7 +51,6 @@ class Hamiltonian(Rule):
     name: ClassVar[str] = "hamiltonian"
     synapse_fields: ClassVar[Mapping[str, str]] = MappingProxyType({"omega": "weight costate"})
     recorded: ClassVar[tuple[str, ...]] = ("omega",)
-    sends_costates: ClassVar[bool] = True
 
     beta: float = 0.01
     eta: float = 0.5

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -62,12 +62,39 @@ class Phase:
         return self.nudge == 0
 
 
-class Rule:
-    """The base of every rule: says what is needed, and does nothing. A new rule stands in ``hlsim.rules``.
+class Pre(NamedTuple):
+    """What a synapse has heard: ``s``, the state that arrived last, or the impulses just taken in."""
 
-    A rule learns in one of two ways. With costates it moves its synapses all the time, by the formulas that
-    ``Hamiltonian`` shows. With ``phases`` it compares what a synapse meets while the loss pulls at the
-    outputs, see ``Equilibrium``.
+    s: Value
+
+
+class Post(NamedTuple):
+    """What the neuron of a synapse is, as of its last update.
+
+    Attributes
+    ----------
+    h, a : number
+        State (the first field of its model) and drive.
+    z, g, q : number
+        Costate, what pulls at it (phi dL/dh plus the costates heard), and z df/da; 0 without costates.
+    fired : number
+        1 where it emitted an impulse, 0 where not.
+    """
+
+    h: Value
+    a: Value
+    z: Value
+    g: Value
+    q: Value
+    fired: Value
+
+
+class Rule:
+    """The base of every rule: says what engines ask of one, and does nothing.
+
+    A rule learns in one of three ways. With costates (``CostateRule``) errors travel backward, and synapses
+    move all the time. With phases (``PhaseRule``) it compares what a synapse meets while the loss pulls at
+    the outputs. Else it is local: synapses move by what they hear and what their neuron is, ``synapse``.
 
     Attributes
     ----------
@@ -103,11 +130,6 @@ class Rule:
         """Make the rule's parameters plain; a rule that checks its own calls this first."""
         plain_fields(self)
 
-    def __init_subclass__(cls) -> None:
-        # A formula of its own does not inherit the form in place of another one.
-        if "synapse_euler" in vars(cls) and "step" not in vars(cls):
-            cls.step = Rule.step  # type: ignore[method-assign]
-
     @property
     def sequential(self) -> bool:
         """Whether derivatives are taken from the newest values."""
@@ -123,6 +145,16 @@ class Rule:
         """Whether the loss pulls at the outputs' drive, in phases."""
         return bool(self.phases())
 
+    @property
+    def apart(self) -> bool:
+        """Whether synapses see both sides apart, and not only the product of what they meet."""
+        return type(self).synapse is not Rule.synapse
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether synapses move by Euler steps while time passes."""
+        return self.apart or type(self).synapse_euler is not Rule.synapse_euler
+
     def fields(self, values: Iterable[Value]) -> Fields:
         """Return synapse fields by name; ``values`` come in the order in which they are declared."""
         return _named(tuple(self.synapse_fields))._make(values)
@@ -132,11 +164,25 @@ class Rule:
         """Names of what is sampled unless a user says otherwise."""
         return ("h", *(["z"] if self.sends_costates else []), "a", "loss", "w", *self.recorded)
 
-    # ---- rules that send costates
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the phases of a row that is learned from; none: the rule learns all the time."""
+        return ()
 
-    def costate_euler(self, z: Value, g: Value, df_dh: Value, duration: Value) -> Value:
-        """Return z one Euler step on; g is phi dL/dh plus the costates heard."""
-        raise NotImplementedError
+    @property
+    def free(self) -> Phase:
+        """The phase in which outputs are read; all there is of a row that is not learned from."""
+        return Phase()
+
+    def synapse(
+        self, w: Value, fields: Fields, pre: Pre, post: Post, beta: Value, duration: Value
+    ) -> tuple[Value, tuple[Value, ...]]:
+        """Return (w, fields) one Euler step on, from what was heard and what the neuron is.
+
+        For rules that need more than the product q s: traces of what was heard, a third factor. A rule gives
+        this or ``synapse_euler``. Such a step is taken by clocked neurons, and not by minibatches, in which
+        synapses know nothing but the mean of their products.
+        """
+        return self.synapse_euler(w, fields, post.q * pre.s, beta, duration)
 
     def synapse_euler(
         self, w: Value, fields: Fields, qs: Value, beta: Value, duration: Value
@@ -145,6 +191,16 @@ class Rule:
 
         ``qs`` is the product of q and the state s that last arrived; it holds the gradient of a weight decay.
         """
+        raise NotImplementedError
+
+
+class CostateRule(Rule):
+    """A rule in which costates run forward beside the states, and synapses descend by what they meet."""
+
+    sends_costates: ClassVar[bool] = True
+
+    def costate_euler(self, z: Value, g: Value, df_dh: Value, duration: Value) -> Value:
+        """Return z one Euler step on; g is phi dL/dh plus the costates heard."""
         raise NotImplementedError
 
     def step(
@@ -184,16 +240,9 @@ class Rule:
         """Return how far w moves per unit of ``beta * momentum`` in a hold without new gradient."""
         raise NotImplementedError
 
-    # ---- rules with phases
 
-    @property
-    def free(self) -> Phase:
-        """The phase in which outputs are read; all there is of a row that is not learned from."""
-        return Phase()
-
-    def phases(self) -> tuple[Phase, ...]:
-        """Return the phases of a row that is learned from; none: the rule learns all the time."""
-        return ()
+class PhaseRule(Rule):
+    """A rule that compares what synapses meet in phases, in which the loss pulls with different strengths."""
 
     def mark(
         self, w: Value, fields: Fields, product: Value, beta: Value, phase: Phase
@@ -209,3 +258,45 @@ class Rule:
     ) -> tuple[Value, tuple[Value, ...]]:
         """Return (w, fields) at an update of the neuron while the loss pulls; where ``correlates``."""
         raise NotImplementedError
+
+
+# A rule of which an engine asks the formulas of its kind; which kind it is, it has seen by the flags.
+AnyRule = Any
+# Those whose formulas do nothing yet.
+ABSTRACT = (Rule, CostateRule, PhaseRule)
+# Of each pair the second is another form of the first: a rule that gives the first gives the second as well.
+_FORMS = (
+    ("synapse_euler", "synapse_hold"),
+    ("synapse", "synapse_hold"),
+    ("costate_euler", "costate_hold"),
+)
+
+
+def missing_hold(rule: Rule) -> str | None:
+    """Return what neurons on arrival would need of a rule and take from elsewhere: name, and why; else None.
+
+    A formula of its own does not inherit the exact form of the one it replaces.
+    """
+    for euler, hold in _FORMS:
+        if _depth(type(rule), euler) < _depth(type(rule), hold):
+            return f"it defines {euler}, and {hold} is what such a neuron would go by"
+    return None
+
+
+def in_place(rule: Rule) -> bool:
+    """Tell whether a rule's ``step`` is that of its ``synapse_euler``."""
+    own = _depth(type(rule), "step") <= _depth(type(rule), "synapse_euler")
+    return isinstance(rule, CostateRule) and own
+
+
+def given(cls: type, name: str) -> bool:
+    """Tell whether a class gives a formula, and no other of its own stands in the place of that."""
+    replaced = name in ("synapse_euler", "synapse_hold", "momentum") and issubclass(cls, Rule)
+    depth = _depth(cls, name)
+    return depth < len(cls.__mro__) and not (replaced and _depth(cls, "synapse") < depth)
+
+
+def _depth(cls: type, name: str) -> int:
+    """Return how many classes up a formula is defined; as far as can be where it is not."""
+    found = [k for k, base in enumerate(cls.__mro__) if name in vars(base) and base not in ABSTRACT]
+    return found[0] if found else len(cls.__mro__)

@@ -39,7 +39,7 @@ def forward(network: Network, e: int) -> int:
 @given(case=cases("clock", 10), number=st.integers(0, 2**31))
 def test_every_synapse_stands_in_one_block_of_its_like(case: Case, number: int, least: int) -> None:
     network = in_step(case, 0.8, number).network
-    chosen = np.flatnonzero(plan.in_projections(network, 1))
+    chosen = np.flatnonzero(plan.in_projections(network, RULE, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "_LEAST", least)
         patch.setattr(blocks, "_NARROWEST", 1)
@@ -67,7 +67,7 @@ def test_every_synapse_stands_in_one_block_of_its_like(case: Case, number: int, 
 
 def test_what_all_sources_send_to_all_targets_is_a_matrix() -> None:
     network = flatten(topology.layered([30, 40, 20], delay=2), node_defaults={"update": "clock"})
-    made = blocks.arrange(network, RULE, np.flatnonzero(plan.in_projections(network, 1)))
+    made = blocks.arrange(network, RULE, np.flatnonzero(plan.in_projections(network, RULE, 1)))
     matrices = made.rows["width"] > 0
     assert sorted(made.rows["width"][matrices].tolist()) == [30, 40]
     assert (made.rows["part"][matrices] == NO_PART).all()
@@ -78,7 +78,7 @@ def test_parts_share_no_target_and_depend_on_the_network_alone(monkeypatch: pyte
     monkeypatch.setattr(blocks, "_PER_SUM", 0)
     graph = topology.random(60, in_degree=20, delay=(1, 5), inputs=10, outputs=10)
     network = flatten(graph, node_defaults={"update": "clock"})
-    made = blocks.arrange(network, RULE, np.flatnonzero(plan.in_projections(network, 1)))
+    made = blocks.arrange(network, RULE, np.flatnonzero(plan.in_projections(network, RULE, 1)))
     assert made.parts == 8
     assert made.rows["part"].min() >= 0
     owners: dict[int, set[int]] = {}
