@@ -154,16 +154,20 @@ def spread(n: int) -> Callable[[int], Figures]:
 def break_even(n: int) -> Callable[[int], Figures]:
     """Return the measurement of the traffic at which the same network takes as long on a clock.
 
-    In percent of the synapses that carry a message in a tick, along a line in logarithms between two that
-    were measured; where no traffic makes the clock the better engine, that of the most.
+    In percent of the synapses that carry a message in a tick, along a line in logarithms between the two
+    around it; where no traffic makes the clock the better engine, that of the most.
     """
 
     def measure(repeats: int) -> Figures:
         clock, turn = begun(flatten(resting(n, 100, update="clock")), PULSED[1e-3]), 20
-        at = [traffic(n, repeats, about, share, lambda: clock.run(turn)) for about, share in BUSY.items()]
-        # By how much longer than on a clock a tick takes, which is 1 in between.
-        longer, x = (np.log(each) for each in zip(*((t * turn / c, x) for t, x, c in at), strict=True))
-        even = 100.0 * float(np.exp(np.interp(0.0, longer, x)))
+        longer, at = [], []
+        for about, share in BUSY.items():
+            tick, x, other = traffic(n, repeats, about, share, lambda: clock.run(turn))
+            longer.append(math.log(tick * turn / other))
+            at.append(math.log(x))
+            if longer[-1] > 0:
+                break
+        even = 100.0 * math.exp(np.interp(0.0, longer, at))
         return Figures(even, 2.0, "% of synapses", even)
 
     return measure
