@@ -66,7 +66,14 @@ def test_sides_that_tell_of_different_things_are_not_alike(agreement: ModuleType
 RIVALS = (
     ("torch_loops", "Loop"),
     ("torch_loops", "Flat"),
-    pytest.param("torch_loops", "Compiled", marks=pytest.mark.verify),  # compiles for a minute
+    pytest.param(
+        "torch_loops",
+        "Compiled",
+        marks=[
+            pytest.mark.verify,  # compiles for a minute
+            pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's, about itself
+        ],
+    ),
     ("jax_loops", "Scan"),
     ("numba_loops", "Naive"),
     ("numba_loops", "Blocks"),
@@ -185,9 +192,8 @@ def test_the_own_rule_and_model_are_ours(tool: Tool) -> None:
             ("synapse_hold", (w, fields, x, y, w, duration)),
         )
         for name, given in calls:
-            assert np.allclose(
-                *(np.hstack(_flat(getattr(r, name)(*given))) for r in (mine, ours)), rtol=1e-12
-            )
+            own_found, our_found = (_flat(getattr(rule, name)(*given)) for rule in (mine, ours))
+            assert np.allclose(own_found, our_found, rtol=1e-12)
         sigma, p = ACTIVATIONS["tanh"], Parameters(tau=y)
         for name, arguments in (("velocity", (w, x)), ("partials", (w, x)), ("rest", (x,))):
             given = (*arguments, sigma) if name == "rest" else (*arguments, sigma, p)
