@@ -76,7 +76,7 @@ def show(row: Row) -> None:
 def parsed() -> argparse.Namespace:
     """Return what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, under five minutes")
+    parser.add_argument("--quick", action="store_true", help="without the large sizes")
     parser.add_argument("--only", default=",".join(WORKLOADS), help="letters, with commas between")
     parser.add_argument("--rows", nargs="+", default=[], metavar="TEXT", help="those whose name has a text")
     parser.add_argument("--list", action="store_true", help="name the rows and measure nothing")
