@@ -21,7 +21,7 @@ verify: lint
 	HLSIM_VERIFY=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "verify or not verify"
 
 bench: $(READY)
-	$(BIN)/python tools/bench.py
+	$(BIN)/python tools/bench.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check --quiet

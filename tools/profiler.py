@@ -18,8 +18,8 @@ from hlsim.cli.profiling import Profile
 
 def workload(letter: str) -> None:
     """Run a benchmark once."""
-    for row in bench.WORKLOADS[letter](True, 1):
-        bench.show(row)
+    for _, case in bench.wanted([letter], [], quick=True):
+        bench.show(bench.measured(letter, case, repeats=1))
 
 
 def main() -> None:

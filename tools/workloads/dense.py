@@ -1,6 +1,7 @@
-"""Dense layers: in lockstep with one product a tick (C), and as gradient descent with momentum (B)."""
+"""Dense layers: a layer a tick (C), and as gradient descent with momentum (B)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,113 +10,108 @@ import hlsim
 from hlsim.models.rules import Hamiltonian
 from hlsim.stimulus import Arrays, Stage
 from hlsim.topology.network import flatten
-from workloads.agreement import require_same
+from workloads.layers import Layers
 from workloads.memory import peak_bytes
-from workloads.rows import Row, medians
+from workloads.rivals import dense_loops
+from workloads.rows import Case, Figures, Pair, Running, beside
 
 BETA, ETA = 1e-4, 0.5
 RATE, MOMENTUM = 1e-3, 0.9
 # Minibatches that follow each other for ever.
 BATCHES = 16
+SIZES, IMAGES = (784, 512, 512, 10), (784, 500, 10)
+# Of a turn, and that an image is held.
+TICKS, HOLD = 20, 16
 
 
-SIZES = (784, 512, 512, 10)
+@lru_cache(maxsize=2)
+def layers(sizes: tuple[int, ...], model: str | None = None) -> Layers:
+    """Return layers all of whose neurons are on a clock."""
+    graph = hlsim.topology.layered(sizes, model=model, populations=len(sizes) == 3)
+    return Layers(flatten(graph, node_defaults={"update": "clock"}))
 
 
-def matrices(network: hlsim.network.Network, weight: np.ndarray | None = None) -> list[torch.Tensor]:
-    """Return the weights (edge,) of the network, its initial ones by default, layer by layer."""
-    layer = [name.partition("[")[0] for name in network.label]
-    number = np.array([int(name.partition("[")[2][:-1]) for name in network.label])
-    values, made = network.weight[0] if weight is None else weight, []
-    for after in ("hidden1", "hidden2", "output"):
-        edges = np.flatnonzero(np.array([name == after for name in layer])[network.target])
-        i, j = number[network.target[edges]], number[network.source[edges]]
-        w = torch.zeros(int(i.max()) + 1, int(j.max()) + 1)
-        w[i, j] = torch.as_tensor(values[edges]).float()
-        made.append(w)
-    return made
+def _within(count: int) -> dict[str, float]:
+    return {f"changes of the weights of layer {k}": 0.01 for k in range(1, count)}
 
 
-class DenseLoop:
-    """784-512-512-10 leaky neurons with tau = dt, layer by layer, as a loop of torch calls."""
-
-    def __init__(self, network: hlsim.network.Network, x: np.ndarray, target: np.ndarray, batch: int) -> None:
-        self.w = matrices(network)
-        self.omega = [torch.zeros_like(w) for w in self.w]
-        self.x, self.target = torch.as_tensor(x).float(), torch.as_tensor(target).float()
-        self.h = [torch.zeros(batch, len(w)) for w in self.w]
-        self.z, self.q, self.a, self.g = ([torch.zeros_like(h) for h in self.h] for _ in range(4))
-        self.s = [torch.zeros(batch, w.shape[1]) for w in self.w]
-        self.batch, self.t = batch, 0
-
-    def run(self, ticks: int) -> None:
-        """Run so many ticks of the explicit order."""
-        for _ in range(ticks):
-            if self.t:
-                for k, w in enumerate(self.w):
-                    step = self.q[k].T @ self.s[k] / self.batch
-                    w.sub_(BETA * self.omega[k])
-                    self.omega[k] += step - ETA * self.omega[k]
-                    self.z[k] = self.g[k] - ETA * self.z[k]
-                    self.h[k] = torch.tanh(self.a[k])
-            self.s = [self.x, *self.h[:-1]]
-            for k, w in enumerate(self.w):
-                self.a[k] = self.s[k] @ w.T
-                y = torch.tanh(self.a[k])
-                self.q[k] = self.z[k] * (1.0 - y * y)
-            for k in range(2):
-                self.g[k] = self.q[k + 1] @ self.w[k + 1]
-            self.g[2] = self.h[2] - self.target
-            self.t += 1
+# ---- C: a layer a tick
 
 
-def workload_c(quick: bool, repeats: int) -> Iterator[Row]:
-    """Dense layers, every neuron a tick: time of a tick."""
-    ticks = 20 if quick else 50
-    graph = hlsim.topology.layered(SIZES)
-    network = flatten(graph, node_defaults={"update": "clock"})
-    for batch in (1, 128):
-        rng = np.random.default_rng(0)
-        x, target = rng.normal(size=(batch, 784)), rng.uniform(-0.5, 0.5, (batch, 10))
-        sim = hlsim.Simulation(network, rule=Hamiltonian(beta=BETA, eta=ETA), batch=batch)
-        sim.controls.input(x)
-        sim.controls.target(target)
-        loop = DenseLoop(network, x, target, batch)
+def standing(rival: type[dense_loops.Loop], batch: int, sizes: tuple[int, ...] = SIZES) -> Pair:
+    """Return layers under a stimulus that stands, and a loop of torch calls."""
+    net, rng = layers(sizes), np.random.default_rng(0)
+    x, target = rng.normal(size=(batch, sizes[0])), rng.uniform(-0.5, 0.5, (batch, sizes[-1]))
+    sim = hlsim.Simulation(net.network, rule=Hamiltonian(beta=BETA, eta=ETA), batch=batch)
+    sim.controls.input(x)
+    sim.controls.target(target)
+    loop = rival(net.matrices(), x, target, beta=BETA, eta=ETA, batch=batch)
+    return Pair(Running(sim, net.look), loop, TICKS, alike=TICKS, within=_within(len(sizes)))
 
-        def ours(sim: hlsim.Simulation = sim) -> None:
-            sim.env.run(until=sim.tick + ticks)  # the ticks alone, without a trace
 
-        mine, other = medians(repeats, ours, lambda loop=loop: loop.run(ticks))
-        outputs = network.outputs
-        require_same("C, states of the outputs", sim.read("h")[:, outputs], loop.h[2])
-        _require_same_moves("C", network, sim.read("w")[0], loop.w)
-        what = f"784-512-512-10 fully local, batch {batch}, against a torch loop"
-        each = 1e3 / ticks
-        yield Row("C", what, mine * each, other * each, "ms a tick", mine / other, 1.15, at_least=False)
+def held(batch: int, sizes: tuple[int, ...] = IMAGES) -> Pair:
+    """Return layers that are shown images, each held for some ticks, and a loop of torch calls in place."""
+    net, rng, beta, count = layers(sizes), np.random.default_rng(0), 1e-3, 1_024
+    x = (rng.random((count, sizes[0])) < 0.19) * rng.random((count, sizes[0]))
+    y = np.eye(sizes[-1])[rng.integers(0, sizes[-1], count)]
+    sim = hlsim.Simulation(
+        net.network,
+        rule=Hamiltonian(beta=beta, eta=ETA),
+        loss="cross_entropy",
+        stimulus=Arrays(x, y),
+        stages=[Stage(passes=10**6)],
+        hold=HOLD,
+        batch=batch,
+    )
+    shown = {"batch": batch, "hold": HOLD, "entropy": True}
+    loop = dense_loops.InPlace(net.matrices(), x, y, beta=beta, eta=ETA, **shown)
+    ticks, work, within = HOLD * (8 if batch == 1 else 1), batch / HOLD, _within(len(sizes))
+    ours = Running(sim, net.look)
+    return Pair(ours, loop, ticks, work, unit="ms an image", alike=3 * HOLD, within=within)
+
+
+def flushed(measure: Callable[[int], Figures]) -> Callable[[int], Figures]:
+    """Return a measurement in which numbers below the normal range of their format are 0 on both sides.
+
+    What decays while nothing is heard gets there in 130 ticks, and takes a processor many times as long.
+    """
+
+    def wrapped(repeats: int) -> Figures:
+        torch.set_flush_denormal(True)
+        try:
+            return measure(repeats)
+        finally:
+            torch.set_flush_denormal(False)
+
+    return wrapped
+
+
+_C = "784-512-512-10 fully local, batch"
+_IMAGES = "784-500-10, images held 16 ticks, batch"
+C = (
+    Case(f"{_C} 1, against a torch loop", beside(standing, dense_loops.Loop, 1), 1.15),
+    Case(f"{_C} 1, against torch in place", beside(standing, dense_loops.InPlace, 1), 1.05),
+    Case(f"{_C} 128, against a torch loop", beside(standing, dense_loops.Loop, 128), 1.15),
+    Case(f"{_C} 128, against torch in place", beside(standing, dense_loops.InPlace, 128), 1.05),
+    Case(f"{_IMAGES} 1, against torch in place", beside(held, 1), 1.0),
+    Case(f"{_IMAGES} 128, against torch in place", beside(held, 128), 1.05),
+    Case(f"{_IMAGES} 1, subnormals flushed, against the same", flushed(beside(held, 1)), 1.0),
+    Case(f"{_IMAGES} 128, subnormals flushed, against the same", flushed(beside(held, 128)), 1.05),
+)
 
 
 # ---- B: gradient descent
 
 
-def descending(network: hlsim.network.Network, x: np.ndarray, y: np.ndarray, batch: int) -> hlsim.Simulation:
-    """Return a simulation whose weights go the way of gradient descent with momentum, a minibatch a tick."""
-    return hlsim.Simulation(
-        network,
-        rule=Hamiltonian(beta=RATE, eta=1.0 - MOMENTUM, order="sequential"),
-        stimulus=Arrays(x, y),
-        stages=[Stage(passes=10**6)],
-        batch=batch,
-    )
-
-
 class Descent:
     """The same network by autograd and ``torch.optim.SGD``."""
 
-    def __init__(self, weights: list[torch.Tensor], x: np.ndarray, y: np.ndarray, batch: int) -> None:
-        layers = [torch.nn.Linear(w.shape[1], w.shape[0], bias=False) for w in weights]
-        for layer, w in zip(layers, weights, strict=True):
-            layer.weight.data.copy_(w)
-        self.net = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.Tanh())))
+    def __init__(self, weights: list[np.ndarray], x: np.ndarray, y: np.ndarray, batch: int) -> None:
+        made = [torch.nn.Linear(w.shape[1], w.shape[0], bias=False) for w in weights]
+        for layer, w in zip(made, weights, strict=True):
+            layer.weight.data.copy_(torch.as_tensor(w))
+        self.first, self.layers = [layer.weight.data.clone() for layer in made], made
+        self.net = torch.nn.Sequential(*(part for layer in made for part in (layer, torch.nn.Tanh())))
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=RATE, momentum=MOMENTUM)
         self.x, self.y = (torch.as_tensor(values).float().split(batch) for values in (x, y))
         self.t = 0
@@ -130,53 +126,56 @@ class Descent:
             self.optimizer.step()
             self.t += 1
 
+    def numbers(self) -> dict[str, torch.Tensor]:
+        """Return what has become of the weights."""
+        moved = zip(self.layers, self.first, strict=True)
+        return {
+            f"changes of the weights of layer {k}": layer.weight.data - first
+            for k, (layer, first) in enumerate(moved, 1)
+        }
 
-def workload_b(quick: bool, repeats: int) -> Iterator[Row]:
-    """Layers of instant neurons, a minibatch a tick, through the whole simulator."""
-    ticks = 20 if quick else 50
-    graph = hlsim.topology.layered(SIZES, model="instant")
-    network = flatten(graph, node_defaults={"update": "clock"})
-    for batch, target in ((1, 1.0), (128, 0.95)):
-        rng = np.random.default_rng(0)
-        x, y = (
-            rng.normal(size=(BATCHES * batch, SIZES[0])),
-            rng.uniform(-0.5, 0.5, (BATCHES * batch, SIZES[-1])),
+
+def descending(
+    batch: int, sizes: tuple[int, ...] = SIZES
+) -> tuple[Callable[[], Running], Callable[[], Descent]]:
+    """Return what makes both sides: weights that go the way of gradient descent, a minibatch a tick."""
+    net, rng = layers(sizes, "instant"), np.random.default_rng(0)
+    x = rng.normal(size=(BATCHES * batch, sizes[0]))
+    y = rng.uniform(-0.5, 0.5, (BATCHES * batch, sizes[-1]))
+
+    def ours() -> Running:
+        sim = hlsim.Simulation(
+            net.network,
+            rule=Hamiltonian(beta=RATE, eta=1.0 - MOMENTUM, order="sequential"),
+            stimulus=Arrays(x, y),
+            stages=[Stage(passes=10**6)],
+            batch=batch,
         )
+        return Running(sim, net.moved)
 
-        def ours(batch: int = batch, x: np.ndarray = x, y: np.ndarray = y) -> Running:
-            return Running(descending(network, x, y, batch))
-
-        def theirs(batch: int = batch, x: np.ndarray = x, y: np.ndarray = y) -> Descent:
-            return Descent(matrices(network), x, y, batch)
-
-        mine, other = (peak_bytes(make) / 1e6 for make in (ours, theirs))
-        what = f"784-512-512-10 gradient descent, batch {batch}"
-        yield Row("B", f"{what}, peak of tensors", mine, other, "MB", mine / other, 1.0, at_least=False)
-        running, descent = ours(), theirs()
-        mine, other = medians(repeats, lambda: running.run(ticks), lambda: descent.run(ticks))  # noqa: B023
-        layers = [layer.weight.data for layer in descent.net if isinstance(layer, torch.nn.Linear)]
-        _require_same_moves("B", network, running.sim.read("w")[0], layers)
-        each = 1e3 / ticks
-        what = f"{what}, against autograd and SGD"
-        yield Row("B", what, mine * each, other * each, "ms a tick", mine / other, target, at_least=False)
+    return ours, lambda: Descent(net.matrices(), x, y, batch)
 
 
-class Running:
-    """A simulation that goes on, without a trace."""
-
-    def __init__(self, sim: hlsim.Simulation) -> None:
-        self.sim = sim
-
-    def run(self, ticks: int) -> None:
-        """Run so many ticks."""
-        self.sim.env.run(until=self.sim.tick + ticks)
+def descent(batch: int, sizes: tuple[int, ...] = SIZES) -> Pair:
+    """Return gradient descent by both."""
+    ours, theirs = descending(batch, sizes)
+    return Pair(ours(), theirs(), TICKS, alike=TICKS, within=_within(len(sizes)))
 
 
-def _require_same_moves(
-    letter: str, network: hlsim.network.Network, mine: np.ndarray, theirs: list[torch.Tensor]
-) -> None:
-    """End the benchmark where what has become of the weights differs, layer by layer."""
-    layers = zip(matrices(network), matrices(network, mine), theirs, strict=True)
-    for number, (first, ours, other) in enumerate(layers, 1):
-        what = f"{letter}, changes of the weights of layer {number}"
-        require_same(what, ours - first, other - first, within=0.01)
+def peaks(batch: int) -> Callable[[int], Figures]:
+    """Return the measurement of the tensors of both."""
+
+    def measure(_repeats: int) -> Figures:
+        mine, other = (peak_bytes(make) / 1e6 for make in descending(batch))
+        return Figures(mine, other, "MB", mine / other)
+
+    return measure
+
+
+_B = "784-512-512-10 gradient descent, batch"
+B = (
+    Case(f"{_B} 1, peak of tensors", peaks(1), 1.0),
+    Case(f"{_B} 1, against autograd and SGD", beside(descent, 1), 1.0),
+    Case(f"{_B} 128, peak of tensors", peaks(128), 1.0),
+    Case(f"{_B} 128, against autograd and SGD", beside(descent, 128), 0.95),
+)

@@ -1,10 +1,18 @@
-"""How much memory the tensors of a run take."""
+"""How much memory a run takes: its tensors, and all of it."""
 
+import ctypes
 import gc
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import torch
+
+from workloads.rivals import AbsentError
+
+# Where Linux says how many pages a process has in memory.
+PAGES = Path("/proc/self/statm")
 
 
 class Runs(Protocol):
@@ -43,3 +51,28 @@ def _live() -> dict[int, int]:
     gc.collect()
     found = [x.untyped_storage() for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
     return {storage.data_ptr(): storage.nbytes() for storage in found}
+
+
+def resident(make: Callable[[], object]) -> int:
+    """Return by how many bytes of memory this process grows for what is made, when all else is given back.
+
+    Raises
+    ------
+    AbsentError
+        The system does not say.
+    """
+    if not PAGES.exists():
+        raise AbsentError(f"memory is read from {PAGES}, and there is none")
+    before = _resident()
+    made = make()
+    after = _resident()
+    del made
+    return after - before
+
+
+def _resident() -> int:
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    return int(PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
