@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,31 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def without_subnormals() -> Iterator[None]:
+    """This thread takes numbers too small for the full precision of their format for 0, as long as it lasts.
+
+    What fades away exponentially ends there, and a processor computes with such numbers some hundred times
+    as slowly. Of float32 they are those below 1.2e-38, of float64 those below 2.2e-308.
+    """
+    if not _subnormal():
+        yield
+        return
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _subnormal() -> bool:
+    """Tell whether this thread knows subnormal numbers."""
+    return bool(_TINY * _ONE != 0)
+
+
+_TINY, _ONE = np.float32(1e-39), np.float32(1.0)
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:

@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
+from typing import Any
 
+import numpy as np
 import pytest
 
+import hlsim
+from hlsim.engine.threads import without_subnormals
 from tests.support.places import ROOT
 
 # Children that run what the parent runs, and go on with what the parent has begun.
@@ -44,3 +48,29 @@ def test_a_forked_process_runs_as_its_parent_does(threads: int) -> None:
     command = [sys.executable, "-c", FORKED, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
     assert (done.returncode, done.stdout) == (0, "alike\n"), done.stderr
+
+
+def test_subnormal_numbers_are_nothing_as_long_as_asked_for_and_no_longer() -> None:
+    tiny = np.float32(1e-39) * np.ones(1, np.float32)
+    assert tiny[0] * np.float32(0.5) != 0
+    with without_subnormals():
+        assert tiny[0] * np.float32(0.5) == 0
+        with without_subnormals():
+            pass
+        assert tiny[0] * np.float32(0.5) == 0, "whoever asked first is still there"
+    assert tiny[0] * np.float32(0.5) != 0
+
+
+def test_what_fades_away_in_compiled_loops_ends_at_zero() -> None:
+    """h halves at every tick: in float32 it would be subnormal for ticks 127 to 149."""
+    graph = hlsim.topology.layered([1, 2], bias=None)
+    options: dict[str, Any] = {"compiled": "always", "loss": None, "rule": hlsim.rules.Hamiltonian(beta=0.0)}
+    sim = hlsim.Simulation(graph, node_defaults={"update": "clock", "tau": 2.0}, **options)
+    sim.controls.input(np.ones(1))
+    sim.run(until=20)
+    assert np.abs(sim.read("h")).max() > 0.1
+    sim.controls.input(np.zeros(1))
+    sim.run(until=160)
+    h = sim.read("h")
+    assert (h == 0).all()
+    assert np.float32(1e-39) * np.float32(1.0) != 0, "and leaves the thread as it was"

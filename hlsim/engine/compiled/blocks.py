@@ -119,7 +119,9 @@ def _facts(network: Network, rule: Rule, edges: Ints) -> tuple[dict[str, Array],
     own = network.weight_rate(rule, edges)
     # Most networks have one, which need not be searched for.
     alike = len(own) > 0 and own.min() == own.max()
-    rate, kind = (own[:1], np.zeros(len(own), np.int64)) if alike else np.unique(own, return_inverse=True)
+    rate, kind = (
+        (own[:1].copy(), np.zeros(len(own), np.int64)) if alike else np.unique(own, return_inverse=True)
+    )
     facts = {
         "forward": np.where(at_once, later, FIRST),
         "backward": np.where(to_instant, network.back_rank[target], FIRST),

@@ -8,7 +8,7 @@ with all that is in it, so that a message costs the same whether ten are due or 
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +26,7 @@ from hlsim.engine.compiled.blocks import arrangement
 from hlsim.engine.compiled.known import others
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.interface import Observer
+from hlsim.engine.threads import without_subnormals
 from hlsim.models.losses import CrossEntropy, SquaredError
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.neurons import MODELS, Neuron
@@ -112,7 +113,8 @@ class Compiled:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         # This thread takes a part as well.
-        return ThreadPoolExecutor(len(self._net.blocks.scratch) - 1)
+        flush = partial(torch.set_flush_denormal, True)
+        return ThreadPoolExecutor(len(self._net.blocks.scratch) - 1, initializer=flush)
 
     @property
     def observer(self) -> Observer | None:
@@ -157,6 +159,11 @@ class Compiled:
         }
 
     def _tick(self, tick: int) -> None:
+        # Threads that help do so as well: bits do not depend on who computes.
+        with without_subnormals():
+            self._run(tick)
+
+    def _run(self, tick: int) -> None:
         if self._broken is not None:
             self.circuit.check_finite(self._broken)
         changes = self._controls.take()
