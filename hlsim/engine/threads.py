@@ -53,8 +53,8 @@ def threads(count: int) -> Iterator[None]:
 def without_subnormals() -> Iterator[None]:
     """This thread takes numbers too small for the full precision of their format for 0, as long as it lasts.
 
-    What fades away exponentially ends there, and a processor computes with such numbers some hundred times
-    as slowly. Of float32 they are those below 1.2e-38, of float64 those below 2.2e-308.
+    What fades away exponentially ends thereabouts, and a processor computes with such numbers some hundred
+    times as slowly. Of float32 they are those below 1.2e-38, of float64 those below 2.2e-308.
     """
     if not _subnormal():
         yield
