@@ -1,13 +1,15 @@
 """The command line's application, and the options that its commands share."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hlsim.experiment import Experiment
-from hlsim.topology.network import describe
+if TYPE_CHECKING:
+    from hlsim.experiment import Experiment
 
 INTERRUPTED = 130  # as shells have it for a program that was stopped by Ctrl-C
 GRAPHS = (".py", ".json", ".graphml")
@@ -52,4 +54,6 @@ def default_trace(name: str) -> Path:
 
 def described(wanted: Experiment) -> dict[str, Any]:
     """Return what there is in the network of an experiment."""
+    from hlsim.topology.network import describe
+
     return describe(wanted.network, wanted.settings.simulation.dtype)
