@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_the_public_names_are_all_there_is_to_see() -> None:
 def test_what_is_loaded_when_asked_for_is_what_type_checkers_see() -> None:
     """The names that hlsim imports for type checkers alone are its public ones, and the same objects."""
     block = next(node for node in parse(PACKAGE / "__init__.py").body if isinstance(node, ast.If))
-    told = {}
+    told: dict[str, ModuleType] = {}
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)
         assert node.module
