@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from workloads.building import workload_i
 from workloads.dense import workload_b, workload_c
 from workloads.recording import workload_f
 from workloads.rows import Row
@@ -30,6 +31,7 @@ WORKLOADS = {
     "F": workload_f,
     "G": workload_g,
     "H": workload_h,
+    "I": workload_i,
 }
 
 
