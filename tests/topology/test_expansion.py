@@ -219,13 +219,12 @@ def test_populations_stand_where_each_of_their_members_belongs(sizes: dict[str, 
 @pytest.mark.parametrize(("bias", "weight"), [(0.0, -0.0), (-0.0, 0.0), (0.0, 0.0), (0.5, 0.5)])
 def test_numbers_that_all_synapses_share_are_those_that_were_given(bias: float, weight: float) -> None:
     """Also the sign of 0, where biases and weights are alike but for that."""
-    graph = nx.DiGraph(
-        [("a", "b", {"weight": weight, "delay": 1}), ("b", "a", {"weight": weight, "delay": 1})]
-    )
-    graph.nodes["a"]["bias"] = bias
+    graph = nx.DiGraph([("a", "b", {"weight": weight, "delay": 1})])
+    graph.nodes["a"].update(size=2, bias=bias)
+    graph.nodes["b"].update(size=1)
     found = flatten(graph).weight[0]
-    assert found.tolist() == [bias, weight, weight]
-    assert np.signbit(found).tolist() == [*map(np.signbit, (bias, weight, weight))]
+    assert found.tolist() == [bias, bias, weight, weight]
+    assert np.signbit(found).tolist() == [*map(np.signbit, (bias, bias, weight, weight))]
 
 
 def test_a_network_takes_little_memory_while_it_is_built() -> None:
