@@ -21,7 +21,19 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from workloads import dense, events, kinds, minibatch, phases, recording, running, scale, small, sparse
+from workloads import (
+    building,
+    dense,
+    events,
+    kinds,
+    minibatch,
+    phases,
+    recording,
+    running,
+    scale,
+    small,
+    sparse,
+)
 from workloads.rivals import AbsentError
 from workloads.rows import Case, Row
 
@@ -34,6 +46,7 @@ WORKLOADS: dict[str, Sequence[Case]] = {
     "F": recording.F,
     "G": running.G,
     "H": running.H,
+    "I": building.BEGINNING,
     "K": kinds.K,
     "L": scale.L,
     "M": minibatch.M,

@@ -4,6 +4,9 @@ Every function takes an open ``hlsim.trace.Trace``; of a run that goes on or was
 is. A dimension ``replica`` is of size 1 where the run had one replica. Ticks are coordinates.
 """
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 from hlsim.analysis.alignment import alignment, best_lag, steps_to_exact
 from hlsim.analysis.comparison import comparison
 from hlsim.analysis.curves import accuracy, learning_curve, summary
@@ -34,3 +37,11 @@ __all__ = [
     "ticks",
     "traffic",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Give ``stability`` as well: it runs networks, so it lives with the sweeps."""
+        if name == "stability":
+            return sys.modules["hlsim"].sweep.stability
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

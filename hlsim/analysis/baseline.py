@@ -97,7 +97,7 @@ def sgd(
         Accuracy of every stage, each row judged before it is learned from.
     """
     net = FeedForward(network)
-    plastic = torch.as_tensor(network.plastic)
+    plastic = torch.tensor(network.plastic)
     net.w.register_hook(lambda gradient: torch.where(plastic, gradient, 0.0))
     optimiser = torch.optim.SGD([net.w], lr=lr, momentum=momentum)
     score: dict[str, list[bool]] = defaultdict(list)

@@ -10,7 +10,7 @@ from hlsim.analysis import hardware as profiles
 from hlsim.analysis.ages import ages
 from hlsim.analysis.hardware import PARTS, Hardware
 from hlsim.analysis.learned import learning_ticks, settings_of
-from hlsim.analysis.messages import KINDS, traffic
+from hlsim.analysis.messages import KINDS, traffic_by_pair
 from hlsim.topology.network import SYMMETRIC, Network
 from hlsim.trace import Trace
 from hlsim.trace.network import network_of
@@ -39,11 +39,12 @@ def locality(trace: Trace) -> xr.Dataset:
         back, in ticks; endless, NaN, in a cycle. The rules here keep one, the present state.
     """
     network, end = network_of(trace), ticks(trace)
-    sent, replicas = traffic(trace), trace["replica"].size if "replica" in trace else 1
+    origin, goal, sent = traffic_by_pair(trace)
+    replicas = trace["replica"].size if "replica" in trace else 1
     synapses = int((network.source >= 0).sum()) * end * replicas
     neurons = int((~network.is_input).sum()) * end * replicas
-    total = np.array([sent[kind].sum(skipna=False).item() for kind in MESSAGES])
-    inside = np.array([np.diag(sent[kind].values).sum() for kind in MESSAGES])
+    total = np.array([sent[kind].sum() for kind in MESSAGES])
+    inside = np.array([sent[kind][origin == goal].sum() for kind in MESSAGES])
     data: dict[str, Any]
     with np.errstate(invalid="ignore", divide="ignore"):
         data = {

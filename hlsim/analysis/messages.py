@@ -61,15 +61,24 @@ def traffic(trace: Trace) -> xr.Dataset:
         ``state`` and ``costate``, from the group that sends to the one that receives; NaN where the run was
         cut off before it counted. Neurons without a group are in the group "".
     """
-    names = trace["network/group_name"]
-    data = {}
-    for kind in KINDS[:2]:
-        counts = trace[f"network/traffic_{kind}"].astype(float)
-        known = np.where(counts == UNKNOWN_COUNT, np.nan, counts)
-        data[kind] = (("source", "target"), known, {"units": "messages"})
+    names, data = trace["network/group_name"], {}
+    origin, goal, sent = traffic_by_pair(trace)
+    for kind, counts in sent.items():
+        # Of a run that was cut off no count is known, not that of groups which no edge joins either.
+        matrix = np.full((len(names),) * 2, 0.0 if np.isfinite(counts).all() else np.nan)
+        matrix[origin, goal] = counts
+        data[kind] = (("source", "target"), matrix, {"units": "messages"})
     found = xr.Dataset(data, coords={"source": names, "target": names})
     order = groups(trace)
     return found.sel(source=order, target=order)
+
+
+def traffic_by_pair(trace: Trace) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return groups that send and that receive (pair,), as indices, and messages by kind; NaN: not known."""
+    origin, goal = (trace[f"network/traffic_{end}"] for end in ("from", "to"))
+    sent = {kind: trace[f"network/traffic_{kind}"].astype(float) for kind in KINDS[:2]}
+    known = {kind: np.where(counts == UNKNOWN_COUNT, np.nan, counts) for kind, counts in sent.items()}
+    return origin, goal, known
 
 
 def groups(trace: Trace) -> list[str]:
@@ -78,8 +87,9 @@ def groups(trace: Trace) -> list[str]:
     The distance of a group is the number of synapses to its nearest node; what no input reaches comes last.
     """
     hops = _hops(trace)
-    group = trace["network/group"]
-    distance = {name: hops[group == name].min() for name in trace["network/group_name"]}
+    distance: dict[str, int] = {}
+    for name, hop in zip(trace["network/group"].tolist(), hops.tolist(), strict=True):
+        distance[name] = min(hop, distance.get(name, hop))
     return [str(name) for name in sorted(distance, key=lambda name: (distance[name], name))]
 
 

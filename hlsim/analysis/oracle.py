@@ -68,7 +68,7 @@ class Unrolled:
         self.size = (self.depth + 1) * network.n
         # A bias reads what stands behind the last neuron, which is 1.
         self._source = torch.as_tensor(np.where(network.source < 0, network.n, network.source))
-        self._target, self._delay = torch.as_tensor(network.target), torch.as_tensor(network.delay)
+        self._target, self._delay = torch.tensor(network.target), torch.tensor(network.delay)
         self._rate = torch.as_tensor(self._rates())
         self._leaky = torch.tensor(network.stateful)
         ranks = sorted(set(network.rank.tolist()) - {-1})

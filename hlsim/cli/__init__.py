@@ -1,4 +1,7 @@
-"""The command line: a thin skin over experiments, traces and their analysis. One file a command."""
+"""The command line: a thin skin over experiments, traces and their analysis. One file a command.
+
+What a command does it with is imported by the command: what is only read and explained needs none of it.
+"""
 
 import sys
 import warnings

@@ -1,14 +1,15 @@
 """The command line's application, and the options that its commands share."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hlsim import models
-from hlsim.experiment import Experiment
-from hlsim.topology.network import describe
+if TYPE_CHECKING:
+    from hlsim.experiment import Experiment
 
 INTERRUPTED = 130  # as shells have it for a program that was stopped by Ctrl-C
 GRAPHS = (".py", ".json", ".graphml")
@@ -36,8 +37,11 @@ def _show_version(wanted: bool) -> None:
 
 
 def _load_models(files: list[Path] | None) -> None:
-    for file in files or []:
-        models.load(file)
+    if files:
+        from hlsim import models
+
+        for file in files:
+            models.load(file)
 
 
 @app.callback()
@@ -67,4 +71,6 @@ def default_trace(name: str) -> Path:
 
 def described(wanted: Experiment) -> dict[str, Any]:
     """Return what there is in the network of an experiment."""
+    from hlsim.topology.network import describe
+
     return describe(wanted.network, wanted.settings.simulation.dtype)

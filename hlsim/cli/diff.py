@@ -1,18 +1,18 @@
 """The command ``diff``: two traces bit for bit, as a table or as JSON."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hlsim import trace as traces
-from hlsim.analysis import differences as diffs
-from hlsim.analysis.differences import Diff, Difference, Place
 from hlsim.cli.analyze import plain
-from hlsim.cli.terminal import show_table
-from hlsim.report.words import number
+
+if TYPE_CHECKING:
+    from hlsim.analysis.differences import Diff, Difference, Place
 
 Path1 = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace, as hlsim run writes it.")]
 Path2 = Annotated[Path, typer.Argument(metavar="TRACE2", help="The one it is compared with.")]
@@ -32,6 +32,9 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Compare two traces bit for bit, and tell where they begin to differ; exit with 1 if they do."""
+    from hlsim import trace as traces
+    from hlsim.analysis import differences as diffs
+
     with traces.open(path) as one, traces.open(other) as two:
         found = diffs.diff(one, two, rtol, atol, ignore or ())
     if as_json:
@@ -44,6 +47,8 @@ def diff(
 
 
 def _show(path: Path, other: Path, found: Diff) -> None:
+    from hlsim.cli.terminal import show_table
+
     if found.first is None:
         typer.echo(f"identical: {found.datasets:,} datasets, {found.values:,} values")
     else:
@@ -60,6 +65,8 @@ def _row(difference: Difference) -> tuple[str, ...]:
 
 
 def _size(value: float) -> str:
+    from hlsim.report.words import number
+
     return "inf" if value == float("inf") else number(value)
 
 

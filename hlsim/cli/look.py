@@ -1,21 +1,19 @@
 """The commands ``validate`` and ``info``: what is in an experiment, a graph or a trace."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hlsim import experiment, topology
-from hlsim import trace as traces
-from hlsim.cli import terminal
 from hlsim.cli.app import GRAPHS, UNSHOWN, Overrides, described
-from hlsim.cli.terminal import show, show_table
 from hlsim.errors import ExperimentError
-from hlsim.experiment.forecast import estimate
-from hlsim.report.words import size
-from hlsim.topology.network import Network, describe, flatten
-from hlsim.trace import Trace
+
+if TYPE_CHECKING:
+    from hlsim.topology.network import Network
+    from hlsim.trace import Trace
 
 
 def validate(
@@ -29,6 +27,9 @@ def validate(
         network = _graph(path, overrides)
         typer.echo(f"{path}: valid, {_in_short(network)}")
         return
+    from hlsim import experiment
+    from hlsim.experiment.forecast import estimate
+
     wanted = experiment.load(path, overrides or [])
     wanted.simulation()
     told = estimate(wanted)
@@ -41,10 +42,15 @@ def _graph(path: Path, overrides: Sequence[str] | None) -> Network:
         raise ExperimentError(
             f"--set {overrides[0]}: only an experiment has values to set, got the graph {path}"
         )
+    from hlsim import topology
+    from hlsim.topology.network import flatten
+
     return flatten(topology.load(path))
 
 
 def _in_short(network: Network) -> str:
+    from hlsim.topology.network import describe
+
     described = describe(network)
     return f"{sum(described['neurons'].values()):,} nodes, {described['synapses']:,} synapses"
 
@@ -57,11 +63,16 @@ def info(
     overrides: Overrides = None,
 ) -> None:
     """Show what is in an experiment, a graph or a trace."""
+    from hlsim import experiment
+    from hlsim import trace as traces
+    from hlsim.cli.terminal import network_rows, show
+    from hlsim.topology.network import describe
+
     if path.suffix in GRAPHS:
-        show(str(path), terminal.network_rows(describe(_graph(path, overrides))))
+        show(str(path), network_rows(describe(_graph(path, overrides))))
     elif path.is_dir() or path.suffix == ".toml":
         wanted = experiment.load(path, overrides or [])
-        show(f"{wanted.name}: network", terminal.network_rows(described(wanted)))
+        show(f"{wanted.name}: network", network_rows(described(wanted)))
         typer.echo(wanted.toml())
     elif overrides:
         raise ExperimentError(
@@ -73,6 +84,9 @@ def info(
 
 
 def _show_trace(path: Path, trace: Trace) -> None:
+    from hlsim.cli.terminal import show, show_table
+    from hlsim.report.words import size
+
     shown = {k: v for k, v in trace.attrs.items() if k not in UNSHOWN}
     show(str(path), [("file", size(path.stat().st_size)), *((k, str(v)) for k, v in shown.items())])
     datasets = {name: trace.h5[name] for name in trace.names()}

@@ -1,19 +1,18 @@
 """The command ``report``."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import xarray as xr
 
-from hlsim import report as reports
-from hlsim import sweep as sweeps
-from hlsim.cli import terminal
 from hlsim.errors import ExperimentError
-from hlsim.report import page
-from hlsim.report.figures import Asked
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def report(
@@ -39,6 +38,8 @@ def report(
     ] = None,
 ) -> None:
     """Draw a page of a trace, of several beside one another, or of a sweep: one HTML file."""
+    from hlsim.cli import terminal
+
     with terminal.steps(sys.stderr) as tell:
         written = write(paths, output, png=png, svg=svg, oracle=oracle, tell=tell)
     for path in written:
@@ -58,6 +59,10 @@ def write(
 
     See ``hlsim.report.of_traces``; without an ``output`` the page is written beside what it is of.
     """
+    from hlsim import report as reports
+    from hlsim.report import page
+    from hlsim.report.figures import Asked
+
     asked, file = Asked(oracle), output or default_page(paths)
     page.check(file)
     if len(paths) == 1 and paths[0].is_dir():
@@ -78,6 +83,8 @@ def _swept(folder: Path) -> xr.Dataset:
     """Return what the sweep into a folder found."""
     if not any(folder.glob("*.h5")):
         raise ExperimentError(f"{folder}: there are no traces in this folder")
+    from hlsim import sweep as sweeps
+
     return sweeps.load(folder)
 
 

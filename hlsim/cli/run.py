@@ -1,26 +1,23 @@
 """The command ``run``."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hlsim import experiment
-from hlsim import trace as traces
-from hlsim.cli import terminal
 from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, default_trace, described
-from hlsim.cli.profiling import Profile
-from hlsim.cli.terminal import show
 from hlsim.errors import ExperimentError
-from hlsim.experiment import Experiment
-from hlsim.experiment.forecast import estimate
-from hlsim.report.words import size
-from hlsim.trace import Trace
-from hlsim.trace.reader import check_free
+
+if TYPE_CHECKING:
+    from hlsim.cli.profiling import Profile
+    from hlsim.experiment import Experiment
+    from hlsim.trace import Trace
 
 
 def run(
@@ -47,10 +44,15 @@ def run(
     profile: Annotated[bool, typer.Option("--profile", help="Tell at the end where the time went.")] = False,
 ) -> None:
     """Run an experiment and record its trace."""
-    named = {"engine": engine, "device": device, "seed": seed, "until": until}
-    wanted = experiment.load(path, _with_named(overrides or [], named))
-    file = output or default_trace(wanted.name)
     _check_together(dry_run, quiet, profile)
+    named = {"engine": engine, "device": device, "seed": seed, "until": until}
+    every = _with_named(overrides or [], named)
+
+    from hlsim import experiment
+    from hlsim.cli.profiling import Profile
+
+    wanted = experiment.load(path, every)
+    file = output or default_trace(wanted.name)
     if dry_run:
         _show_plan(wanted, file)
     else:
@@ -84,11 +86,17 @@ def _with_named(overrides: Sequence[str], named: dict[str, Any]) -> list[str]:
 
 
 def _show_plan(wanted: Experiment, file: Path) -> None:
-    show(f"{wanted.name}: network", terminal.network_rows(described(wanted)))
-    show(f"{wanted.name}: a run into {file} would take", terminal.estimate_rows(estimate(wanted)))
+    from hlsim.cli import terminal
+    from hlsim.experiment.forecast import estimate
+
+    terminal.show(f"{wanted.name}: network", terminal.network_rows(described(wanted)))
+    terminal.show(f"{wanted.name}: a run into {file} would take", terminal.estimate_rows(estimate(wanted)))
 
 
 def _run(wanted: Experiment, file: Path, overwrite: bool, quiet: bool, profile: Profile | None) -> None:
+    from hlsim.cli import terminal
+    from hlsim.trace.reader import check_free
+
     check_free(file, overwrite, "say --overwrite")
     try:
         if quiet:
@@ -106,13 +114,18 @@ def _kept(file: Path) -> str:
     """Tell of the trace of an interrupted run; there is none where the run had not begun."""
     if not file.is_file():
         return ""
+    from hlsim import trace as traces
+
     with traces.open(file) as trace:
         return f"; the trace up to there is in {file}" if trace.status == "interrupted" else ""
 
 
 def _show_end(wanted: Experiment, trace: Trace, file: Path, profile: Profile | None) -> None:
+    from hlsim.cli import terminal
+    from hlsim.report.words import size
+
     with trace:
-        show(
+        terminal.show(
             wanted.name,
             [*terminal.run_rows(trace.summary), ("trace", f"{file}, {size(file.stat().st_size)}")],
         )

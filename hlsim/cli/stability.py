@@ -1,16 +1,17 @@
 """The command ``stability``."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import xarray as xr
 
-from hlsim import sweep
 from hlsim.cli.analyze import listed, plain
-from hlsim.cli.terminal import show_table
-from hlsim.report.figures import stability as stability_chart
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def stability(
@@ -22,10 +23,15 @@ def stability(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how large a rate of learning may be where gradients are late, beside its closed form."""
-    found = sweep.stability(listed("delays", delays, int), listed("etas", etas, float), way=way)
+    ticks, rates = listed("delays", delays, int), listed("etas", etas, float)
+
+    from hlsim import sweep
+
+    found = sweep.stability(ticks, rates, way=way)
     for folder, suffix in ((png, "png"), (svg, "svg")):
         if folder is not None:
             from hlsim.report import draw_matplotlib
+            from hlsim.report.figures import stability as stability_chart
 
             draw_matplotlib.save({"stability": stability_chart.chart(found)}, folder, suffix)
     if as_json:
@@ -36,6 +42,8 @@ def stability(
 
 def show_stability(found: xr.Dataset) -> None:
     """Print the largest stable rates beside their closed form."""
+    from hlsim.cli.terminal import show_table
+
     rows = []
     for order in found.order.values:
         for eta in found.eta.values:

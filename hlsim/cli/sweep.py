@@ -1,30 +1,32 @@
 """What the command ``sweep`` does with its options: who does the runs, and what is told of them."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import xarray as xr
 
-from hlsim import experiment
-from hlsim import sweep as sweeps
-from hlsim.cli import terminal
 from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, default_trace
 from hlsim.errors import ExperimentError
-from hlsim.report.figures import sweep as sweep_charts
-from hlsim.report.words import percent
-from hlsim.sweep import grid as grids
-from hlsim.sweep.cluster import DASHBOARD, LOCAL, Cluster
-from hlsim.sweep.grid import Grid
-from hlsim.sweep.workers import Processes, Serial, Workers
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from hlsim import sweep as sweeps
+    from hlsim.sweep.grid import Grid
+    from hlsim.sweep.workers import Workers
 
 
 @contextmanager
 def chosen_workers(jobs: int | None, scheduler: str | None, dashboard: str | None) -> Iterator[Workers]:
     """Give whom the options name; this process, where they name none."""
+    from hlsim.sweep.cluster import LOCAL, Cluster
+    from hlsim.sweep.workers import Processes, Serial
+
     if dashboard is not None and scheduler != LOCAL:
         raise ExperimentError("--dashboard goes with --scheduler local: another scheduler has its own")
     if jobs is not None and scheduler not in (None, LOCAL):
@@ -53,6 +55,9 @@ def swept(
 
     Tells of every run as it ends, and in between how long the rest will take.
     """
+    from hlsim import sweep as sweeps
+    from hlsim.cli import terminal
+
     failed: list[str] = []
 
     def tell(number: int, of: int, outcome: sweeps.Outcome) -> None:
@@ -76,6 +81,8 @@ def swept(
 
 def line(outcome: sweeps.Outcome) -> str:
     """Return what came of a run, in a line."""
+    from hlsim.report.words import percent
+
     if outcome.error:
         return f"{outcome.point.title}: failed: {outcome.error}"
     parts = [f"accuracy {stage} {percent(x)}" for stage, x in outcome.accuracy.items()]
@@ -94,6 +101,9 @@ def line(outcome: sweeps.Outcome) -> str:
 
 def show(name: str, folder: Path, found: xr.Dataset, failed: Sequence[str]) -> None:
     """Print the table, and the runs that failed."""
+    from hlsim.cli import terminal
+    from hlsim.report.figures import sweep as sweep_charts
+
     several = f"; mean ± standard deviation over {found.sizes['seed']} seeds" * (found.sizes["seed"] > 1)
     terminal.show_table(f"{name}, traces in {folder}{several}", *sweep_charts.table(found))
     if failed:
@@ -131,13 +141,17 @@ def sweep(
     ] = None,
     dashboard: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help=f"Of the dashboard of --scheduler local; {DASHBOARD}."),
+        typer.Option(metavar="ADDRESS", help="Of the dashboard of --scheduler local; 127.0.0.1:8787."),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the results too, as .csv or .nc (netCDF).")
     ] = None,
 ) -> None:
     """Run an experiment over every combination of values and seeds; go on where an earlier call stopped."""
+    from hlsim import experiment
+    from hlsim import sweep as sweeps
+    from hlsim.sweep import grid as grids
+
     name = experiment.load(path, overrides or []).name
     folder = output or default_trace(f"{name}-sweep").with_suffix("")
     axes = grids.parse(grid or [])

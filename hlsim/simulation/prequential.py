@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from hlsim.models.rules import Hamiltonian
 from hlsim.models.rules.rule import Rule
@@ -86,6 +84,10 @@ def _ticks_to_outputs(network: Network) -> float:
     source = np.concatenate([network.source[edges], np.full(len(network.inputs), n)])
     target = np.concatenate([network.target[edges], network.inputs])
     delay = np.concatenate([network.delay[edges], np.zeros(len(network.inputs), np.int64)])
+    # Imported here: scipy takes a third of a second, and a run without a stimulus does without.
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import dijkstra
+
     # In units in which a step counts for a little, since what is 0 is no edge to scipy.
     length = (delay + slow[target]) * (n + 2.0) + 1
     order = np.lexsort((length, target, source))

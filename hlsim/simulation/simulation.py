@@ -505,13 +505,12 @@ class Simulation:
         The loss is the mean over rows of the last stage, each at its last tick; without rows, that of now.
         Under rules whose phases end by quiescence, also how many there were and how many ended so.
         """
-        counts = self.counts()
-        state, costate = self.traffic()
+        counts, total = self.counts(), self._traffic.total
         loss = self._last_loss()
         return {
             "ticks": self.tick,
-            "state_messages": int(state.sum()),
-            "costate_messages": int(costate.sum()),
+            "state_messages": total(counts, ("state",)),
+            "costate_messages": total(counts, ("costate",)),
             "numbers": self._traffic.numbers(counts),
             "overtaken": int(counts["overtaken"][0]),
             "replaced": int(counts["replaced"][0]),
@@ -533,7 +532,10 @@ class Simulation:
         return float(self._read("loss").mean()) if told else float("nan")
 
     def traffic(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return how many state and costate messages went from group to group (from, to), sorted by name."""
+        """Return how many state and costate messages went from group to group, by pairs of groups.
+
+        Pairs are those of ``hlsim.trace.layout.group_pairs``: what an edge joins, sorted by name.
+        """
         return self._traffic.between_groups(self.counts())
 
     def _messages(self) -> int:

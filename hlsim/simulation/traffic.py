@@ -1,7 +1,7 @@
 """How many messages a run sends, between which groups, and a warning where messages make messages."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,45 +10,45 @@ from hlsim.errors import HlsimWarning, NumericalWarning
 from hlsim.models.rules.rule import Rule
 from hlsim.simulation.protocol import PhaseRun
 from hlsim.topology.network import Network
+from hlsim.trace.layout import group_of, group_pairs
 
 Counts = NDArray[np.int64]
-STATE, COSTATE = "state", "costate"
+MESSAGES = STATE, COSTATE = "state", "costate"
 
 
 class Traffic:
     """The edges on which a rule's messages travel; ``counts`` are sends by kind, (replica, node) each."""
 
     def __init__(self, network: Network, rule: Rule) -> None:
-        real, back = network.source >= 0, network.carries_costates(rule)
-        self._ends = {
-            STATE: (network.source[real], network.target[real]),
-            COSTATE: (network.target[back], network.source[back]),
+        self._network, self._back = network, network.carries_costates(rule)
+        fans = network.source[network.source >= 0], network.target[self._back]
+        self._fan = {
+            kind: np.bincount(ends, minlength=network.n) for kind, ends in zip(MESSAGES, fans, strict=True)
         }
-        self._fan = {kind: np.bincount(ends[0], minlength=network.n) for kind, ends in self._ends.items()}
         self._numbers = {STATE: 2 if rule.complex_states else 1, COSTATE: 1}
-        names = sorted(set(network.group))
-        self._groups = len(names)
-        self._group = np.array([names.index(group) for group in network.group])
 
-    def total(self, counts: Mapping[str, Counts]) -> int:
-        """Return how many messages there were."""
-        return sum(self._messages(counts, kind) for kind in self._fan)
+    def total(self, counts: Mapping[str, Counts], kinds: Iterable[str] = MESSAGES) -> int:
+        """Return how many messages there were, of some kinds."""
+        return sum(int((counts[kind].sum(0) * self._fan[kind]).sum()) for kind in kinds)
 
     def numbers(self, counts: Mapping[str, Counts]) -> int:
         """Return how many real numbers they carried: a complex one is two."""
-        return sum(self._numbers[kind] * self._messages(counts, kind) for kind in self._fan)
+        return sum(self._numbers[kind] * self.total(counts, (kind,)) for kind in MESSAGES)
 
     def between_groups(self, counts: Mapping[str, Counts]) -> tuple[Counts, Counts]:
-        """Return how many state and costate messages went from group to group (from, to), sorted by name."""
-        matrices = []
-        for kind, (origin, goal) in self._ends.items():
-            matrix = np.zeros((self._groups, self._groups), dtype=np.int64)
-            np.add.at(matrix, (self._group[origin], self._group[goal]), counts[kind].sum(0)[origin])
-            matrices.append(matrix)
-        return matrices[0], matrices[1]
-
-    def _messages(self, counts: Mapping[str, Counts], kind: str) -> int:
-        return int((counts[kind].sum(0) * self._fan[kind]).sum())
+        """Return how many state and costate messages went between groups (pair,), see ``group_pairs``."""
+        network, back = self._network, self._back
+        group, (first, second), forth = group_of(network), group_pairs(network), network.source >= 0
+        pairs, found = first * network.n + second, []
+        for kind, chosen, (origin, goal) in (
+            (STATE, forth, (network.source, network.target)),
+            (COSTATE, back, (network.target, network.source)),
+        ):
+            sent = np.zeros(len(pairs), np.int64)
+            at = np.searchsorted(pairs, group[origin[chosen]] * network.n + group[goal[chosen]])
+            np.add.at(sent, at, counts[kind].sum(0)[origin[chosen]])
+            found.append(sent)
+        return found[0], found[1]
 
 
 # Sends of a neuron in a phase above which sends set off sends; settling to rounding takes some hundred.

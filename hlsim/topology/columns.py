@@ -29,6 +29,8 @@ class _Absent:
 ABSENT = _Absent()
 # Of these, equal values of one type are the same value. Floats are not among them: 0.0 == -0.0.
 _SHARED = {str, bool, int}
+# So many dictionaries fit into a processor's cache.
+_CACHED = 1024
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,19 @@ class Carried:
     @classmethod
     def by(cls, elements: list[Written]) -> Self:
         """Copy what elements carry."""
-        values = list(chain.from_iterable(map(methodcaller("values"), elements)))
-        names = list(chain.from_iterable(elements))
         first = list(elements[0]) if elements else []
-        alike = names == first * len(elements)
+        names: list[str] = []
+        values: list[Any] = []
+        alike = True
+        # A million dictionaries lie all over the memory: each is gone over while a cache holds it.
+        for start in range(0, len(elements), _CACHED):
+            part = elements[start : start + _CACHED]
+            values.extend(chain.from_iterable(map(methodcaller("values"), part)))
+            own = list(chain.from_iterable(part))
+            if alike and own != first * len(part):
+                names, alike = first * start, False
+            if not alike:
+                names.extend(own)
         return cls(elements, first if alike else names, values, alike)
 
     def column(self, name: str) -> list[Any]:
@@ -109,6 +120,16 @@ class Edges:
         return cls(source, target, keys, Carried.by(elements))
 
 
+def spread(value: np.generic, count: int) -> NDArray[Any]:
+    """Return an array of one value, which takes the memory of one; it is read-only."""
+    return np.broadcast_to(value, count)
+
+
+def is_spread(values: NDArray[Any]) -> bool:
+    """Tell whether an array (..., k) is of one value, and takes the memory of one."""
+    return not any(values.strides)
+
+
 @dataclass(eq=False)
 class Column:
     """The values of one attribute: element i has ``values[index[i]]``.
@@ -154,9 +175,9 @@ class Column:
         return list(map(self.values.__getitem__, self.index.tolist()))
 
     def array(self, dtype: DTypeLike) -> NDArray[Any]:
-        """Return the value of every element as an array; None is NaN."""
+        """Return the value of every element as an array; None is NaN. One value is ``spread``."""
         values = np.array(self.values, dtype)
-        return np.full(len(self), values[0]) if len(values) == 1 else values[self.index]
+        return spread(values[0], len(self)) if len(values) == 1 else values[self.index]
 
     def map(self, function: Callable[[Any], Any]) -> "Column":
         """Return a column of what a function makes of the values."""

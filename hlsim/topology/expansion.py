@@ -1,7 +1,7 @@
 """Populations as single neurons, connections as single synapses, and all of them in canonical order."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,8 @@ from hlsim.errors import TopologyError
 from hlsim.models import neurons
 from hlsim.topology.attributes import shown
 from hlsim.topology.checking import Checked
-from hlsim.topology.columns import Column, Written
+from hlsim.topology.columns import Column, Written, is_spread, spread
+from hlsim.topology.order import order
 
 # Codes of the column ``feedback``.
 NONE, SYMMETRIC, RANDOM = range(3)
@@ -70,13 +71,44 @@ def place(checked: Checked) -> Places:
         labels.extend([name] if size is None else [f"{name}[{i}]" for i in range(size)])
     sizes = np.array([size or 1 for size in checked.nodes["size"]], np.int64)
     node = np.repeat(np.arange(len(sizes)), sizes)
-    keys = list(map(natural, labels))
-    order = np.array(sorted(range(len(labels)), key=keys.__getitem__), np.int64)
-    label = tuple(labels[i] for i in order)
+    first = np.concatenate(([0], np.cumsum(sizes)))
+    canonical = _in_natural_order(checked, labels, first)
+    label = tuple(map(labels.__getitem__, canonical.tolist()))
     _check_labels(label)
-    at = np.empty_like(order)
-    at[order] = np.arange(len(order))
-    return Places(label, node[order], np.concatenate(([0], np.cumsum(sizes))), at)
+    at = np.empty_like(canonical)
+    at[canonical] = np.arange(len(canonical))
+    return Places(label, node[canonical], first, at)
+
+
+def _in_natural_order(checked: Checked, labels: list[str], first: np.ndarray) -> np.ndarray:
+    """Return what puts labels in natural order; populations as a whole, where no label stands within one."""
+    sizes = checked.nodes["size"]
+    heads = [
+        natural(name if size is None else f"{name}[") for name, size in zip(checked.names, sizes, strict=True)
+    ]
+    populations = {tuple(parts) for (parts, _), size in zip(heads, sizes, strict=True) if size is not None}
+    if populations and _within(heads, sizes, populations):
+        keys = list(map(natural, labels))
+        return np.array(sorted(range(len(labels)), key=keys.__getitem__), np.int64)
+    nodes = np.array(sorted(range(len(heads)), key=heads.__getitem__), np.int64)
+    return spans(first[nodes], first[nodes + 1])
+
+
+def _within(heads: list[tuple[list[Any], str]], sizes: list[int | None], populations: set[tuple]) -> bool:
+    """Tell whether a label may come between members of a population: it begins as all of these do."""
+    several = sum(size is not None for size in sizes) > len(populations)
+    return several or any(
+        tuple(parts[:end]) in populations
+        for (parts, _), size in zip(heads, sizes, strict=True)
+        for end in range(1, len(parts) + (size is None))
+    )
+
+
+def spans(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Return start[0], ..., stop[0] - 1, start[1], ..., stop[1] - 1, ..."""
+    count = stop - start
+    ends = np.cumsum(count)
+    return np.arange(ends[-1]) + np.repeat(start - ends + count, count)
 
 
 def _check_room(members: int) -> None:
@@ -130,17 +162,24 @@ class Synapses:
     ----------
     start : int64 (edges + 1,)
         Where each edge's synapses begin.
-    edge, source, target : int64 (m,)
-        The edge, and which member of the source's and of the target's population.
+    source, target : int32 (m,)
+        Which member of the source's and of the target's population.
     single : bool
         Whether every edge is one synapse, as in a graph without populations.
     """
 
     start: np.ndarray
-    edge: np.ndarray
     source: np.ndarray
     target: np.ndarray
     single: bool = False
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def edge(self) -> np.ndarray:
+        """The edge of every synapse, int64 (m,)."""
+        return self.each(np.arange(len(self.start) - 1))
 
     def span(self, edge: int) -> slice:
         """Return where an edge's synapses are."""
@@ -148,7 +187,9 @@ class Synapses:
 
     def each(self, values: np.ndarray) -> np.ndarray:
         """Return for every synapse the value of its edge."""
-        return values if self.single else values[self.edge]
+        if self.single:
+            return values
+        return spread(values[0], len(self)) if is_spread(values) else np.repeat(values, np.diff(self.start))
 
 
 def connect(checked: Checked, draws: Draws) -> Synapses:
@@ -166,16 +207,27 @@ def connect(checked: Checked, draws: Draws) -> Synapses:
         count[i] = len(source)
     start = np.concatenate(([0], np.cumsum(count)))
     if not drawn and (count == 1).all():
-        source, target = np.zeros((2, len(count)), np.int64)
-        return Synapses(start, np.arange(len(count)), source, target, single=True)
-    edge = np.repeat(np.arange(len(kinds)), count)
-    position = np.arange(len(edge)) - start[edge]
-    target, source = np.divmod(position, sources[edge])
-    target = np.where(one_to_one[edge], source, target)
-    synapses = Synapses(start, edge, source, target)
+        first = spread(np.int32(0), len(count))
+        return Synapses(start, first, first, single=True)
+    synapses = Synapses(start, *np.empty((2, start[-1]), np.int32))
     for i, (source, target) in drawn.items():
         synapses.source[synapses.span(i)], synapses.target[synapses.span(i)] = source, target
+    rest = np.ones(len(kinds), bool)
+    rest[list(drawn)] = False
+    _connect_all(synapses, np.flatnonzero(rest), sources, one_to_one)
     return synapses
+
+
+def _connect_all(synapses: Synapses, edges: np.ndarray, sources: np.ndarray, one_to_one: np.ndarray) -> None:
+    """Pair all members at the ends of edges, or each with its own."""
+    if not len(edges):
+        return
+    start, stop = synapses.start[edges], synapses.start[edges + 1]
+    position = spans(np.zeros_like(start), stop - start)
+    target, source = np.divmod(position, np.repeat(sources[edges], stop - start))
+    at = slice(None) if len(edges) == len(synapses.start) - 1 else spans(start, stop)
+    synapses.source[at] = source
+    synapses.target[at] = np.where(np.repeat(one_to_one[edges], stop - start), source, target)
 
 
 def _random_pairs(checked: Checked, i: int, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
@@ -207,15 +259,15 @@ def _turned_pairs(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, n
 
 def twins(checked: Checked, synapses: Synapses) -> np.ndarray:
     """Return for each synapse the one that goes the other way on a symmetric edge, -1: none."""
-    twin = np.full(len(synapses.edge), -1)
     ways = _ways_back(checked)
     if not ways:
-        return twin
+        return spread(np.int64(-1), len(synapses))
+    twin, edge = np.full(len(synapses), -1), synapses.edge
     # Edges back stand in the order of those forth, and every edge's synapses by target, then source.
     role = np.zeros(len(checked.source), np.int8)
     role[list(ways.values())], role[list(ways)] = 1, 2
-    here, there = (np.flatnonzero(role[synapses.edge] == kind) for kind in (2, 1))
-    there = there[np.lexsort((synapses.target[there], synapses.source[there], synapses.edge[there]))]
+    here, there = (np.flatnonzero(role[edge] == kind) for kind in (2, 1))
+    there = there[order(synapses.target[there], synapses.source[there], edge[there])]
     twin[here], twin[there] = there, here
     return twin
 
@@ -230,59 +282,92 @@ def edge_columns(checked: Checked, places: Places, draws: Sequence[Draws]) -> di
 
     Only parallel edges share both; what tells them apart (``Checked.parallel``) puts them in order.
     """
-    synapses = connect(checked, draws[0])
+    synapses, biases = connect(checked, draws[0]), _bias_fields(checked, places, len(draws))
+    first = len(biases["source"])
+    source, target = (
+        places.at[synapses.each(places.first[ends]) + members]
+        for ends, members in ((checked.source, synapses.source), (checked.target, synapses.target))
+    )
+    canonical = _canonical(checked.parallel, synapses, source, target)
+    made: dict[str, np.ndarray] = {}
+
+    def lay(name: str, field: np.ndarray) -> None:
+        made[name] = _after(biases[name], field if is_spread(field) else field[..., canonical])
+
+    # One after the other, so that of a million synapses there are never all fields twice.
+    lay("source", source)
+    lay("target", target)
+    del source, target
     twin = twins(checked, synapses)
-    fields = _synapse_fields(checked, places, synapses, draws)
-    forth = (twin >= 0) & (twin < np.arange(len(twin)))
-    fields["weight"][:, forth] = fields["weight"][:, twin[forth]]
-    order = _canonical(checked.parallel, synapses.edge, fields)
-    biases = _bias_fields(checked, places, len(draws))
+    lay("twin", twin if is_spread(twin) else _moved(twin, canonical, first))
+    for name, field in _synapse_fields(checked, synapses, draws, twin):
+        lay(name, field)
+    if checked.edges["feedback_delay"].types() == {type(None)}:
+        made["feedback_delay"] = made["delay"]
+    return made
+
+
+def _after(biases: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Return the field of biases and then of synapses, (..., edge)."""
+    if not biases.shape[-1]:
+        return field
+    # Bit by bit: NaN is NaN, and -0 is not 0.
+    bits = biases.view(f"u{biases.itemsize}")
+    if is_spread(field) and field.size and (bits == field.flat[:1].view(bits.dtype)).all():
+        return np.broadcast_to(biases.flat[0], (*field.shape[:-1], biases.shape[-1] + field.shape[-1]))
+    return np.concatenate((biases, field), axis=-1)
+
+
+def _moved(twin: np.ndarray, canonical: np.ndarray | slice, first: int) -> np.ndarray:
+    """Return where the twins of synapses, which are not yet in order, stand once they are."""
     position = np.empty_like(twin)
-    position[order] = np.arange(len(twin)) + len(biases["source"])
-    fields["twin"] = np.where(twin < 0, -1, position[twin])
-    if not len(biases["source"]):
-        return {name: field[..., order] for name, field in fields.items()}
-    return {
-        name: np.concatenate((biases[name], field[..., order]), axis=-1) for name, field in fields.items()
-    }
+    position[canonical] = np.arange(first, first + len(twin))
+    return np.where(twin < 0, -1, position[twin])
 
 
-def _canonical(parallel: Column, edge: np.ndarray, fields: dict[str, np.ndarray]) -> np.ndarray | slice:
+def _canonical(
+    parallel: Column, synapses: Synapses, source: np.ndarray, target: np.ndarray
+) -> np.ndarray | slice:
     """Return what puts synapses in order; a slice where they are, which spares ten fields a shuffle."""
-    source, target = fields["source"], fields["target"]
     ahead = (source[:-1] < source[1:]) | ((source[:-1] == source[1:]) & (target[:-1] < target[1:]))
     if ahead.all():
         return slice(None)
     rank = {name: i for i, name in enumerate(sorted(set(parallel.values), key=natural))}
-    return np.lexsort((parallel.map(rank.__getitem__).array(np.int64)[edge], target, source))
+    return order(synapses.each(parallel.map(rank.__getitem__).array(np.int64)), target, source)
 
 
 def _synapse_fields(
-    checked: Checked, places: Places, synapses: Synapses, draws: Sequence[Draws]
-) -> dict[str, np.ndarray]:
+    checked: Checked, synapses: Synapses, draws: Sequence[Draws], twin: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the fields of synapses, edge by edge."""
     edges, each = checked.edges, synapses.each
     delay = _values(checked, synapses, "delay", edges["delay"], draws[:1])[0]
-    feedback_delay = _values(checked, synapses, "feedback_delay", edges["feedback_delay"], draws[:1])[0]
+    back = edges["feedback_delay"]
+    if back.types() != {type(None)}:
+        other = _values(checked, synapses, "feedback_delay", back, draws[:1])[0]
+        yield "feedback_delay", np.where(np.isnan(other), delay, other).astype(np.int64)
+        del other
+    yield "delay", delay.astype(np.int64)
+    del delay
+    yield "plastic", each(edges["plastic"].array(bool))
+    yield "beta", each(edges["beta"].array(np.float64))
     feedback = _feedback(checked)
-    return {
-        "source": places.at[each(places.first[checked.source]) + synapses.source],
-        "target": places.at[each(places.first[checked.target]) + synapses.target],
-        "delay": delay.astype(np.int64),
-        "feedback_delay": np.where(np.isnan(feedback_delay), delay, feedback_delay).astype(np.int64),
-        "plastic": each(edges["plastic"].array(bool)),
-        "beta": each(edges["beta"].array(np.float64)),
-        "feedback": each(feedback),
-        "weight": _values(checked, synapses, "weight", edges["weight"], draws),
-        "feedback_weight": _values(
-            checked, synapses, "feedback", _random_feedback(edges["weight"], feedback), draws
-        ),
-    }
+    yield "feedback", each(feedback)
+    weight = _values(checked, synapses, "weight", edges["weight"], draws)
+    if not is_spread(twin) and not is_spread(weight):
+        forth, weight = np.flatnonzero((twin >= 0) & (twin < np.arange(len(twin)))), weight.copy()
+        weight[:, forth] = weight[:, twin[forth]]
+    yield "weight", weight
+    del weight
+    random = _random_feedback(edges["weight"], feedback)
+    yield "feedback_weight", _values(checked, synapses, "feedback", random, draws)
 
 
 def _feedback(checked: Checked) -> np.ndarray:
     """Return the code of every edge; nothing is sent back to input nodes."""
     codes = checked.edges["feedback"].map(FEEDBACK.__getitem__).array(np.int8)
-    return np.where(checked.is_input[checked.source], np.int8(NONE), codes)
+    inputs = checked.is_input[checked.source]
+    return np.where(inputs, np.int8(NONE), codes) if inputs.any() else codes
 
 
 def _random_feedback(weight: Column, feedback: np.ndarray) -> Column:
@@ -312,8 +397,11 @@ def _values(
     if not column.types() <= PLAIN:
         drawn = column.where(lambda value: type(value) not in PLAIN).tolist()
         plain = column.map(lambda value: value if type(value) in PLAIN else None)
-    values = np.empty((len(draws), len(synapses.edge)))
-    values[:] = synapses.each(plain.array(np.float64)) if len(plain.values) != 1 else plain.values[0]
+    known = synapses.each(plain.array(np.float64))
+    if not drawn:
+        return known[None] if len(draws) == 1 else np.broadcast_to(known, (len(draws), len(synapses)))
+    values = np.empty((len(draws), len(synapses)))
+    values[:] = known
     for i in drawn:
         value, span = column[i], synapses.span(i)
         if isinstance(value, np.ndarray):

@@ -194,11 +194,11 @@ class _Synapses:
         self, graph: nx.DiGraph, pairs: list[tuple[str, str]], fan_in: int, *label: str, **attributes: Any
     ) -> None:
         """Add an edge for every pair; ``label`` tells its draws from those of other calls."""
-        weights = self._weights(len(pairs), fan_in, label)
-        for (source, target), weight in zip(pairs, weights, strict=True):
-            graph.add_edge(source, target, weight=weight, **attributes)
-        for (source, target), ticks in zip(pairs, self._delays(len(pairs), label), strict=False):
-            graph.edges[source, target]["delay"] = ticks
+        weights, delays = self._weights(len(pairs), fan_in, label), self._delays(len(pairs), label)
+        carried = [{"weight": weight, **attributes} for weight in weights]
+        for one, ticks in zip(carried, delays, strict=False):
+            one["delay"] = ticks
+        graph.add_edges_from((*pair, one) for pair, one in zip(pairs, carried, strict=True))
 
     def _weights(self, count: int, fan_in: int, label: tuple[str, ...]) -> list[Any]:
         std = 1.0 / math.sqrt(max(fan_in, 1)) if self.std is None else float(self.std)

@@ -27,6 +27,7 @@ from hlsim.topology.expansion import (
     node_columns,
     outward,
     place,
+    spans,
 )
 from hlsim.topology.files import NodeLink
 
@@ -352,17 +353,10 @@ def longest_paths(
     level, depth = np.flatnonzero(members & (waiting == 0)), 0
     while level.size:
         rank[level] = depth
-        reached = following[_spans(first[level], first[level + 1])]
+        reached = following[spans(first[level], first[level + 1])]
         np.subtract.at(waiting, reached, 1)
         level, depth = np.unique(reached[waiting[reached] == 0]), depth + 1
     return rank, _cycle(waiting > 0, source, target)
-
-
-def _spans(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Return start[0], ..., stop[0] - 1, start[1], ..., stop[1] - 1, ..."""
-    count = stop - start
-    ends = np.cumsum(count)
-    return np.arange(ends[-1]) + np.repeat(start - ends + count, count)
 
 
 def _cycle(stuck: np.ndarray, source: np.ndarray, target: np.ndarray) -> list[int]:

@@ -90,8 +90,28 @@ def real(dtype: np.dtype) -> np.dtype:
 
 
 def group_names(network: Network) -> tuple[str, ...]:
-    """Return the names of the locality groups, sorted: the order of the traffic matrices."""
+    """Return the names of the locality groups, sorted."""
     return tuple(sorted(set(network.group)))
+
+
+def group_of(network: Network) -> np.ndarray:
+    """Return the locality group (n,) of every node, as its place among the names."""
+    place = {name: i for i, name in enumerate(group_names(network))}
+    return np.array([place[name] for name in network.group], np.int64)
+
+
+def group_pairs(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Return the groups (from, to) between which messages can travel, (pair,) each, in order.
+
+    There is an edge between them, in either direction: states go forward on it, costates backward. So they
+    are twice as many as edges at most, where a matrix would grow with the square of the groups.
+    """
+    group, synapse = group_of(network), network.source >= 0
+    ends = group[network.source[synapse]], group[network.target[synapse]]
+    count = len(group_names(network))
+    both = [origin * count + goal for origin, goal in (ends, ends[::-1])]
+    origin, goal = np.divmod(np.unique(np.concatenate([np.unique(each) for each in both])), count)
+    return origin, goal
 
 
 def first_attributes() -> dict[str, Any]:
@@ -158,13 +178,15 @@ def write_changing(file: h5py.File) -> None:
 
 def write_traffic(group: h5py.Group, network: Network) -> None:
     """Make room for the counts of messages between groups, which are known at the end."""
-    names = group_names(network)
-    dimension(group, "group_name", np.array(names, dtype=object), "group that sends")
-    dimension(group, "to_group_name", np.array(names, dtype=object), "group that receives")
-    unknown_counts = np.full((len(names), len(names)), UNKNOWN_COUNT, np.int64)
+    names, pairs = group_names(network), group_pairs(network)
+    dimension(group, "group_name", np.array(names, dtype=object), "name of a group")
+    dimension(group, "group_pair", np.arange(len(pairs[0])), "two groups between which there is an edge")
+    for name, groups, does in zip(("from", "to"), pairs, ("sends", "receives"), strict=True):
+        about = f"the group that {does}: index into group_name"
+        variable(group, f"traffic_{name}", groups, ("group_pair",), about)
     for name, kind in zip(TRAFFIC, ("state", "costate"), strict=True):
         about = f"{kind} messages sent; {UNKNOWN_COUNT}: not known, the run was cut off"
-        variable(group, name, unknown_counts, ("group_name", "to_group_name"), about)
+        variable(group, name, np.full(len(pairs[0]), UNKNOWN_COUNT, np.int64), ("group_pair",), about)
 
 
 def replica_dims(replicas: int) -> tuple[str, ...]:

@@ -135,7 +135,6 @@ class Recorder:
         self.every, self._fields = layout.rates(every, sampled, fields, network.node_fields), fields
         self._of = layout.quantities(fields, network.node_fields)
         self.events, self._states = layout.known_events(events), tuple(states)
-        self.group_name = layout.group_names(network)
         self._network = network
         self._before = Before() if before is None else before
         self._attributes = layout.first_attributes() | {"first_tick": self._before.tick} | dict(header)
@@ -379,7 +378,7 @@ class Recorder:
         self._settle_at = max(self._chunk, 2 * (len(self._pending) + len(self._faults)))
 
     def traffic(self, state: ArrayLike, costate: ArrayLike) -> None:
-        """Keep how many messages went from group to group (g, g), in order of ``group_name``, for the end."""
+        """Keep how many messages went between groups (pair,), see ``layout.group_pairs``, for the end."""
         self._traffic = dict(zip(layout.TRAFFIC, map(np.asarray, (state, costate)), strict=True))
 
     def log(self, wall: float, tick: int, in_flight: int, memory_bytes: int) -> None:

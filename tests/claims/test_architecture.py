@@ -2,12 +2,14 @@
 
 import ast
 import graphlib
+import importlib
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -150,6 +152,53 @@ def test_the_public_names_are_all_there_is_to_see() -> None:
         assert getattr(hlsim, name) is not None
 
 
+def test_what_is_loaded_when_asked_for_is_what_type_checkers_see() -> None:
+    """The names that hlsim imports for type checkers alone are its public ones, and the same objects."""
+    block = next(node for node in parse(PACKAGE / "__init__.py").body if isinstance(node, ast.If))
+    told: dict[str, ModuleType] = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        assert node.module
+        told |= {alias.name: importlib.import_module(node.module) for alias in node.names}
+    assert {*told, "HlsimError", "__version__"} == {*hlsim.__all__, "phi"}
+    for name, module in told.items():
+        assert getattr(hlsim, name) is getattr(module, name)
+
+
+@pytest.mark.parametrize("first", ["hlsim.analysis", "hlsim.sweep", "hlsim.rules"])
+def test_the_map_of_stability_is_asked_for_among_the_analyses(first: str) -> None:
+    code = f"import {first}, hlsim; assert hlsim.analysis.stability is hlsim.sweep.stability"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("owner", [hlsim, hlsim.analysis])
+def test_a_name_that_is_none_is_no_attribute(owner: object) -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nonesuch'"):
+        owner.nonesuch  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_importing_the_package_loads_no_library() -> None:
+    """Whoever wants a part waits for that part alone."""
+    code = (
+        "import sys, hlsim; dir(hlsim); "
+        "print({x.split('.')[0] for x in sys.modules} - sys.stdlib_module_names - {'hlsim', *before})"
+    )
+    bare = "import sys; before = {x.split('.')[0] for x in sys.modules}; "
+    done = subprocess.run(
+        [sys.executable, "-c", bare + code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_running_a_network_loads_no_tables_and_no_scipy() -> None:
+    code = (
+        "import sys, hlsim; hlsim.Simulation(hlsim.topology.ring(3, delay=1), loss=None).run(until=3); "
+        "print([x for x in ('pandas', 'xarray', 'scipy', 'pydantic', 'jinja2') if x in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_importing_the_package_loads_nobody_who_draws_or_distributes() -> None:
     """All public names are there at once, and who only runs a network waits for nothing else."""
     code = (
@@ -162,14 +211,19 @@ def test_importing_the_package_loads_nobody_who_draws_or_distributes() -> None:
 
 
 def test_public_modules_can_be_imported_from() -> None:
-    """`from hlsim.rules import Hamiltonian`, though the module lies deeper.
-
-    One process for all: whichever is imported, hlsim itself is so first, and puts all in their places.
-    """
-    names = ("baseline", "faults", "losses", "network", "neurons", "noise", "ops", "oracle", "phi", "rules")
+    """`from hlsim.rules import Hamiltonian`, though the module lies deeper; it stays what it was."""
+    deeper = {
+        **dict.fromkeys(("baseline", "oracle"), "analysis"),
+        **dict.fromkeys(("faults", "noise"), "simulation"),
+        **dict.fromkeys(("losses", "neurons", "ops", "rules"), "models"),
+        "network": "topology",
+        "phi": "models.rules",
+    }
     code = "\n".join(
-        f"from hlsim.{name} import *; import hlsim.{name} as x; import hlsim; assert x is hlsim.{name}"
-        for name in names
+        f"from hlsim.{name} import *; import hlsim.{name} as x; import hlsim.{place}.{name} as y; "
+        f"import hlsim; assert x is y is hlsim.{name}; "
+        f"assert x.__spec__.name == x.__name__ == 'hlsim.{place}.{name}'"
+        for name, place in deeper.items()
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
 

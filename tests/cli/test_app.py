@@ -1,18 +1,75 @@
 """The command line as a whole: its version, and what is refused, warned of or a bug."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import hlsim
 from hlsim import cli
+from hlsim.cli.app import app
 from hlsim.simulation import traffic
+from hlsim.sweep.cluster import DASHBOARD
 from tests.support.commands import Command, Outcome, assert_one_line
 
 
 def test_the_version_is_the_packages(hlsim_: Command) -> None:
     assert hlsim_("--version") == Outcome(0, f"hlsim {hlsim.__version__}\n", "")
+
+
+COMMANDS = tuple(str(command.callback.__name__) for command in app.registered_commands if command.callback)
+EXPLAINED = (
+    *((name, "--help") for name in ("", *COMMANDS)),
+    ("--version",),
+    ("rnu",),
+    ("run",),
+    *((name, "--no-such-option") for name in COMMANDS),
+    ("run", "x", "--dry-run", "--quiet"),
+    ("run", "x", "--seed", "1", "--set", "simulation.seed=2"),
+    ("stability", "--delays", "x"),
+)
+
+
+HEAVY = {
+    *(
+        "torch",
+        "numpy",
+        "numba",
+        "networkx",
+        "h5py",
+        "scipy",
+        "simpy",
+        "xarray",
+        "pandas",
+        "jinja2",
+        "sklearn",
+    ),
+    *("bokeh", "matplotlib", "dask", "distributed"),
+}
+
+
+def test_what_is_explained_or_refused_as_written_loads_no_heavy_library() -> None:
+    """Torch alone takes seconds: what is asked for is read before any of them is loaded."""
+    given = [tuple(filter(None, arguments)) for arguments in EXPLAINED]
+    code = f"""
+import sys
+from hlsim import cli
+for arguments in {given}:
+    try:
+        cli.main(arguments)
+    except SystemExit as ended:
+        assert ended.code in (0, 2), arguments
+print()
+print("loaded", {HEAVY} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded set()"
+
+
+def test_the_dashboards_default_is_told_as_it_is(hlsim_: Command) -> None:
+    assert DASHBOARD in hlsim_("sweep", "--help").out
 
 
 BAD_TOML = {
@@ -135,7 +192,7 @@ def test_a_bug_shows_its_traceback(hlsim_: Command, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise RuntimeError("of our own making")
 
-    monkeypatch.setattr("hlsim.cli.run.estimate", broken)
+    monkeypatch.setattr("hlsim.experiment.forecast.estimate", broken)
     with pytest.raises(RuntimeError, match="of our own making"):
         cli.main(["run", "tiny", "--dry-run"])
 

@@ -15,7 +15,8 @@ CHAIN.add_node("d", group="arena", role="output")
 CHAIN.add_edges_from([("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "b")], weight=0.5, delay=1)
 
 
-TRAFFIC = np.arange(9).reshape(3, 3)
+# From arena to middle, back, from middle to zone in, back.
+TRAFFIC = np.array([1, 3, 5, 7])
 
 
 def recorder(replicas: int = 1, batch: int = 1) -> Recorder:

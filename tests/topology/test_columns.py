@@ -1,6 +1,7 @@
 """Graphs of many edges, which are read column by column: against the same edges one by one."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import networkx as nx
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlsim.errors import TopologyError
+from hlsim.topology.columns import ABSENT, Carried
 from hlsim.topology.network import flatten
 from tests.support.networks import assert_same
 
@@ -175,3 +177,18 @@ def test_a_network_keeps_the_text_of_the_graph_as_it_was(graph: nx.DiGraph, unus
     graph.remove_node("b")
     assert network.graph == before
     assert network.graph == before  # also when it is asked for again
+
+
+@pytest.mark.parametrize("odd", [None, 0, 1, 1023, 1024, 2047, 2500])
+def test_what_elements_carry_is_told_wherever_one_carries_something_else(odd: int | None) -> None:
+    elements: list[Mapping[str, Any]] = [{"a": i, "b": -i} for i in range(3000)]
+    if odd is not None:
+        elements[odd] = {"b": 5}
+    carried = Carried.by(elements)
+    assert carried.alike == (odd is None)
+    for name in ("a", "b"):
+        assert carried.column(name) == [element.get(name, ABSENT) for element in elements]
+    assert carried.values == [value for element in elements for value in element.values()]
+    assert carried.names == (
+        ["a", "b"] if odd is None else [name for element in elements for name in element]
+    )

@@ -1,5 +1,7 @@
 """From a graph to arrays: symmetric couplings, each a synapse either way; populations; draws."""
 
+import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,58 @@ def test_labels_stand_in_natural_order() -> None:
     labels = ["a", "a1", "a02", "a2", "a10", "a10b2", "a10b10", "b[2]", "b[10]"]
     graph.add_nodes_from(reversed(labels))
     assert list(flatten(graph).label) == labels
+
+
+NAMES = st.sampled_from(
+    ["a", "b", "a[1]", "a[2]b", "a[", "a[3", "b01", "b1", "b001", "b[2]", "b[10]x", "c9", "c10", "1", "x[0]y"]
+)
+
+
+@given(st.dictionaries(NAMES, st.none() | st.integers(1, 12), min_size=1))
+def test_populations_stand_where_each_of_their_members_belongs(sizes: dict[str, int | None]) -> None:
+    """Against all labels put in order one by one; some labels belong between the members of a population."""
+    graph = nx.DiGraph()
+    for name, size in sizes.items():
+        graph.add_node(name, **({} if size is None else {"size": size}))
+    every = [
+        [name] if size is None else [f"{name}[{i}]" for i in range(size)] for name, size in sizes.items()
+    ]
+    labels = [label for members in every for label in members]
+
+    def key(label: str) -> tuple[list[Any], str]:
+        return [int(part) if part.isdigit() else part for part in re.split("([0-9]+)", label)], label
+
+    if len(set(labels)) < len(labels):
+        with pytest.raises(TopologyError, match="label must be unique"):
+            flatten(graph)
+    else:
+        assert flatten(graph).label == tuple(sorted(labels, key=key))
+
+
+@pytest.mark.parametrize(("bias", "weight"), [(0.0, -0.0), (-0.0, 0.0), (0.0, 0.0), (0.5, 0.5)])
+def test_numbers_that_all_synapses_share_are_those_that_were_given(bias: float, weight: float) -> None:
+    """Also the sign of 0, where biases and weights are alike but for that."""
+    graph = nx.DiGraph([("a", "b", {"weight": weight, "delay": 1})])
+    graph.nodes["a"].update(size=2, bias=bias)
+    graph.nodes["b"].update(size=1)
+    found = flatten(graph).weight[0]
+    assert found.tolist() == [bias, bias, weight, weight]
+    assert np.signbit(found).tolist() == [*map(np.signbit, (bias, bias, weight, weight))]
+
+
+def test_a_network_takes_little_memory_while_it_is_built() -> None:
+    """What all synapses share, most of their columns, stands there once; the engine counts as well."""
+    graph, n = nx.DiGraph([("in", "out")]), 2000
+    graph.add_nodes_from(("in", "out"), size=n, update="clock")
+    graph.edges["in", "out"].update(
+        connect="random", in_degree=100, weight={"normal": 0.1}, delay={"uniform": [1, 50]}
+    )
+    hlsim.Simulation(graph, loss=None)  # what is loaded once does not count
+    tracemalloc.start()
+    sim = hlsim.Simulation(graph, loss=None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / sim.network.m < 115
 
 
 def test_parallel_edges_stand_in_natural_order_of_their_keys() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import hlsim
 from hlsim import trace
 from hlsim.errors import TraceError
+from hlsim.trace import layout
 from hlsim.trace import recorder as recording
 from tests.support.traces import NETWORK, SAMPLED, check_recorded, record, recorder, values
 
@@ -82,12 +83,19 @@ def test_a_trace_in_memory_that_is_looked_at_late_is_that_of_its_own_run(
 
 def test_traffic_is_counted_from_group_to_group() -> None:
     with recorder(None) as rec:
-        assert rec.group_name == ("a", "b", "in")
-        rec.traffic(np.arange(9).reshape(3, 3), np.eye(3, dtype=int))
+        pairs = layout.group_pairs(NETWORK)[0].size
+        rec.traffic(10 + np.arange(pairs), 20 + np.arange(pairs))
     with rec.trace() as read:
-        found = read.tree()["network"]["traffic_state"].sel(group_name="in", to_group_name="b")
-        assert found.item() == 7
-        np.testing.assert_array_equal(read["network/traffic_costate"], np.eye(3))
+        tree, joined = read.tree()["network"], set()
+        assert tree.group_name.values.tolist() == ["a", "b", "in"]
+        for source, target in zip(NETWORK.source, NETWORK.target, strict=True):
+            if source >= 0:
+                ends = NETWORK.group[source], NETWORK.group[target]
+                joined |= {ends, ends[::-1]}
+        names = (tree.group_name.values[tree[f"traffic_{end}"].values].tolist() for end in ("from", "to"))
+        assert [*zip(*names, strict=True)] == sorted(joined)
+        assert tree.traffic_state.values.tolist() == [10 + i for i in range(len(joined))]
+        assert tree.traffic_costate.values.tolist() == [20 + i for i in range(len(joined))]
 
 
 # ---- sampling

@@ -111,8 +111,8 @@ class Circuit:
     def _sort(self, network: Network) -> None:
         keys: dict[tuple, list[int]] = defaultdict(list)
         ranks, back_ranks, sync = self.rank.tolist(), self.back_rank.tolist(), self.sync.tolist()
-        for i in range(network.n):
-            key = (sync[i], network.model[i], network.activation[i], ranks[i], back_ranks[i])
+        every = zip(sync, network.model, network.activation, ranks, back_ranks, strict=True)
+        for i, key in enumerate(every):
             keys[key].append(i)
         self.sync_blocks: list[Block] = []
         self.event_blocks: list[Block] = []

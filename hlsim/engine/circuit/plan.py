@@ -14,6 +14,7 @@ from hlsim.engine.circuit.synapses import LAST, Signature
 from hlsim.errors import ExperimentError
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import Network
+from hlsim.topology.order import order
 
 # Fewer edges than this are cheaper as part of a sparse projection than as a matrix of their own.
 _DENSE_LEAST = 32
@@ -85,9 +86,9 @@ def make(
         (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
         for signature, sources, targets, edges in _groups(network, np.flatnonzero(pulled))
     ]
-    order = [edges for *_, edges in groups] + [np.flatnonzero(~pulled)]
-    stored = np.concatenate([g if len(g) else np.empty(0, np.int64) for g in order])
-    push_edges = order[-1][np.argsort(network.target[order[-1]], kind="stable")]
+    rest = np.flatnonzero(~pulled)
+    stored = np.concatenate([*(edges for *_, edges in groups), rest])
+    push_edges = rest[order(network.target[rest])]
     stored[len(stored) - len(push_edges) :] = push_edges
     # Contiguous, whatever the order numpy keeps: the engine looks at synapses by flat index.
     weight = torch.as_tensor(network.weight[:, stored], dtype=dtype, device=device).contiguous()
@@ -181,22 +182,26 @@ def packed(*columns: NDArray) -> Ints:
     number, room = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
         least, span = int(column.min()), int(column.max()) - int(column.min()) + 1
+        if span == 1:
+            continue
         if room * span >= 2**62:
             _, number = np.unique(number, return_inverse=True)
             room = len(number)
-        number = number * span + (column.astype(np.int64) - least)
+        number *= span
+        number += column
+        number -= least
         room *= span
     return number
 
 
 def numbered(*columns: NDArray) -> Ints:
-    """Return a number for each row (one at least) of columns, the same for equal rows."""
-    number = np.zeros(len(columns[0]), np.int64)
+    """Return the rank of each row (one at least) of columns, in their order; the same for equal rows."""
+    by = order(*columns[::-1])
+    new = np.zeros(len(by), bool)
     for column in columns:
-        if column.min() == column.max():
-            continue
-        kinds, kind = np.unique(column, return_inverse=True)
-        _, number = np.unique(number * len(kinds) + kind, return_inverse=True)
+        new[1:] |= np.diff(column[by]) != 0
+    number = np.empty(len(by), np.int64)
+    number[by] = np.cumsum(new)
     return number
 
 
@@ -207,9 +212,9 @@ def _groups(network: Network, edges: Ints) -> list[Group]:
     facts = _facts(network, edges)
     number = numbered(*facts)
     # A fan: the edges of one signature that lead to one target.
-    order = np.lexsort((network.target[edges], number))
-    edges, number = edges[order], number[order]
-    facts = tuple(fact[order] for fact in facts)
+    by = order(network.target[edges], number)
+    edges, number = edges[by], number[by]
+    facts = tuple(fact[by] for fact in facts)
     target = network.target[edges]
     first = np.ones(len(edges), bool)
     first[1:] = (number[1:] != number[:-1]) | (target[1:] != target[:-1])

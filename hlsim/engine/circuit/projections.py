@@ -21,6 +21,7 @@ from hlsim.engine.circuit.synapses import Ints, Signature, Synapses
 from hlsim.engine.threads import one_thread, product
 from hlsim.models.rules.rule import Rule, in_place
 from hlsim.topology.network import Network
+from hlsim.topology.order import order
 
 
 class Dense(Synapses):
@@ -273,7 +274,7 @@ def feedback_kind(network: Network, rule: Rule, edges: Ints) -> Ints:
 def in_order(network: Network, rule: Rule, edges: Ints) -> Ints:
     """Return the edges of a sparse projection in the order in which they stand in storage."""
     keys = edges, network.target[edges], network.feedback_delay[edges], network.delay[edges]
-    return edges[np.lexsort((*keys, feedback_kind(network, rule, edges)))]
+    return edges[order(*keys, feedback_kind(network, rule, edges))]
 
 
 def gather(x: Tensor, index: Tensor, into: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,16 +15,17 @@ from hlsim.engine.links import LOST, LinkChange, TouchableLinks, late, uniform
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.rules.rule import AnyRule, Fields, Phase, Post, Pre, Rule
 from hlsim.topology.network import RANDOM, Network
+from hlsim.topology.order import order
 
 
 class Fan:
     """Edges by neuron: for each neuron a run of edges, in canonical order."""
 
     def __init__(self, owner: NDArray[np.int64], chosen: NDArray[np.int64], n: int) -> None:
-        order = chosen[np.argsort(owner[chosen], kind="stable")]
-        self.count = torch.as_tensor(np.bincount(owner[order], minlength=n))
+        by = owner[chosen]
+        self.count = torch.as_tensor(np.bincount(by, minlength=n))
         self._start = torch.cumsum(self.count, 0) - self.count
-        self._edge = torch.as_tensor(order)
+        self._edge = torch.as_tensor(chosen[order(by)])
 
     def expand(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Return the edges of ``nodes`` (k,) one after another, and for each the position of its node."""
@@ -68,7 +70,7 @@ class Push:
         number: torch.dtype,
     ) -> None:
         # Edges live with their target: in-edges of a neuron stand side by side.
-        self.edges = edges[np.argsort(network.target[edges], kind="stable")]
+        self.edges = edges[order(network.target[edges])]
         edges = self.edges
         self._rule: AnyRule = rule
         self._n, self._e, self._replicas = network.n, len(edges), replicas
@@ -101,9 +103,12 @@ class Push:
         self.s = self._bias.to(number)
         self.inbox = self.s.clone()
         self.r = torch.zeros_like(self.s)
-        # When what waits to be taken in arrived, by kind; NEVER: nothing waits.
-        self._arrived = [torch.full_like(self.target, NEVER) for _ in (STATE, COSTATE)]
         self.overtaken, self.replaced = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
+
+    @cached_property
+    def _arrived(self) -> list[Tensor]:
+        """When what waits to be taken in arrived, by kind; NEVER: nothing waits. Only torch asks for it."""
+        return [torch.full_like(self.target, NEVER) for _ in (STATE, COSTATE)]
 
     def edges_of(self, fan: Fan, chosen: Some) -> tuple[Tensor, Tensor]:
         """Return the flat edges of the chosen neurons and the position of each edge's neuron."""

@@ -16,7 +16,9 @@ from hlsim.engine.circuit.circuit import Circuit
 from hlsim.engine.circuit.push import Push
 from hlsim.engine.compiled.layout import FIRST, LATER, NO_PART, NOT, Array
 from hlsim.models.rules.rule import Rule
+from hlsim.topology.columns import is_spread, spread
 from hlsim.topology.network import RANDOM, Network
+from hlsim.topology.order import order
 
 # A matrix has so many synapses at least, and so many in a row.
 _LEAST, _NARROWEST = 32, 4
@@ -77,8 +79,8 @@ def deal(
     chosen = chosen if single is None else chosen & ~single
     made = arrange(network, rule, np.flatnonzero(chosen))
     rest = np.flatnonzero(~chosen)
-    rest = rest[np.argsort(network.target[rest], kind="stable")]
-    stored = np.concatenate((made.edges, rest))
+    rest = rest[order(network.target[rest])]
+    stored = np.concatenate((made.edges, rest)) if len(rest) else made.edges
     weight = torch.as_tensor(network.weight[:, stored], dtype=dtype).contiguous()
     push = Push(network, rest, len(made.edges), rule, weight, replicas, number)
     place = np.empty(len(stored), np.int64)
@@ -98,7 +100,7 @@ def arrange(network: Network, rule: Rule, edges: Ints) -> Arrangement:
     rest = np.ones(len(edges), bool)
     for block in matrices:
         rest[block.ravel()] = False
-    part = np.zeros(len(edges), np.int64)
+    part = np.zeros(len(edges), np.int8)
     part[rest] = _part(network, edges, facts, rest)
     blocks = [(NO_PART, int(block[0, 0]), block) for block in matrices]
     blocks += _runs(network, edges, facts, part, rest)
@@ -110,32 +112,38 @@ def arrange(network: Network, rule: Rule, edges: Ints) -> Arrangement:
 def _facts(network: Network, rule: Rule, edges: Ints) -> tuple[dict[str, Array], Array]:
     """Return what the synapses of a block have in common, by edge (k,), and the weight rates (rate,)."""
     source, target = network.source[edges], network.target[edges]
-    bias, to_instant = source < 0, network.instant[target]
+    bias, to_instant = _slim(source < 0), _slim(network.instant[target])
     from_instant = network.instant[source] & ~bias
-    delay = np.where(bias, 0, network.delay[edges])
+    delay = _slim(np.where(bias, 0, network.delay[edges]))
     back = network.carries_costates(rule, edges) & ~network.is_input[source] & ~bias
     at_once = from_instant & (delay == 0)
-    later = np.where(to_instant, network.rank[target], LATER)
+    later = _slim(np.where(to_instant, network.rank[target], LATER))
     own = network.weight_rate(rule, edges)
     # Most networks have one, which need not be searched for.
     alike = len(own) > 0 and own.min() == own.max()
-    rate, kind = (
-        (own[:1].copy(), np.zeros(len(own), np.int64)) if alike else np.unique(own, return_inverse=True)
-    )
+    none = spread(np.int64(0), len(own))
+    rate, kind = (own[:1].copy(), none) if alike else np.unique(own, return_inverse=True)
     facts = {
-        "forward": np.where(at_once, later, FIRST),
-        "backward": np.where(to_instant, network.back_rank[target], FIRST),
+        "forward": _slim(np.where(at_once, later, FIRST)),
+        "backward": _slim(np.where(to_instant, network.back_rank[target], FIRST)),
         "instant": to_instant,
         "delay": delay,
-        "back": np.where(back, network.feedback_delay[edges], NOT),
-        "random": back & (network.feedback[edges] == RANDOM),
-        "plastic": network.plastic[edges].astype(bool),
+        "back": _slim(np.where(back, network.feedback_delay[edges], NOT)),
+        "random": _slim(back & (network.feedback[edges] == RANDOM)),
+        "plastic": _slim(network.plastic[edges].astype(bool)),
         "bias": bias,
-        "rate": kind.reshape(-1) if len(rate) <= _RATES else np.full(len(edges), NOT),
+        "rate": kind.reshape(-1) if len(rate) <= _RATES else spread(np.int64(NOT), len(edges)),
     }
     # When costates are sent matters where they are heard at once.
-    facts["backward"] = np.where(facts["back"] == 0, facts["backward"], NOT)
+    facts["backward"] = _slim(np.where(facts["back"] == 0, facts["backward"], NOT))
     return facts, rate if len(rate) <= _RATES else own
+
+
+def _slim(values: Array) -> Array:
+    """Return values, all below 2**31, in little memory: that of one, where all are the same."""
+    if len(values) and values.min() == values.max():
+        return spread(values[0], len(values))
+    return values.astype(np.int32) if values.itemsize > 4 else values
 
 
 def _matrices(network: Network, edges: Ints, facts: dict[str, Array]) -> list[Ints]:
@@ -144,13 +152,15 @@ def _matrices(network: Network, edges: Ints, facts: dict[str, Array]) -> list[In
         return []
     number = plan.packed(*facts.values())
     # Edges come by source.
-    order = np.lexsort((network.target[edges], number))
-    source, target, number = network.source[edges][order], network.target[edges][order], number[order]
+    by = order(network.target[edges], number)
+    number, target = number[by], network.target[edges[by]]
     first = np.ones(len(edges), bool)
     first[1:] = (number[1:] != number[:-1]) | (target[1:] != target[:-1])
+    del target  # of a million synapses there are few columns at a time
+    source = network.source[edges[by]]
     blocks = plan.matrices(source, number, np.flatnonzero(first), _LEAST)
     wide = [block for block in blocks if block.shape[1] >= _NARROWEST]
-    return [order[block] for block in sorted(wide, key=lambda block: int(edges[order[block[0, 0]]]))]
+    return [by[block] for block in sorted(wide, key=lambda block: int(edges[by[block[0, 0]]]))]
 
 
 def _part(network: Network, edges: Ints, facts: dict[str, Array], rest: Array) -> Ints:
@@ -172,13 +182,14 @@ def _runs(
     network: Network, edges: Ints, facts: dict[str, Array], part: Ints, rest: Array
 ) -> list[tuple[int, int, Ints]]:
     """Return (part, first position, positions) of the blocks that are no matrices."""
-    at = np.flatnonzero(rest)
-    if not len(at):
+    if not rest.any():
         return []
-    kinds = [facts[name][at] for name in facts if name not in ("delay", "back")]
-    key = plan.packed(part[at], *kinds, facts["delay"][at], facts["back"][at])
-    order = np.lexsort((network.target[edges[at]], key))
-    runs = np.split(at[order], np.flatnonzero(np.diff(key[order])) + 1)
+    at: Any = slice(None) if rest.all() else np.flatnonzero(rest)
+    names = [name for name in facts if name not in ("delay", "back")] + ["delay", "back"]
+    key = plan.packed(part[at], *(facts[name][at] for name in names if not is_spread(facts[name])))
+    by = order(network.target[edges[at]], key)
+    cuts = np.flatnonzero(np.diff(key[by])) + 1
+    runs = np.split(by if rest.all() else at[by], cuts)
     return [(int(part[run[0]]), int(run[0]), run) for run in runs]
 
 
@@ -190,14 +201,15 @@ def _laid_out(
     blocks: list[tuple[int, int, Ints]],
     parts: int,
 ) -> Arrangement:
-    order = np.concatenate([each.ravel() for *_, each in blocks]) if blocks else np.zeros(0, np.int64)
-    source, target = np.maximum(network.source, 0), network.target
+    at = np.concatenate([each.ravel() for *_, each in blocks]) if blocks else np.zeros(0, np.int64)
+    placed = edges[at]
     columns: dict[str, list[Any]] = {name: [] for name in (*ROW, "size", "random")}
     sources, targets = [], []
     for part, first, block in blocks:
         matrix = block.ndim == 2
-        sources.append(source[edges[block[0] if matrix else block]])
-        targets.append(target[edges[block[:, 0] if matrix else block]])
+        one, other = edges[block[0] if matrix else block], edges[block[:, 0] if matrix else block]
+        sources.append(np.maximum(network.source[one], 0).astype(np.uint32))
+        targets.append(network.target[other].astype(np.uint32))
         own = facts["rate"][first] == NOT
         values = {name: facts[name][first] for name in facts if name not in ("rate", "random")}
         values |= {"part": part, "width": block.shape[1] if matrix else 0, "size": block.size}
@@ -217,18 +229,18 @@ def _laid_out(
     own = rows["own"] != 0
     rows["rate"] = np.where(own, rows["first"], rows["rate"])
     return Arrangement(
-        edges[order],
+        placed,
         rows,
         _joined(sources),
         _joined(targets),
-        rate[order] if own.any() else rate,
-        edges[order][np.repeat(random > 0, rows["last"] - rows["first"])],
+        rate[at] if own.any() else rate,
+        placed[np.repeat(random > 0, rows["last"] - rows["first"])],
         parts,
     )
 
 
-def _joined(ends: list[Ints]) -> Array:
-    return np.concatenate([np.zeros(0, np.int64), *ends]).astype(np.uint32)
+def _joined(ends: list[Array]) -> Array:
+    return np.concatenate([np.zeros(0, np.uint32), *ends])
 
 
 # What stands in a row of the table of blocks, see ``layout.Blocks``.

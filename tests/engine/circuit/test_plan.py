@@ -133,3 +133,10 @@ def test_fans_of_other_sources_with_the_same_sum_make_no_matrix_together() -> No
     network = flatten(graph)
     check(network)
     assert dealt(network)[0][0] == 0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-1, 3), st.integers(0, 2**40)), min_size=1))
+def test_rows_are_numbered_by_their_place_in_order(rows: list[tuple[bool, int, int]]) -> None:
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    kinds = sorted(set(rows))
+    assert plans.numbered(*columns).tolist() == [kinds.index(row) for row in rows]
