@@ -29,7 +29,7 @@ def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
         first, and ``width``.
     """
     end = ticks(trace)
-    if not trace.h5["events/event"].shape[0]:
+    if not trace.rows("events/event"):
         return _mean_rates(trace, end)
     start = int(trace.attrs.get("first_tick", 0))
     width = max(1, -(-(end - start) // bins))
@@ -42,12 +42,12 @@ def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
 
 def _event_counts(trace: Trace, first: int, width: int, bins: int) -> np.ndarray:
     """Return how many events of each kind fall into bins of ``width`` ticks (bins, kinds); reads in parts."""
-    total = trace.h5["events/event"].shape[0]
+    total = trace.rows("events/event")
     counts = np.zeros(bins * len(KINDS), np.int64)
     for start in range(0, total, PART):
         part = slice(start, min(start + PART, total))
-        at = (trace.h5["events/tick"][part] - first) // width
-        cell = at * len(KINDS) + trace.h5["events/kind"][part]
+        at = (trace.part("events/tick", part) - first) // width
+        cell = at * len(KINDS) + trace.part("events/kind", part)
         counts += np.bincount(cell, minlength=counts.size)[: counts.size]
     return counts.reshape(bins, len(KINDS))
 
