@@ -11,7 +11,7 @@ from hlsim import trace as traces
 from hlsim.analysis import differences as diffs
 from hlsim.analysis.differences import Diff, Difference, Place
 from hlsim.cli.analyze import plain
-from hlsim.cli.terminal import show_table
+from hlsim.cli.terminal import say, show_table
 from hlsim.report.words import number
 
 Path1 = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace, as hlsim run writes it.")]
@@ -45,12 +45,12 @@ def diff(
 
 def _show(path: Path, other: Path, found: Diff) -> None:
     if found.first is None:
-        typer.echo(f"identical: {found.datasets:,} datasets, {found.values:,} values")
+        say(f"identical: {found.datasets:,} datasets, {found.values:,} values")
     else:
-        typer.echo(f"first difference: {found.first}")
+        say(f"first difference: {found.first}")
         header = ("name", "differ", "of", "largest", "relative", "first difference")
         show_table(f"{path} against {other}", header, map(_row, found.differences))
-    typer.echo(f"not compared: {', '.join(found.not_compared)}")
+    say(f"not compared: {', '.join(found.not_compared)}")
 
 
 def _row(difference: Difference) -> tuple[str, ...]:

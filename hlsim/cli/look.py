@@ -10,7 +10,7 @@ from hlsim import experiment, topology
 from hlsim import trace as traces
 from hlsim.cli import terminal
 from hlsim.cli.app import GRAPHS, UNSHOWN, Overrides, described
-from hlsim.cli.terminal import show, show_table
+from hlsim.cli.terminal import say, show, show_table
 from hlsim.errors import ExperimentError
 from hlsim.experiment.forecast import estimate
 from hlsim.report.words import size
@@ -24,16 +24,16 @@ def validate(
     ],
     overrides: Overrides = None,
 ) -> None:
-    """Check an experiment or a graph without running it."""
+    """Check an experiment or a graph without running it; Python files that it names are run all the same."""
     if path.suffix in GRAPHS:
         network = _graph(path, overrides)
-        typer.echo(f"{path}: valid, {_in_short(network)}")
+        say(f"{path}: valid, {_in_short(network)}")
         return
     wanted = experiment.load(path, overrides or [])
     wanted.simulation()
     told = estimate(wanted)
     most = "at most " if told.may_be_shorter else ""
-    typer.echo(f"{wanted.name}: valid, {_in_short(wanted.network)}, {most}{told.ticks:,} ticks")
+    say(f"{wanted.name}: valid, {_in_short(wanted.network)}, {most}{told.ticks:,} ticks")
 
 
 def _graph(path: Path, overrides: Sequence[str] | None) -> Network:
@@ -56,13 +56,13 @@ def info(
     ],
     overrides: Overrides = None,
 ) -> None:
-    """Show what is in an experiment, a graph or a trace."""
+    """Show what is in an experiment, a graph or a trace; a topology.py is run for it."""
     if path.suffix in GRAPHS:
         show(str(path), terminal.network_rows(describe(_graph(path, overrides))))
     elif path.is_dir() or path.suffix == ".toml":
         wanted = experiment.load(path, overrides or [])
         show(f"{wanted.name}: network", terminal.network_rows(described(wanted)))
-        typer.echo(wanted.toml())
+        say(wanted.toml())
     elif overrides:
         raise ExperimentError(
             f"--set {overrides[0]}: only an experiment has values to set, got the trace {path}"
@@ -79,4 +79,4 @@ def _show_trace(path: Path, trace: Trace) -> None:
     rows = [(name, " x ".join(map(str, d.shape)), str(d.dtype)) for name, d in datasets.items() if d.shape]
     show_table("Datasets", ("name", "shape", "dtype"), rows)
     if trace.attrs["experiment"]:
-        typer.echo(trace.attrs["experiment"])
+        say(trace.attrs["experiment"])

@@ -42,7 +42,7 @@ def report(
     with terminal.steps(sys.stderr) as tell:
         written = write(paths, output, png=png, svg=svg, oracle=oracle, tell=tell)
     for path in written:
-        typer.echo(path)
+        terminal.say(path)
 
 
 def write(

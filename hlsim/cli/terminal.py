@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
+import typer
 import xarray as xr
 from rich import box
 from rich.console import Console
@@ -20,6 +21,16 @@ from hlsim.sweep.course import Pace
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
 PLAIN_WIDTH = 1_000_000  # columns where there is no terminal: no table is as wide, and none is cut
+
+
+def printable(text: str) -> str:
+    """Return text that a terminal shows and does not obey: escape sequences as they are written in code."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def say(text: object) -> None:
+    """Print text as it is, but for what a terminal would obey."""
+    typer.echo(printable(str(text)))
 
 
 def console(stream: IO[str]) -> Console:
@@ -39,22 +50,22 @@ def show(title: str, rows: Iterable[tuple[str, Any]]) -> None:
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in rows:
-        table.add_row(name, value if isinstance(value, str) else number(value))
+        table.add_row(printable(name), printable(value) if isinstance(value, str) else number(value))
     _print(title, table)
 
 
 def _print(title: str, table: Table) -> None:
     # above the table and not its title, which would be broken to the table's width
-    out().print(title, table, sep="\n")
+    out().print(printable(title), table, sep="\n")
 
 
 def show_table(title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print a table; the first column names the rows."""
     table = Table(box=box.SIMPLE_HEAVY)
     for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(printable(name), justify="right" if i else "left")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+        table.add_row(*(printable(cell) if isinstance(cell, str) else number(cell) for cell in row))
     _print(title, table)
 
 
@@ -157,7 +168,7 @@ def steps(stream: IO[str]) -> Iterator[Callable[[str], None]]:
         yield _Steps(stream)
         return
     with console(stream).status("") as status:
-        yield lambda text: status.update(f"{text} ...")
+        yield lambda text: status.update(f"{printable(text)} ...")
 
 
 class _Steps:
@@ -168,7 +179,7 @@ class _Steps:
     def __call__(self, text: str) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + PLAIN_SECONDS
-            self._stream.write(f"next: {text}\n")
+            self._stream.write(f"next: {printable(text)}\n")
             self._stream.flush()
 
 
