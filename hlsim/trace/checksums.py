@@ -13,6 +13,8 @@ import numpy as np
 
 CRC = "crc32"  # attribute with the checksum of text, of a dataset; of the root, with the names it is of
 
+_WORDS = 1 << 22  # of which sums of sums stay within 64 bits
+
 
 def crc_of(texts: Iterable[str]) -> int:
     """Return the checksum of texts, one after the other."""
@@ -30,12 +32,15 @@ def fletcher32(data: bytes) -> bytes:
     Sums of words of 16 bits, and of these sums, both modulo 65535 with the residue 0 written as 65535 unless
     all words are 0. HDF5 takes words as big-endian, an odd last byte as the upper half of one.
     """
-    words = np.frombuffer(data.ljust(len(data) + len(data) % 2, b"\0"), ">u2").astype(np.uint64)
-    if not words.any():
+    words = np.frombuffer(data.ljust(len(data) + len(data) % 2, b"\0"), ">u2")
+    first = second = 0
+    for start in range(0, words.size, _WORDS):
+        part = words[start : start + _WORDS].astype(np.uint64)
+        second += part.size * first + int(part @ np.arange(part.size, 0, -1, dtype=np.uint64))
+        first += int(part.sum())
+    if not first:
         return bytes(4)
-    weights = np.arange(words.size, 0, -1, dtype=np.uint64) % np.uint64(65535)
-    first = _residue(int(words.sum()))
-    second = _residue(int((words * weights % np.uint64(65535)).sum()))
+    first, second = _residue(first), _residue(second)
     return ((second << 16) | first).to_bytes(4, "little")
 
 

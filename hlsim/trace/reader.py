@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from hlsim.errors import TraceError, shown, unknown
-from hlsim.trace import recovery, superblock
+from hlsim.trace import heaps, recovery, superblock
 from hlsim.trace.checking import Layout, axis_of, check_attributes, readable, summary_of
 from hlsim.trace.layout import FORMAT, FORMAT_VERSION
 
@@ -60,6 +60,7 @@ def attributes(path: Path) -> dict[str, Any]:
     """
 
     def read(state: recovery.State) -> dict[str, Any]:
+        heaps.check(path)
         with _open(path, state)[0] as file:
             return _plain(file.attrs)
 
