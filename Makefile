@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test verify bench lint format install clean
+.PHONY: demo test verify bench fuzz lint format install clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
@@ -22,6 +22,12 @@ verify: lint
 
 bench: $(READY)
 	$(BIN)/python tools/bench.py $(ARGS)
+
+# Bad input: of EXAMPLES commands none may end otherwise than well or in one line.
+EXAMPLES ?= 10000
+SEED ?= 0
+fuzz: $(READY)
+	$(BIN)/python tools/fuzz.py --examples $(EXAMPLES) --seed $(SEED)
 
 lint: $(READY)
 	$(BIN)/ruff check --quiet

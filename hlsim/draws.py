@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator, Philox
 
-from hlsim.errors import ExperimentError, is_count, plain
+from hlsim.errors import check_count
+
+SEEDS = 2**63  # a trace holds a seed in 64 bits
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,7 @@ class Draws:
     """
 
     def __init__(self, seed: int) -> None:
-        if not is_count(seed, 0):
-            raise ExperimentError(f"seed must be a whole number >= 0, got {plain(seed)!r}")
+        check_count("seed", seed, 0, below=SEEDS)
         self.seed = int(seed)
         self._bits = Philox(key=0)
         self._generator = Generator(self._bits)

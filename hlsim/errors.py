@@ -2,7 +2,9 @@
 
 import difflib
 import math
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 
@@ -24,6 +26,10 @@ class StimulusError(HlsimError, ValueError):
 
 class TraceError(HlsimError, OSError):
     """A trace that cannot be written or read."""
+
+
+class DamageError(TraceError):
+    """A trace that is not as it was written; nothing in it is told."""
 
 
 class LocalityError(HlsimError, AttributeError):
@@ -67,6 +73,27 @@ class StimulusWarning(HlsimWarning):
 
 class NumericalWarning(HlsimWarning):
     """Numbers that are finite still, and not to be trusted."""
+
+
+# Whole numbers below it are exact in float64, and no sum of a few of them leaves int64.
+LARGEST = 2**53
+
+
+def shown(value: object) -> str:
+    """Return a value in one line of at most 80 characters, its numbers as plain ones."""
+    try:
+        text = " ".join(repr(_plain_within(value)).split())
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        text = "a number of more than 4300 digits"
+    except RecursionError:
+        text = "a value nested too deep"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _plain_within(value: Any) -> Any:
+    if type(value) is dict:
+        return {name: _plain_within(part) for name, part in value.items()}
+    return type(value)(map(_plain_within, value)) if type(value) in (list, tuple) else plain(value)
 
 
 def unknown(what: str, name: object, known: Iterable[object]) -> str:
@@ -114,23 +141,51 @@ def check_number(where: str, value: object, least: float = -math.inf) -> None:
     """Refuse what is no finite number >= least: ExperimentError."""
     if not is_real(value) or value < least:  # type: ignore[operator]
         bound = "finite" if least == -math.inf else f"finite and >= {least:g}"
-        raise ExperimentError(f"{where}: must be {bound}, got {plain(value)!r}")
+        raise ExperimentError(f"{where}: must be {bound}, got {shown(value)}")
 
 
 def check_positive(where: str, value: float) -> None:
     """Refuse what is no finite number > 0: ExperimentError."""
     check_number(where, value)
     if value <= 0:
-        raise ExperimentError(f"{where}: must be > 0, got {plain(value)!r}")
+        raise ExperimentError(f"{where}: must be > 0, got {shown(value)}")
 
 
-def check_count(where: str, value: object, least: int = 1, unit: str = "") -> None:
-    """Refuse what is no whole number >= least: ExperimentError."""
-    if not is_count(value, least):
-        raise ExperimentError(f"{where}: must be a whole number{unit} >= {least}, got {plain(value)!r}")
+def check_count(where: str, value: object, least: int = 1, unit: str = "", *, below: int = LARGEST) -> None:
+    """Refuse what is no whole number >= least and < below: ExperimentError."""
+    if not is_count(value, least, below):
+        too_large = is_real(value) and plain(value) >= below
+        bound = f" and < {_power(below)}" if too_large else ""
+        raise ExperimentError(f"{where}: must be a whole number{unit} >= {least}{bound}, got {shown(value)}")
 
 
-def is_count(value: object, least: int = 1) -> bool:
-    """Tell whether a value is an integer >= least; booleans are none."""
+def _power(bound: int) -> str:
+    exponent = bound.bit_length() - 1
+    return f"2**{exponent} = {bound}" if bound == 2**exponent and exponent > 20 else str(bound)
+
+
+def is_count(value: object, least: int = 1, below: int = LARGEST) -> bool:
+    """Tell whether a value is an integer >= least and < below; booleans are none."""
     value = plain(value)
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < below
+
+
+def check_memory(where: str, needed: float) -> None:
+    """Refuse what takes more bytes than this process may ever have, before any of it is taken."""
+    if needed > (limit := memory_limit()):
+        raise ExperimentError(
+            f"{where}: needs {needed:.3g} bytes of memory, this process may have {limit:.3g}"
+        )
+
+
+def memory_limit() -> float:
+    """Return how many bytes this process may have, of the machine's and by its own limit."""
+    limits = [math.inf]
+    with suppress(AttributeError, ValueError, OSError):  # not on this system
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        own = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [own] * (own != resource.RLIM_INFINITY)
+    return min(limits)

@@ -1,9 +1,10 @@
 """Python files that the user wrote: run as modules, with whatever they raise told in one line."""
 
+import functools
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,7 @@ def module(path: Path, error: type[HlsimError]) -> ModuleType:
 
 
 def function(path: Path, name: str, error: type[HlsimError]) -> Callable[..., Any]:
-    """Run a file and return one of its functions.
+    """Run a file and return one of its functions; what it raises becomes an error too.
 
     Raises
     ------
@@ -44,14 +45,27 @@ def function(path: Path, name: str, error: type[HlsimError]) -> Callable[..., An
     if name not in functions:
         raise error(f"{path}: {unknown('function', name, functions)}")
     found: Callable[..., Any] = names[name]
-    return found
+
+    @functools.wraps(found)
+    def told(*arguments: Any, **named: Any) -> Any:
+        return guarded(path, name, lambda: found(*arguments, **named), error)
+
+    return told
+
+
+def items(path: Path, name: str, made: Iterable[Any], error: type[HlsimError]) -> Iterator[Any]:
+    """Yield what the user's generator yields; what it raises on the way becomes one line."""
+    end = object()
+    source = guarded(path, name, lambda: iter(made), error)
+    while (item := guarded(path, name, lambda: next(source, end), error)) is not end:
+        yield item
 
 
 def guarded(path: Path, name: str, run: Callable[[], Any], error: type[HlsimError]) -> Any:
     """Run the user's code; whatever it raises becomes one line that names file, function and line."""
     try:
         return run()
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:
         lines = [f.lineno for f in traceback.extract_tb(raised.__traceback__) if f.filename == str(path)]
         line = lines[-1] if lines else getattr(raised, "lineno", None)
         place = f"{name}, line {line}" if line else name

@@ -52,7 +52,7 @@ def test_draws_of_different_labels_are_uncorrelated() -> None:
 
 @pytest.mark.parametrize("seed", [-1, True, 1.0, "0", None])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
-    with pytest.raises(ExperimentError, match=r"^seed must be a whole number >= 0, got "):
+    with pytest.raises(ExperimentError, match=r"^seed: must be a whole number >= 0, got "):
         Draws(seed)  # type: ignore[arg-type]
 
 

@@ -1,9 +1,7 @@
 """Two traces bit for bit: every dataset and attribute in which they differ, and where that begins."""
 
-import json
 import math
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +12,11 @@ from numpy.typing import NDArray
 
 from hlsim.analysis.comparison import flat
 from hlsim.errors import TraceError, check_number, unknown
+from hlsim.textdata import read_json, read_toml
 from hlsim.trace import Trace
+from hlsim.trace.checking import axis_of, readable
+from hlsim.trace.checksums import CRC
 from hlsim.trace.layout import TRAFFIC
-from hlsim.trace.reader import axis_of
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,13 @@ Array = NDArray[Any]
 BLOCK = 2**20  # values that are read at a time
 # What tells when, where and how fast a run was, and by which version, and not what came of it.
 CIRCUMSTANCES = ("start", "end", "hlsim_version", "device", "summary.wall_s", "log")
-LINKS = ("DIMENSION_LIST", "REFERENCE_LIST")  # addresses within a file; dimensions are compared by name
+# Addresses within a file (dimensions are compared by name), and checksums of what is compared anyway.
+LINKS = ("DIMENSION_LIST", "REFERENCE_LIST", CRC)
 TABLES: Mapping[str, Callable[[str], Any]] = {
-    "experiment": tomllib.loads,
-    "learning": json.loads,
-    "summary": json.loads,
-    "network/graph": json.loads,
+    "experiment": read_toml,
+    "learning": read_json,
+    "summary": read_json,
+    "network/graph": read_json,
 }  # text that is compared key by key
 # What is told first of differences at one tick: what a run was given before what came of it.
 ORDER = ("stimulus", "faults", "sampled", "events", "rows", "phases")
@@ -352,10 +353,13 @@ class _Pair:
             return
         if isinstance(a, h5py.Dataset):
             self.datasets += 1
-            found = self._table(name) if name in TABLES and not a.shape + b.shape else self._dataset(name)
+            with readable(name):
+                found = self._table(name) if name in TABLES and not a.shape + b.shape else self._dataset(name)
             if found is not None:
                 yield found
-        yield from self._attributes(f"{name}@", _plain(a), _plain(b))
+        with readable(name):
+            attributes = [_plain(item) for item in (a, b)]
+        yield from self._attributes(f"{name}@", *attributes)
 
     # ---- attributes and tables in text
 
@@ -447,10 +451,10 @@ class _Pair:
 
 
 def _contents(trace: Trace) -> list[str]:
-    """Return the paths of all groups and datasets."""
-    found: list[str] = []
-    trace.h5.visit(found.append)
-    return found
+    """Return the paths of all groups and datasets, what is in a group after it."""
+    found = [name.split("/") for name in trace.names()]
+    groups = {tuple(name[:depth]) for name in found for depth in range(1, len(name))}
+    return ["/".join(parts) for parts in sorted([*groups, *map(tuple, found)])]
 
 
 def _plain(item: h5py.HLObject) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hlsim.analysis.hardware import Hardware, load
 from hlsim.analysis.ideal import ORACLES, THROUGH_TIME
 from hlsim.analysis.locality import cost, locality
 from hlsim.analysis.staleness import staleness
-from hlsim.errors import ExperimentError, HlsimError, unknown
+from hlsim.errors import DamageError, ExperimentError, HlsimError, unknown
 from hlsim.trace import Trace
 
 Found = xr.Dataset | xr.DataArray
@@ -111,6 +111,8 @@ def _made(asked: Mapping[str, Callable[[], Found]]) -> Findings:
     for name, make in asked.items():
         try:
             made.found[name] = make()
+        except DamageError:
+            raise
         except HlsimError as error:
             made.missing[name] = " ".join(str(error).split())
     return made

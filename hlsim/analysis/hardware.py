@@ -1,12 +1,12 @@
 """What messages, operations and bytes cost on named hardware, every number with its source."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from hlsim.errors import ExperimentError, check_count, check_number, unknown
+from hlsim.textdata import read_toml
 
 PICO, NANO = 1e-12, 1e-9
 _FORM = {
@@ -126,8 +126,10 @@ def load(name: str) -> Hardware:
     path = Path(name)
     if path.suffix != ".toml":
         raise ExperimentError(f"{unknown('hardware', name, PROFILES)}, or a file.toml")
+    if not path.is_file():
+        raise ExperimentError(f"{path}: no such file")
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        told = read_toml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExperimentError(f"{path}: cannot read this hardware: {error}") from None
     for key, value in told.items():

@@ -1,7 +1,5 @@
 """What a run learned by, as its trace tells: rule, loss, phi and learning tick by tick."""
 
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlsim.errors import TraceError, unknown
+from hlsim.errors import DamageError, TraceError, shown, unknown
 from hlsim.models.losses import LOSSES, Custom, Loss
 from hlsim.models.rules import Hamiltonian, Rule
 from hlsim.models.rules.phi import of_form
+from hlsim.textdata import read_json, read_toml
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
 from hlsim.trace.reader import ticks
@@ -70,7 +69,16 @@ def rule_of(settings: Mapping[str, Any]) -> Hamiltonian:
 def settings_of(trace: Trace) -> dict[str, Any]:
     """Return what a run was made with, by table of its experiment; of one without, what it learned by."""
     text = str(trace.attrs["experiment"])
-    return tomllib.loads(text) if text else json.loads(trace.attrs.get("learning", "{}"))
+    try:
+        found = read_toml(text) if text else read_json(trace.attrs.get("learning", "{}"))
+    except ValueError as error:
+        raise DamageError(f"analysis: what the trace says of its run cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise DamageError(f"analysis: what the trace says of its run must be tables, got {shown(found)}")
+    for name in ("learning", "loss"):
+        if not isinstance(found.get(name, {}), dict):
+            raise DamageError(f"analysis: [{name}] of the run must be a table, got {shown(found[name])}")
+    return found
 
 
 def loss_of(settings: Mapping[str, Any], loss: str | Loss | None = None) -> Loss:

@@ -29,7 +29,7 @@ def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
         first, and ``width``.
     """
     end = ticks(trace)
-    if not trace.h5["events/event"].shape[0]:
+    if not trace.rows("events/event"):
         return _mean_rates(trace, end)
     start = int(trace.attrs.get("first_tick", 0))
     width = max(1, -(-(end - start) // bins))
@@ -42,12 +42,12 @@ def message_rates(trace: Trace, bins: int = 100) -> xr.DataArray:
 
 def _event_counts(trace: Trace, first: int, width: int, bins: int) -> np.ndarray:
     """Return how many events of each kind fall into bins of ``width`` ticks (bins, kinds); reads in parts."""
-    total = trace.h5["events/event"].shape[0]
+    total = trace.rows("events/event")
     counts = np.zeros(bins * len(KINDS), np.int64)
     for start in range(0, total, PART):
         part = slice(start, min(start + PART, total))
-        at = (trace.h5["events/tick"][part] - first) // width
-        cell = at * len(KINDS) + trace.h5["events/kind"][part]
+        at = (trace.part("events/tick", part) - first) // width
+        cell = at * len(KINDS) + trace.part("events/kind", part)
         counts += np.bincount(cell, minlength=counts.size)[: counts.size]
     return counts.reshape(bins, len(KINDS))
 
@@ -75,8 +75,13 @@ def traffic(trace: Trace) -> xr.Dataset:
 
 def traffic_by_pair(trace: Trace) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return groups that send and that receive (pair,), as indices, and messages by kind; NaN: not known."""
-    origin, goal = (trace[f"network/traffic_{end}"] for end in ("from", "to"))
-    sent = {kind: trace[f"network/traffic_{kind}"].astype(float) for kind in KINDS[:2]}
+    sent = {kind: trace[f"network/traffic_{kind}"].astype(float).ravel() for kind in KINDS[:2]}
+    if "network/traffic_from" in trace.names():
+        origin, goal = (trace[f"network/traffic_{end}"] for end in ("from", "to"))
+    else:
+        # A trace from before messages were counted by pairs has a matrix of all groups.
+        count = trace["network/group_name"].size
+        origin, goal = (each.ravel() for each in np.indices((count, count)))
     known = {kind: np.where(counts == UNKNOWN_COUNT, np.nan, counts) for kind, counts in sent.items()}
     return origin, goal, known
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from hlsim.cli import analyze, diff, look, report, run, stability, sweep
-from hlsim.cli.app import app
+from hlsim.cli.app import app, printable
 from hlsim.errors import HlsimError
 
 __all__ = ["app", "main"]
@@ -34,10 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             warnings.showwarning = _show_warning  # type: ignore[assignment]
             app(args=arguments, prog_name="hlsim")
     except HlsimError as error:
-        sys.stderr.write(f"hlsim: {' '.join(str(error).split())}\n")
-        raise SystemExit(2) from None
+        raise _refused(str(error)) from None
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):  # as torch has it
+            raise
+        raise _refused(f"not enough memory: {error}") from None
+
+
+def _refused(why: str) -> SystemExit:
+    """Tell an error in one line, and return what ends the process."""
+    sys.stderr.write(f"hlsim: {printable(' '.join(why.split()))}\n")
+    return SystemExit(2)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Tell a warning in one line, without the place in the code that it comes from."""
-    sys.stderr.write(f"hlsim: warning: {' '.join(str(message).split())}\n")
+    sys.stderr.write(f"hlsim: warning: {printable(' '.join(str(message).split()))}\n")

@@ -63,6 +63,16 @@ def options(
     """Take the options that belong to no command."""
 
 
+def printable(text: str) -> str:
+    """Return text that a terminal shows and does not obey: escape sequences as they are written in code."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def say(text: object) -> None:
+    """Print text as it is, but for what a terminal would obey."""
+    typer.echo(printable(str(text)))
+
+
 def default_trace(name: str) -> Path:
     """Return where a trace goes that is given no path: into the folder traces, if there is one."""
     folder = Path("traces")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hlsim.cli.analyze import plain
+from hlsim.cli.app import say
 
 if TYPE_CHECKING:
     from hlsim.analysis.differences import Diff, Difference, Place
@@ -50,12 +51,12 @@ def _show(path: Path, other: Path, found: Diff) -> None:
     from hlsim.cli.terminal import show_table
 
     if found.first is None:
-        typer.echo(f"identical: {found.datasets:,} datasets, {found.values:,} values")
+        say(f"identical: {found.datasets:,} datasets, {found.values:,} values")
     else:
-        typer.echo(f"first difference: {found.first}")
+        say(f"first difference: {found.first}")
         header = ("name", "differ", "of", "largest", "relative", "first difference")
         show_table(f"{path} against {other}", header, map(_row, found.differences))
-    typer.echo(f"not compared: {', '.join(found.not_compared)}")
+    say(f"not compared: {', '.join(found.not_compared)}")
 
 
 def _row(difference: Difference) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hlsim.cli.app import GRAPHS, UNSHOWN, Overrides, described
+from hlsim.cli.app import GRAPHS, UNSHOWN, Overrides, described, say
 from hlsim.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ def validate(
     ],
     overrides: Overrides = None,
 ) -> None:
-    """Check an experiment or a graph without running it."""
+    """Check an experiment or a graph without running it; Python files that it names are run all the same."""
     if path.suffix in GRAPHS:
         network = _graph(path, overrides)
-        typer.echo(f"{path}: valid, {_in_short(network)}")
+        say(f"{path}: valid, {_in_short(network)}")
         return
     from hlsim import experiment
     from hlsim.experiment.forecast import estimate
@@ -34,7 +34,7 @@ def validate(
     wanted.simulation()
     told = estimate(wanted)
     most = "at most " if told.may_be_shorter else ""
-    typer.echo(f"{wanted.name}: valid, {_in_short(wanted.network)}, {most}{told.ticks:,} ticks")
+    say(f"{wanted.name}: valid, {_in_short(wanted.network)}, {most}{told.ticks:,} ticks")
 
 
 def _graph(path: Path, overrides: Sequence[str] | None) -> Network:
@@ -62,7 +62,7 @@ def info(
     ],
     overrides: Overrides = None,
 ) -> None:
-    """Show what is in an experiment, a graph or a trace."""
+    """Show what is in an experiment, a graph or a trace; a topology.py is run for it."""
     from hlsim import experiment
     from hlsim import trace as traces
     from hlsim.cli.terminal import network_rows, show
@@ -73,7 +73,7 @@ def info(
     elif path.is_dir() or path.suffix == ".toml":
         wanted = experiment.load(path, overrides or [])
         show(f"{wanted.name}: network", network_rows(described(wanted)))
-        typer.echo(wanted.toml())
+        say(wanted.toml())
     elif overrides:
         raise ExperimentError(
             f"--set {overrides[0]}: only an experiment has values to set, got the trace {path}"
@@ -93,4 +93,4 @@ def _show_trace(path: Path, trace: Trace) -> None:
     rows = [(name, " x ".join(map(str, d.shape)), str(d.dtype)) for name, d in datasets.items() if d.shape]
     show_table("Datasets", ("name", "shape", "dtype"), rows)
     if trace.attrs["experiment"]:
-        typer.echo(trace.attrs["experiment"])
+        say(trace.attrs["experiment"])

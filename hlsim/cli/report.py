@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hlsim.cli.app import say
 from hlsim.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def report(
     with terminal.steps(sys.stderr) as tell:
         written = write(paths, output, png=png, svg=svg, oracle=oracle, tell=tell)
     for path in written:
-        typer.echo(path)
+        say(path)
 
 
 def write(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, default_trace
+from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, default_trace, printable
 from hlsim.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def swept(
 
     def tell(number: int, of: int, outcome: sweeps.Outcome) -> None:
         failed.extend([line(outcome)] * bool(outcome.error))
-        sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {line(outcome)}\n")
+        sys.stderr.write(f"{outcome.traceback}[{number}/{of}] {printable(line(outcome))}\n")
         sys.stderr.flush()
 
     with terminal.sweep_progress(sys.stderr) as progress:
@@ -108,7 +108,7 @@ def show(name: str, folder: Path, found: xr.Dataset, failed: Sequence[str]) -> N
     terminal.show_table(f"{name}, traces in {folder}{several}", *sweep_charts.table(found))
     if failed:
         sys.stderr.write(f"hlsim: {len(failed)} of {found.error.size} runs failed:\n")
-        sys.stderr.writelines(f"{told}\n" for told in failed)
+        sys.stderr.writelines(f"{printable(told)}\n" for told in failed)
 
 
 def sweep(

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from hlsim.analysis.findings import Findings
-from hlsim.cli.terminal import out, show, show_matrix, show_table
+from hlsim.cli.app import say
+from hlsim.cli.terminal import show, show_matrix, show_table
 from hlsim.report.words import age, number, percent
 
 
@@ -21,7 +22,7 @@ def show_findings(name: str, findings: Findings) -> None:
         if key in findings.found:
             tell(findings.found[key])
     for why in findings.missing.values():
-        out().print(f"not told: {why}")
+        say(f"not told: {why}")
 
 
 def _unit(value: xr.DataArray) -> str:
@@ -44,7 +45,7 @@ def _show_accuracy(found: xr.Dataset) -> None:
         header = ("stage", *names, "rows", *(["while taught"] if taught else []))
         show_table("Accuracy, of what was told before a row's own target counts", header, rows)
         if (labelled.rows == 0).any():
-            out().print("-: outputs hear of a row only when its target counts already, or after its end")
+            say("-: outputs hear of a row only when its target counts already, or after its end")
 
 
 def _show_curve(curve: xr.Dataset) -> None:
@@ -106,7 +107,7 @@ def _show_cost(found: xr.Dataset) -> None:
     title = f"Cost on {found.attrs['hardware']}: {found.attrs['source']}"
     show_table(title, ("part", "count", "energy (J)", "time one by one (s)"), rows)
     if found.attrs["caveat"]:
-        out().print(f"caution: {found.attrs['caveat']}")
+        say(f"caution: {found.attrs['caveat']}")
 
 
 def _show_staleness(found: xr.Dataset) -> None:
@@ -126,7 +127,7 @@ def _show_staleness(found: xr.Dataset) -> None:
     show_table("Staleness of what met at a synapse: mean (least to most of a synapse)", header, rows)
     weights = updated.updates.values
     share = float((updated.matched.values * weights).sum() / weights.sum())
-    out().print(f"updates in which all was of one row of the stimulus: {percent(share)}")
+    say(f"updates in which all was of one row of the stimulus: {percent(share)}")
 
 
 NAMES = {
@@ -161,7 +162,7 @@ def _show_alignment(found: xr.Dataset) -> None:
 
 def _show_age(found: xr.Dataset) -> None:
     if note := age(found.age.values):
-        out().print(note)
+        say(note)
 
 
 def _show_estimates(found: xr.Dataset) -> None:
@@ -230,7 +231,7 @@ def _show_comparison(found: xr.Dataset) -> None:
         show_table("Samples at the same ticks", header, rows)
     if not found.weight_cosine.isnull():
         cosine, tick = found.weight_cosine.item(), int(found.weight_tick)
-        out().print(f"cosine of the changes of all weights up to tick {tick:,}: {cosine:.4f}")
+        say(f"cosine of the changes of all weights up to tick {tick:,}: {cosine:.4f}")
 
 
 # In the order in which they are shown.

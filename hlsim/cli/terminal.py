@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from hlsim.cli import profiling
+from hlsim.cli.app import printable
 from hlsim.experiment.forecast import Estimate
 from hlsim.report.words import UNTOLD, counted, number, percent, seconds, size, spread
 from hlsim.simulation.watch import Progress as Standing
@@ -39,22 +40,22 @@ def show(title: str, rows: Iterable[tuple[str, Any]]) -> None:
     table.add_column(style="bold")
     table.add_column(justify="right")
     for name, value in rows:
-        table.add_row(name, value if isinstance(value, str) else number(value))
+        table.add_row(printable(name), printable(value) if isinstance(value, str) else number(value))
     _print(title, table)
 
 
 def _print(title: str, table: Table) -> None:
     # above the table and not its title, which would be broken to the table's width
-    out().print(title, table, sep="\n")
+    out().print(printable(title), table, sep="\n")
 
 
 def show_table(title: str, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print a table; the first column names the rows."""
     table = Table(box=box.SIMPLE_HEAVY)
     for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(printable(name), justify="right" if i else "left")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+        table.add_row(*(printable(cell) if isinstance(cell, str) else number(cell) for cell in row))
     _print(title, table)
 
 
@@ -157,7 +158,7 @@ def steps(stream: IO[str]) -> Iterator[Callable[[str], None]]:
         yield _Steps(stream)
         return
     with console(stream).status("") as status:
-        yield lambda text: status.update(f"{text} ...")
+        yield lambda text: status.update(f"{printable(text)} ...")
 
 
 class _Steps:
@@ -168,7 +169,7 @@ class _Steps:
     def __call__(self, text: str) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + PLAIN_SECONDS
-            self._stream.write(f"next: {text}\n")
+            self._stream.write(f"next: {printable(text)}\n")
             self._stream.flush()
 
 

@@ -1,17 +1,18 @@
 """Experiments: a folder with an ``experiment.toml`` and a topology, read, checked and built."""
 
-import tomllib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Any
 
 import tomli_w
 
 from hlsim import models, topology, usercode
-from hlsim.errors import ExperimentError
-from hlsim.experiment.parsing import override, parse
+from hlsim.errors import ExperimentError, shown
+from hlsim.experiment.parsing import names, override, parse
 from hlsim.experiment.settings import Settings, StageTable, SweepTable
 from hlsim.models.losses import LOSSES, Custom, Loss
 from hlsim.models.rules import RULES, Rule
@@ -20,6 +21,7 @@ from hlsim.simulation import Simulation
 from hlsim.simulation.noise import Noise
 from hlsim.simulation.watch import Progress
 from hlsim.stimulus import SOURCES, Stage, Stream
+from hlsim.textdata import read_toml
 from hlsim.topology.network import Network, flatten
 from hlsim.trace import Trace
 
@@ -156,7 +158,7 @@ class Experiment:
 
 
 def _from_text(text: str, path: Path) -> Experiment:
-    data = tomllib.loads(text)
+    data = read_toml(text)
     _register(data, path)
     return Experiment(parse(data, path.name), path)
 
@@ -203,18 +205,56 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     file = Path(path)
     file = file / FILE if file.is_dir() else file
     data = _read(file)
+    _check_grid(file, data)
     origin = {override(data, text): f"--set {text}" for text in overrides}
+    _check_paths(file, data, origin)
     _register(data, file)
     return Experiment(parse(data, file.name, origin), file)
 
 
+# Keys that name files. A stranger's experiment reads its own.
+PATHS = (("network", "topology"), ("network", "models"), ("stimulus", "path"), ("loss", "path"))
+
+
+def _check_paths(file: Path, data: Mapping[str, Any], origin: Mapping[Any, str]) -> None:
+    """Refuse paths of the file's own that lead out of its folder, before anything that they name is run."""
+    for key in PATHS:
+        table = data.get(key[0])
+        if isinstance(table, dict) and not any(key[: len(given)] == given for given in origin):
+            named = table.get(key[1])
+            for value in named if isinstance(named, list) else [named]:
+                _check_below(file, ".".join(key), value)
+
+
+def _check_grid(file: Path, data: Mapping[str, Any]) -> None:
+    """Refuse values of the file's own sweep that lead out of its folder."""
+    sweep = data.get("sweep")
+    grid = sweep.get("grid") if isinstance(sweep, dict) else None
+    for key, values in grid.items() if isinstance(grid, dict) else ():
+        if tuple(names(key)) in PATHS and isinstance(values, list):
+            for value in values:
+                _check_below(file, f"sweep.grid.{key}", value)
+
+
+def _check_below(file: Path, key: str, value: object) -> None:
+    """Refuse a path that leads out of the experiment's folder."""
+    folder = os.path.realpath(file.parent)
+    if isinstance(value, str) and not Path(os.path.realpath(file.parent / value)).is_relative_to(folder):
+        raise ExperimentError(
+            f"{file.name}: {key} must be a file in the experiment's folder or below it, got {shown(value)}; "
+            f"--set takes any"
+        )
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return read_toml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ExperimentError(f"{file}: cannot read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ExperimentError(f"{file}: must be UTF-8 text, byte {error.start} is not") from None
-    except tomllib.TOMLDecodeError as error:
+    except TOMLDecodeError as error:
         message, _, place = str(error).removesuffix(")").rpartition(" (at ")
         raise ExperimentError(f"{file.name}: {place}: {message}") from None
+    except ValueError as error:
+        raise ExperimentError(f"{file.name}: {error}") from None

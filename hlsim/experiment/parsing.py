@@ -1,14 +1,14 @@
 """Checks an experiment's tables; what is wrong becomes one line: where, rule, value."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
+from tomllib import TOMLDecodeError
 from typing import Any
 
 from pydantic import ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from hlsim.errors import ExperimentError, unknown
+from hlsim.errors import ExperimentError, shown, unknown
 from hlsim.experiment.settings import (
     ChangeTable,
     GateForm,
@@ -20,6 +20,7 @@ from hlsim.experiment.settings import (
     learning_table,
     source_table,
 )
+from hlsim.textdata import read_toml
 
 # The keys that lead to a value; stages by their index.
 Path = tuple[str | int, ...]
@@ -85,6 +86,7 @@ _RULES = {
     "model_type": "must be a table",
     "finite_number": "must be finite",
     "greater_than": "must be > {gt:g}",
+    "less_than": "must be < {lt}",
     "greater_than_equal": "must be >= {ge:g}",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
@@ -106,7 +108,7 @@ def _explain(found: ErrorDetails, data: Mapping[str, Any]) -> str:
         )
     rule = _RULES.get(found["type"], found["msg"].replace("{", "{{").replace("}", "}}"))
     rule = rule.format(**found.get("ctx", {}))
-    return f"{_place(found['loc'], data)}{rule}, got {_short(found['input'])}"
+    return f"{_place(found['loc'], data)}{rule}, got {shown(found['input'])}"
 
 
 def _titled(place: str, sentence: str) -> str:
@@ -147,11 +149,6 @@ def _known(table: Path, data: Mapping[str, Any]) -> Iterable[str]:
     return model.model_fields
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _source(found: ErrorDetails, origin: Mapping[Path, str]) -> str:
     for path, text in origin.items():
         if found["loc"][: len(path)] == path:
@@ -176,32 +173,32 @@ def override(data: dict[str, Any], text: str) -> Path:
         The text is no override, or leads through something that is no table.
     """
     key, equals, value = text.partition("=")
-    names = _names(key)
-    if not (equals and names):
+    keys = names(key)
+    if not (equals and keys):
         raise ExperimentError(f"--set {text}: must be table.key=value")
     path: Path = ()
     table: Any = data
-    for name in names[:-1]:
+    for name in keys[:-1]:
         path += (_key(text, table, name),)
         table = table.setdefault(name, {}) if isinstance(table, dict) else table[path[-1]]
         if not isinstance(table, dict | list):
             raise ExperimentError(f"--set {text}: {'.'.join(map(str, path))} must be a table, got {table!r}")
-    path += (_key(text, table, names[-1]),)
+    path += (_key(text, table, keys[-1]),)
     table[path[-1]] = _value(text, value.strip())
     return path
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
     """Return the names in a dotted TOML key; empty where it is none."""
     try:
-        table: Any = tomllib.loads(f"{text} = 0")
-    except tomllib.TOMLDecodeError:
+        table: Any = read_toml(f"{text} = 0")
+    except ValueError:
         return []
-    names = []
+    found = []
     while isinstance(table, dict) and len(table) == 1:
         ((name, table),) = table.items()
-        names.append(name)
-    return names if table == 0 else []
+        found.append(name)
+    return found if table == 0 else []
 
 
 def _key(text: str, table: dict[str, Any] | list[Any], name: str) -> str | int:
@@ -219,10 +216,10 @@ def _key(text: str, table: dict[str, Any] | list[Any], name: str) -> str | int:
 def _value(text: str, value: str) -> Any:
     """Return a TOML value; what is none and does not begin like one is a string."""
     try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        if re.match(r"""[\[{"']|$""", value):
+        return read_toml(f"value = {value}")["value"]
+    except ValueError as error:
+        if re.match(r"""[\[{"']|$""", value) or not isinstance(error, TOMLDecodeError):
             raise ExperimentError(
-                f"--set {text}: value must be as in TOML, or a bare word, got {value!r}"
+                f"--set {shown(text)[1:-1]}: value must be as in TOML, or a bare word, got {shown(value)}"
             ) from None
         return value

@@ -7,7 +7,6 @@ refuse, ``hlsim.experiment.parsing`` puts in words.
 import dataclasses
 import functools
 import inspect
-import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
@@ -24,7 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from hlsim.errors import ExperimentError, unknown
+from hlsim.draws import SEEDS
+from hlsim.errors import LARGEST, ExperimentError, is_count, is_real, shown, unknown
 from hlsim.models.losses import LOSSES
 from hlsim.models.messages import MESSAGES
 from hlsim.models.neurons import node_fields
@@ -68,13 +68,8 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-def is_number(value: object) -> bool:
-    """Tell whether a TOML value is a finite integer or float; a boolean is neither."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, lt=LARGEST)]
+Natural = Annotated[int, Field(ge=0, lt=LARGEST)]
 Rate = Annotated[float, Field(ge=0)]
 Step = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
@@ -90,10 +85,10 @@ class GateForm(Table):
 def _points(points: list[Any]) -> list[Any]:
     last = -1
     for point in points:
-        if not (isinstance(point, list) and len(point) == 2 and all(map(is_number, point))):
-            raise ValueError(f"must hold pairs [tick, value], got {point!r}")
-        if not isinstance(point[0], int) or point[0] <= last:
-            raise ValueError(f"must have whole ticks >= 0 that rise, got {point[0]!r} after {last}")
+        if not (isinstance(point, list) and len(point) == 2 and all(map(is_real, point))):
+            raise ValueError(f"must hold pairs [tick, value], got {shown(point)}")
+        if not is_count(point[0], last + 1):
+            raise ValueError(f"must have whole ticks >= 0 that rise, got {shown(point[0])} after {last}")
         last = point[0]
     return [[tick, float(value)] for tick, value in points]
 
@@ -105,7 +100,7 @@ class ScheduleForm(Table):
 
 
 def _phi_form(value: object) -> str | None:
-    if is_number(value):
+    if is_real(value):
         return "number"
     for form, model in (("gate", GateForm), ("schedule", ScheduleForm)):
         if isinstance(value, model) or (isinstance(value, Mapping) and form in value):
@@ -132,7 +127,7 @@ class NetworkTable(Table):
 class SimulationTable(Table):
     until: Positive | None = None
     dt: Step = 1.0
-    seed: Natural = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     dtype: Literal["float32", "float64"] = "float32"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     engine: Literal["batched", "reference"] = "batched"
@@ -337,8 +332,8 @@ def _every(value: object) -> object:
 
 
 def _ticks(what: str, value: object) -> object:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{what}must be a whole number of ticks >= 1, got {value!r}")
+    if not is_count(value):
+        raise ValueError(f"{what}must be a whole number of ticks >= 1, got {shown(value)}")
     return value
 
 

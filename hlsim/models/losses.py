@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hlsim.errors import ExperimentError
 from hlsim.models.table import Table
 
 
@@ -58,7 +59,13 @@ class CrossEntropy(Loss):
 
 
 class Custom(Loss):
-    """A user's function of ``(y, target)`` that returns one number a replica; its gradient is autograd's."""
+    """A user's function of ``(y, target)`` that returns one number a replica; its gradient is autograd's.
+
+    Raises
+    ------
+    ExperimentError
+        When it is called and returns something else.
+    """
 
     name = "python"
     coupled = True
@@ -68,10 +75,21 @@ class Custom(Loss):
         self.function = function
 
     def value(self, y: Tensor, target: Tensor) -> Tensor:
-        return self.function(y, target)
+        return self._called(y, target)
 
     def gradient(self, y: Tensor, target: Tensor) -> Tensor:
-        return torch.func.grad(lambda x: self.function(x, target).sum())(y)
+        return torch.func.grad(lambda x: self._called(x, target).sum())(y)
+
+    def _called(self, y: Tensor, target: Tensor) -> Tensor:
+        found = self.function(y, target)
+        if not isinstance(found, Tensor):
+            got = type(found).__name__
+        elif found.shape != y.shape[:-1] or not found.is_floating_point():
+            got = f"shape {tuple(found.shape)}, dtype {found.dtype}"
+        else:
+            return found
+        rule = "must return a tensor of one number a replica"
+        raise ExperimentError(f"loss: {rule}, shape {tuple(y.shape[:-1])}, got {got}")
 
 
 def _softmax(y: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What a simulation can be told, checked and made ready."""
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +8,18 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from hlsim.engine.build import DTYPES
 from hlsim.engine.controls import Controls
-from hlsim.errors import ExperimentError, StimulusError, StimulusWarning, check_count, unknown
+from hlsim.engine.memory import memory
+from hlsim.errors import (
+    LARGEST,
+    ExperimentError,
+    StimulusError,
+    StimulusWarning,
+    check_count,
+    check_memory,
+    unknown,
+)
 from hlsim.models.losses import LOSSES, Loss
 from hlsim.models.neurons import ACTIVATIONS
 from hlsim.models.rules.phi import form
@@ -16,6 +27,9 @@ from hlsim.models.rules.rule import Rule, missing_hold
 from hlsim.simulation.faults import Faults
 from hlsim.stimulus import OneHot, Stage, Stream
 from hlsim.topology.network import Network, check_stability, flatten
+
+# Every thread has a stack: so many that none is left end the process, and not with an error.
+MOST_THREADS = max(64, os.cpu_count() or 1)
 
 
 def controls(
@@ -183,14 +197,21 @@ def learning(rule: Rule, loss: Loss | None, stages: Sequence[Stage]) -> dict[str
 
 
 def check_counts(**counts: object) -> None:
-    """Refuse what is no whole number >= 1, and two kinds of replica at once."""
+    """Refuse what is no whole number >= 1, two kinds of replica at once, and threads without end."""
     for name, value in counts.items():
-        check_count(f"simulation.{name}", value)
+        check_count(f"simulation.{name}", value, below=MOST_THREADS + 1 if name == "threads" else LARGEST)
     batch, ensemble = counts["batch"], counts["ensemble"]
     if batch != 1 and ensemble != 1:
         raise ExperimentError(
             f"simulation: batch and ensemble exclude each other, got {batch} and {ensemble}"
         )
+
+
+def check_room(network: Network, rule: Rule, replicas: int, dtype: str) -> None:
+    """Refuse a network whose state no memory here holds, before any is taken."""
+    number = dtype if dtype in DTYPES else "float32"  # one that is not known is refused later
+    taken = memory(network, rule, replicas=replicas, dtype=number, ticks=1)
+    check_memory(f"simulation: {replicas} replicas of {network.n} nodes", taken.state + taken.rings)
 
 
 def check_stages(rule: Rule, stages: Sequence[Stage], hold: int) -> None:

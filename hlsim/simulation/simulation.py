@@ -155,6 +155,7 @@ class Simulation:
         self.network = options.network(network, seed, ensemble, dt, node_defaults, edge_defaults)
         options.check_rule(self.network, self.rule, self.loss, dt)
         options.check_batch(self.network, self.rule, batch)
+        options.check_room(self.network, self.rule, batch * ensemble, dtype)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         self.env = Clock()
         seeds = [seed + k for k in range(ensemble)]

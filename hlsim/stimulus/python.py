@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hlsim import usercode
-from hlsim.errors import StimulusError, plain
-from hlsim.stimulus.streams import Row, Stream
+from hlsim.errors import StimulusError, is_count, shown
+from hlsim.stimulus.streams import Row, Stream, real_array
 
 KEYS = ("input", "target", "label")
 
@@ -41,8 +41,8 @@ class PythonStream(Stream):
         splits: Iterable[str] = ("train",),
         **parameters: Any,
     ) -> None:
-        self._where = f"{path}: {function}"
-        self._function = usercode.function(Path(path), function, StimulusError)
+        self._where, self._path = f"{path}: {function}", Path(path)
+        self._function = usercode.function(self._path, function, StimulusError)
         self._parameters = parameters
         self.splits = tuple(splits)
         self._takes_split = "split" in inspect.signature(self._function).parameters
@@ -87,10 +87,10 @@ class PythonStream(Stream):
             raise StimulusError(f"{self._where}: {error}") from None
 
     def _generate(self, split: str) -> Iterator[Any]:
-        items = self._function(**self._arguments(split))
-        if not isinstance(items, Iterable):
-            raise StimulusError(f"{self._where}: must yield rows, got a {type(items).__name__}")
-        return iter(items)
+        made = self._function(**self._arguments(split))
+        if not isinstance(made, Iterable):
+            raise StimulusError(f"{self._where}: must yield rows, got a {type(made).__name__}")
+        return usercode.items(self._path, self._function.__name__, made, StimulusError)
 
     def _row(self, i: int, item: Any, widths: Mapping[str, int]) -> Row:
         if isinstance(item, Row):
@@ -103,8 +103,9 @@ class PythonStream(Stream):
                 f"{self._where}: row {i}: must be (input, target) or a dict of {KEYS}, got a {kind}"
             )
         target, label = item.get("target"), item.get("label", -1)
-        if not isinstance(plain(label), int):
-            raise StimulusError(f"{self._where}: row {i}: label must be a whole number, got {plain(label)!r}")
+        if not is_count(label, -1):
+            rule = "must be a whole number >= 0, or -1 for none"
+            raise StimulusError(f"{self._where}: row {i}: label {rule}, got {shown(label)}")
         return Row(
             self._vector(i, "input", item["input"], widths),
             None if target is None else self._vector(i, "target", target, widths),
@@ -112,10 +113,12 @@ class PythonStream(Stream):
         )
 
     def _vector(self, i: int, name: str, values: ArrayLike, widths: Mapping[str, int]) -> np.ndarray:
-        array = np.atleast_1d(np.asarray(values, np.float64))
+        array = np.atleast_1d(real_array(f"{self._where}: row {i}: {name}", values))
         if array.ndim != 1 or array.size != widths.get(name, array.size):
             shape = f"({widths[name]},)" if name in widths else "(columns,)"
             raise StimulusError(f"{self._where}: row {i}: {name} must have shape {shape}, got {array.shape}")
+        if not array.size and name == "input":
+            raise StimulusError(f"{self._where}: row {i}: input must have columns, got none")
         if not np.isfinite(array).all():
             value = array[~np.isfinite(array)][0]
             raise StimulusError(f"{self._where}: row {i}: {name} must be finite, got {value}")

@@ -3,6 +3,7 @@
 A stream yields one row after the other: what a run holds of it does not grow with its length.
 """
 
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hlsim.errors import StimulusError, unknown
+from hlsim.errors import LARGEST, HlsimError, StimulusError, check_memory, shown, unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,23 @@ class OneHot(Stream):
 Splits = Mapping[str, slice | ArrayLike]
 
 
+def whole_array(where: str, values: ArrayLike) -> np.ndarray:
+    """Return values as an array, of whatever numbers; StimulusError for rows of more than one length."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        rule = "must be numbers, in rows of one length"
+        raise StimulusError(f"{where} {rule}, got {shown(values)}") from error
+
+
+def real_array(where: str, values: ArrayLike) -> np.ndarray:
+    """Return values as an array of floats; StimulusError for what is no real number, or has no float64."""
+    array = whole_array(where, values)
+    if array.dtype.kind not in "fiub":
+        raise StimulusError(f"{where} must be real numbers, got dtype {array.dtype}")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
 class Arrays(Stream):
     """Rows of arrays in memory.
 
@@ -140,6 +158,8 @@ class Arrays(Stream):
         self._label = None if label is None else self._labels(label, steps)
         self.classes = 0 if self._label is None else int(self._label.max()) + 1
         given = {"train": slice(None)} if splits is None else splits
+        if not isinstance(given, Mapping):
+            raise StimulusError(f"{where}: splits must be a table of names and rows, got {shown(given)}")
         self._splits = {name: self._indices(name, part, steps) for name, part in given.items()}
         self.splits = tuple(self._splits)
 
@@ -159,16 +179,13 @@ class Arrays(Stream):
         return Row(self._input[i], target, -1 if self._label is None else int(self._label[i]))
 
     def _matrix(self, name: str, values: ArrayLike, steps: int | None = None) -> np.ndarray:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiub":
-            raise StimulusError(f"{self._where}: {name} must be real numbers, got dtype {array.dtype}")
+        array = real_array(f"{self._where}: {name}", values)
         if array.ndim != 2 or 0 in array.shape:
             raise StimulusError(f"{self._where}: {name} must have shape (steps, columns), got {array.shape}")
         if steps is not None and len(array) != steps:
             raise StimulusError(
                 f"{self._where}: {name} must have {steps} rows as input has, got {len(array)}"
             )
-        array = array if array.dtype.kind == "f" else array.astype(np.float64)
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
             value = array[row, column]
@@ -178,21 +195,22 @@ class Arrays(Stream):
         return array
 
     def _labels(self, values: ArrayLike, steps: int) -> np.ndarray:
-        array = np.asarray(values)
+        array = whole_array(f"{self._where}: label", values)
         if array.dtype.kind not in "iu":
             raise StimulusError(f"{self._where}: label must be whole numbers, got dtype {array.dtype}")
         if array.shape != (steps,):
             raise StimulusError(f"{self._where}: label must have shape ({steps},), got {array.shape}")
-        for row in np.flatnonzero(array.astype(np.int64) < -1)[:1]:
+        for row in np.flatnonzero((array < -1) | (array >= LARGEST))[:1]:
             raise StimulusError(
                 f"{self._where}: row {row}: label must be >= 0, or -1 for none, got {array[row]}"
             )
-        return array
+        return array.astype(np.int64)
 
     def _indices(self, name: str, part: slice | ArrayLike, steps: int) -> np.ndarray:
-        indices = np.arange(steps)[part] if isinstance(part, slice) else np.asarray(part)
+        where = f"{self._where}: split {name!r}"
+        indices = np.arange(steps)[part] if isinstance(part, slice) else whole_array(where, part)
         if indices.ndim != 1 or indices.dtype.kind not in "iu" or not indices.size:
-            raise StimulusError(f"{self._where}: split {name!r} must hold indices of rows, got {part!r}")
+            raise StimulusError(f"{where} must hold indices of rows, got {shown(part)}")
         if indices.min() < 0 or indices.max() >= steps:
             out = indices[(indices < 0) | (indices >= steps)][0]
             raise StimulusError(f"{self._where}: split {name!r} must hold rows 0 to {steps - 1}, got {out}")
@@ -228,11 +246,17 @@ class File(Arrays):
 def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as raw:
+            if zipfile.is_zipfile(raw):
+                with zipfile.ZipFile(raw) as parts:
+                    check_memory(str(path), sum(part.file_size for part in parts.infolist()))
+            raw.seek(0)
             file = np.load(raw, allow_pickle=False)
             if isinstance(file, np.lib.npyio.NpzFile):
                 return dict(file)
     except OSError as error:
         raise StimulusError(f"{path}: cannot read: {error.strerror or error}") from None
+    except HlsimError:
+        raise
     except Exception as error:  # noqa: BLE001 - numpy and zipfile raise many kinds for a broken file
         raise StimulusError(f"{path}: is no NPZ file that can be read: {error}") from None
     raise StimulusError(f"{path}: must be an NPZ file of named arrays, got a single array")

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from hlsim import experiment
 from hlsim.errors import ExperimentError, plain
 from hlsim.experiment import Experiment
 from hlsim.experiment.settings import SweepTable, check_axis
+from hlsim.textdata import read_toml
 
 Grid = Mapping[str, Sequence[Any] | np.ndarray]
 
@@ -140,16 +140,16 @@ def parse_one(text: str) -> tuple[str, list[Any]]:
     if not (key.strip() and equals and values.strip()):
         raise ExperimentError(f"--grid {text}: must be table.key=value,value")
     try:
-        return key.strip(), tomllib.loads(f"values = [{values}]")["values"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), read_toml(f"values = [{values}]")["values"]
+    except ValueError:
         return key.strip(), [_bare(text, value.strip()) for value in values.split(",")]
 
 
 def _bare(text: str, value: str) -> Any:
     """Return a TOML value, or the bare word that it is."""
     try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return read_toml(f"value = {value}")["value"]
+    except ValueError:
         if re.fullmatch(r"[^\s\[\]{}\"']+", value):
             return value
         raise ExperimentError(

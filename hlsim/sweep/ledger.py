@@ -1,6 +1,6 @@
 """What a sweep keeps in its folder beside the traces: which runs it consists of, and which of them failed."""
 
-import tomllib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,11 @@ from typing import Any
 
 import tomli_w
 
-from hlsim.errors import ExperimentError
+from hlsim.draws import SEEDS
+from hlsim.errors import ExperimentError, is_count
 from hlsim.sweep import grid as grids
 from hlsim.sweep.grid import Point, Run
+from hlsim.textdata import read_toml
 
 FILE = "sweep.toml"
 FORMAT = {"format": "hlsim-sweep", "format_version": 1}
@@ -78,7 +80,7 @@ def read(folder: Path) -> Ledger:
     """
     file = folder / FILE
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        data = read_toml(file.read_text(encoding="utf-8"))
         if data["format"] != FORMAT["format"]:
             raise KeyError
     except FileNotFoundError:
@@ -89,7 +91,33 @@ def read(folder: Path) -> Ledger:
         raise ExperimentError(f"{file}: is not what hlsim sweep writes") from None
     if data["format_version"] != FORMAT["format_version"]:
         raise ExperimentError(f"{file}: format_version must be 1, got {data['format_version']!r}")
+    if not _is_written_here(data):
+        raise ExperimentError(f"{file}: is not what hlsim sweep writes")
     runs = data["run"]
     failures = {run["trace"]: (run["error"], run.get("traceback", "")) for run in runs if run.get("error")}
     axes = {axis["key"]: axis["values"] for axis in data["axis"]}
     return Ledger(data["name"], axes, [run["digest"] for run in runs], failures)
+
+
+def _is_written_here(data: dict[str, Any]) -> bool:
+    """Tell whether a ledger has its form: a name, axes of values that differ, as many runs as places."""
+    axes: Any = data.get("axis")
+    runs: Any = data.get("run")
+    if not (isinstance(data.get("name"), str) and _are_tables(axes) and _are_tables(runs)):
+        return False
+    lists = all(isinstance(axis.get("key"), str) and isinstance(axis.get("values"), list) for axis in axes)
+    keys = [axis["key"] for axis in axes] if lists else []
+    told = all(isinstance(run.get(name), str) for run in runs for name in ("trace", "digest"))
+    failed = all(isinstance(run.get(name, ""), str) for run in runs for name in ("error", "traceback"))
+    return (
+        told
+        and failed
+        and keys[-1:] == ["seed"]
+        and len(set(keys)) == len(keys)
+        and all(is_count(seed, 0, SEEDS) for seed in axes[-1]["values"])
+        and math.prod([len(axis["values"]) for axis in axes]) == len(runs)
+    )
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, dict) for part in value)

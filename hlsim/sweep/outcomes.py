@@ -1,7 +1,6 @@
 """One run of a sweep: how it is done, or found done, and what came of it."""
 
 import time
-import tomllib
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from hlsim.experiment import Experiment
 from hlsim.simulation.watch import Progress
 from hlsim.sweep import grid as grids
 from hlsim.sweep.grid import Point, Run
+from hlsim.textdata import read_toml
 from hlsim.trace import Trace, recovery
 
 LAST = 10  # a stage's last loss is that of its last tenth
@@ -168,7 +168,7 @@ def _read(point: Point, trace: Trace) -> Outcome:
 
 def _learning(experiment: str) -> tuple[str, ...]:
     """Return which stages learn; without stages, the one there is does."""
-    stages = tomllib.loads(experiment).get("stage", [{"name": "train", "learn": True}])
+    stages = read_toml(experiment).get("stage", [{"name": "train", "learn": True}])
     return tuple(stage["name"] for stage in stages if stage["learn"])
 
 

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlsim.draws import Normal, Uniform, UniformTicks
-from hlsim.errors import TopologyError, is_real, plain, unknown
+from hlsim.errors import LARGEST, TopologyError, is_real, plain, shown, unknown
 from hlsim.models import neurons
+from hlsim.textdata import STORABLE, storable
 
-# Whole numbers below it are exact in float64, and no sum of a few of them leaves int64.
-LARGEST = 2**53
 ARRAY = "of shape (target size, source size)"
 
 
@@ -52,18 +51,6 @@ def refusal(where: str, name: str, value: object, error: ValueError | LookupErro
     if isinstance(error, LookupError):
         return TopologyError(f"{where}: {error.args[0]}")
     return TopologyError(f"{where}: {name} {error}, got {shown(value)}")
-
-
-def shown(value: object) -> str:
-    """Return a value in one line of at most 80 characters, its numbers as plain ones."""
-    text = " ".join(repr(_plain(value)).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _plain(value: Any) -> Any:
-    if type(value) is dict:
-        return {name: _plain(part) for name, part in value.items()}
-    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else plain(value)
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -107,17 +94,6 @@ def choice(what: str, known: Callable[[], Iterable[str]]) -> Callable[[Any], str
         return str(value)
 
     return parse
-
-
-def storable(text: str) -> bool:
-    """Tell whether HDF5 can hold a text: UTF-8 without the character NUL."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:  # half of a pair of surrogates
-        return False
-
-
-STORABLE = "must be text that a trace can hold, without NUL and lone surrogates"
 
 
 def _text(value: Any) -> str:

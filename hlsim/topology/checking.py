@@ -10,16 +10,14 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from hlsim.errors import TopologyError, unknown
+from hlsim.errors import TopologyError, shown, unknown
 from hlsim.models import neurons
+from hlsim.textdata import STORABLE, storable
 from hlsim.topology.attributes import (
-    STORABLE,
     Attribute,
     edge_attributes,
     node_attributes,
     parsed,
-    shown,
-    storable,
 )
 from hlsim.topology.columns import Carried, Column, Edges, Ints, Written, columns
 

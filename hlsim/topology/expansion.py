@@ -10,9 +10,8 @@ import networkx as nx
 import numpy as np
 
 from hlsim.draws import Distribution, Draws, Normal, bernoulli, subsets
-from hlsim.errors import TopologyError
+from hlsim.errors import TopologyError, shown
 from hlsim.models import neurons
-from hlsim.topology.attributes import shown
 from hlsim.topology.checking import Checked
 from hlsim.topology.columns import Column, Written, is_spread, spread
 from hlsim.topology.order import order

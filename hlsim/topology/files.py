@@ -13,9 +13,9 @@ import networkx as nx
 import numpy as np
 
 from hlsim import usercode
-from hlsim.errors import TopologyError, plain, unknown
+from hlsim.errors import TopologyError, plain, shown, unknown
+from hlsim.textdata import read_json
 from hlsim.topology import graphml
-from hlsim.topology.attributes import shown
 from hlsim.topology.columns import Edges
 from hlsim.topology.listing import Listing
 
@@ -186,13 +186,13 @@ def _check_characters(*values: Any) -> None:
 
 def _from_json(path: Path) -> nx.Graph:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        data = read_json(path.read_text(encoding="utf-8"), _once)
     except TopologyError:
         raise
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise TopologyError(f"not JSON: {error}") from None
-    except RecursionError:
-        raise TopologyError("not a node-link graph: lists within lists, too many to read") from None
+    except ValueError as error:
+        raise TopologyError(f"not a node-link graph: {error}") from None
     return _listed(data).graph()
 
 
@@ -261,8 +261,8 @@ def _from_graphml(path: Path) -> nx.Graph:
 
 def _from_text(value: Any) -> Any:
     try:
-        return json.loads(value, object_pairs_hook=_once) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
+        return read_json(value, _once) if isinstance(value, str) else value
+    except ValueError:
         return value
 
 

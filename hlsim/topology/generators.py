@@ -14,8 +14,8 @@ import networkx as nx
 import numpy as np
 
 from hlsim.draws import Draws, Normal, UniformTicks, subsets
-from hlsim.errors import TopologyError, is_real
-from hlsim.topology.attributes import edge_attributes, is_whole, node_attributes, parsed, shown
+from hlsim.errors import TopologyError, is_real, shown
+from hlsim.topology.attributes import edge_attributes, is_whole, node_attributes, parsed
 
 Delay = int | Sequence[int] | None
 

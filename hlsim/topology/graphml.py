@@ -7,14 +7,15 @@ networkx passes over most of that, so it is not read by networkx.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, ParseError
+from xml.parsers import expat
 
-from hlsim.errors import TopologyError, unknown
-from hlsim.topology.attributes import shown
+from hlsim.errors import TopologyError, shown, unknown
 from hlsim.topology.listing import Edge, Listing, Node
 
 _NAMESPACE = "{http://graphml.graphdrawing.org/xmlns}"
@@ -76,6 +77,7 @@ def read(path: Path) -> Listing:
     TopologyError
         It is no GraphML, or says what a network cannot be.
     """
+    _refuse_entities(path)
     try:
         root = ElementTree.parse(path).getroot()
     except (ParseError, LookupError, ValueError) as error:
@@ -97,6 +99,26 @@ def read(path: Path) -> Listing:
     parallel = Counter(_ends(edge, directed) for edge in edges)
     multigraph = any(count > 1 for count in parallel.values())
     return Listing(directed, multigraph, nodes, edges, _data("graph", graph, "graph", keys))
+
+
+class _PrologOverError(Exception):
+    """The first element: entities are defined before it."""
+
+
+def _refuse_entities(path: Path) -> None:
+    """Refuse names for text: one may stand for others without end, or for a file."""
+
+    def begins(*_: object) -> None:
+        raise _PrologOverError
+
+    defined: list[str] = []
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = begins
+    parser.EntityDeclHandler = lambda name, *_: defined.append(name)
+    with path.open("rb") as file, suppress(_PrologOverError, expat.ExpatError, LookupError, ValueError):
+        parser.ParseFile(file)
+    if defined:
+        raise TopologyError(f"not GraphML: must define no entities, got {shown(defined[0])}")
 
 
 def _ends(edge: Edge, directed: bool) -> object:

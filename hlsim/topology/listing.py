@@ -6,8 +6,7 @@ from typing import Any
 
 import networkx as nx
 
-from hlsim.errors import TopologyError
-from hlsim.topology.attributes import shown
+from hlsim.errors import TopologyError, shown
 
 Node = tuple[Hashable, dict[str, Any]]
 # Source, target, key and attributes; the key is None where an edge has none.

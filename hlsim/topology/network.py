@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from hlsim.draws import Draws
-from hlsim.errors import ExperimentError, TopologyError, is_real, plain
+from hlsim.errors import ExperimentError, TopologyError, check_memory, is_real, plain, shown
 from hlsim.models import neurons
 from hlsim.models.rules.rule import Rule
-from hlsim.topology.attributes import shown
 from hlsim.topology.checking import check
 from hlsim.topology.expansion import (
     BIAS,
@@ -197,6 +196,10 @@ class Network:
         return self.node_link.text
 
 
+# A generator of random numbers, at least.
+_SEED_BYTES = 1000
+
+
 def flatten(
     graph: nx.DiGraph,
     *,
@@ -225,10 +228,11 @@ def flatten(
     ExperimentError
         For a seed or dt that is none.
     """
-    draws = [Draws(seed) for seed in seeds]
-    if not draws:
+    if not len(seeds):
         raise ExperimentError("seeds must hold at least one seed, got none")
     checked = mirrored(check(outward(graph, node_defaults), node_defaults, edge_defaults))
+    check_memory(f"graph: {len(seeds)} seeds", len(seeds) * (_SEED_BYTES + 16 * len(checked.source)))
+    draws = [Draws(seed) for seed in seeds]
     places = place(checked)
     nodes = node_columns(checked, places)
     try:

@@ -1,8 +1,8 @@
 """Chunks of HDF5 datasets, compressed by another thread and written as they are.
 
 HDF5 compresses while it writes, and a simulation would stand still meanwhile: the states of a thousand
-neurons take it as long as a tick. The filters here are those that the datasets declare, shuffle and then
-deflate, so that whoever reads the file sees no difference.
+neurons take it as long as a tick. The filters here are those that the datasets declare, shuffle, then
+deflate, then a checksum, so that whoever reads the file sees no difference.
 """
 
 import itertools
@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from hlsim.trace.checksums import fletcher32
 
 LEVEL = 1
 _LEAST = 65536  # bytes for which it pays to start a thread
@@ -48,7 +50,8 @@ def _compressed(values: NDArray, corner: tuple[int, ...], chunk: tuple[int, ...]
         part = whole
     # Shuffled: the first bytes of all values, then the second ones, and so on.
     planes = np.ascontiguousarray(part).reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T
-    return zlib.compress(planes.tobytes(), LEVEL)
+    data = zlib.compress(planes.tobytes(), LEVEL)
+    return data + fletcher32(data)
 
 
 def write(dataset: h5py.Dataset, row: int, chunks: Chunks) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from hlsim.errors import TraceError, is_count, plain, unknown
 from hlsim.topology.network import Network
 from hlsim.trace import recovery
+from hlsim.trace.checksums import CRC, crc_of_attributes
 from hlsim.trace.tables import NAME, Column, Table, dimension, room, variable
 
 FORMAT = "hlsim-trace"
@@ -143,10 +144,14 @@ def now() -> str:
 
 def write_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:
     """Write root attributes: text and numbers as they are, the rest as JSON; None is left out."""
+    texts: dict[str, str] = {}
     for name, value in values.items():
         if value is not None:
             simple = isinstance(value, str | int | float | np.number)
-            file.attrs[name] = value if simple else to_json(value)
+            file.attrs[name] = stored = value if simple else to_json(value)
+            if isinstance(stored, str) and name != "start":  # two runs of one experiment have one checksum
+                texts[name] = stored
+    file.attrs[CRC] = np.bytes_(" ".join(map(str, (crc_of_attributes(texts, texts), *texts))))
 
 
 def to_json(value: Any) -> str:

@@ -1,7 +1,6 @@
 """Reads traces: finished ones, those still being written, and those whose run was killed."""
 
 import io
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import h5py
 import numpy as np
 
-from hlsim.errors import TraceError, unknown
-from hlsim.trace import recovery, superblock
+from hlsim.errors import TraceError, shown, unknown
+from hlsim.trace import heaps, recovery, superblock
+from hlsim.trace.checking import Layout, axis_of, check_attributes, readable, summary_of
 from hlsim.trace.layout import FORMAT, FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 RUNNING, INTERRUPTED = "running", "interrupted"
-ATTEMPTS, PAUSE = 40, 0.025  # a second in all
+PATIENCE, PAUSE = 1.0, 0.025  # seconds
 Result = TypeVar("Result")
 
 
@@ -39,16 +39,15 @@ def open(path: str | os.PathLike[str]) -> "Trace":  # noqa: A001 - users write h
         There is no such file, it is no trace, or it is one of another format version.
     """
     path = Path(path)
-    found = attributes(path)
-    if found["format_version"] != FORMAT_VERSION:
-        version = found["format_version"]
-        raise TraceError(f"{path}: format_version must be {FORMAT_VERSION}, got {version}")
+    check_attributes(str(path), attributes(path))
     return _patiently(path, partial(_open_trace, path))
 
 
-def _open_trace(path: Path, marked: bool) -> "Trace":
-    unfinished = marked or attributes(path)["status"] == RUNNING
-    return Trace(path, recovery.settle(path) if unfinished else "whole")
+def _open_trace(path: Path, state: recovery.State) -> "Trace":
+    if state == "live" or (state == "whole" and attributes(path)["status"] != RUNNING):
+        return Trace(path, state)
+    Trace(path, state).close()  # what is damaged is not mended
+    return Trace(path, recovery.settle(path))
 
 
 def attributes(path: Path) -> dict[str, Any]:
@@ -60,13 +59,17 @@ def attributes(path: Path) -> dict[str, Any]:
         The file cannot be read, or is no trace.
     """
 
-    def read(marked: bool) -> dict[str, Any]:
-        with _open(path, marked)[0] as file:
+    def read(state: recovery.State) -> dict[str, Any]:
+        heaps.check(path)
+        with _open(path, state)[0] as file:
             return _plain(file.attrs)
 
     found = _patiently(path, read)
     if found.get("format") != FORMAT:
         raise TraceError(f"{path}: is no hlsim trace")
+    if found.get("format_version") != FORMAT_VERSION:
+        version = shown(found.get("format_version"))
+        raise TraceError(f"{path}: format_version must be {FORMAT_VERSION}, got {version}")
     return found
 
 
@@ -89,25 +92,37 @@ def check_free(path: Path, overwrite: bool = False, how: str = "say overwrite") 
         raise TraceError(f"{path}: cannot write: the trace exists; give another path, or {how}")
 
 
-def _patiently(path: Path, read: Callable[[bool], Result]) -> Result:
-    """Read a file, given whether it is marked as open for writing.
+def _patiently(path: Path, read: Callable[[recovery.State], Result]) -> Result:
+    """Read a file, given who writes it.
 
-    Who mends a file keeps all others out for a moment: wait for that.
+    Who mends a file keeps all others out for a moment, and changes what they see: wait for that.
     """
-    for _ in range(ATTEMPTS):
+    ends = time.monotonic() + PATIENCE
+    while True:
+        state = _standing(path)
         try:
-            marked = superblock.is_marked(path)
-        except OSError as error:
-            raise TraceError(f"{path}: cannot read: {error.strerror}") from None
-        try:
-            return read(marked)
-        except OSError as error:
-            if isinstance(error, TraceError):
-                raise
-            if not (marked or superblock.is_marked(path)):
+            with readable(str(path)):
+                return read(state)
+        except TraceError:
+            if not h5py.is_hdf5(path):
                 raise TraceError(f"{path}: is no hlsim trace") from None
+            if time.monotonic() > ends or not (state != "whole" or superblock.is_marked(path)):
+                raise
         time.sleep(PAUSE)
-    raise TraceError(f"{path}: is marked as open for writing only; if nobody does, h5clear -s clears it")
+
+
+def _standing(path: Path) -> recovery.State:
+    """Return "live" where a file is marked as open for writing and written, "killed" where nobody does."""
+    try:
+        if not (path.is_file() or path.is_dir() or not path.exists()):  # opening a pipe would wait for ever
+            raise TraceError(f"{path}: is no file")
+        if not superblock.is_marked(path):
+            return "whole"
+        return "live" if recovery.is_written(path) else "killed"
+    except OSError as error:
+        if isinstance(error, TraceError):
+            raise
+        raise TraceError(f"{path}: cannot read: {error.strerror}") from None
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,16 +131,24 @@ def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
 
-def _open(source: Path | io.BytesIO, unfinished: bool) -> tuple[h5py.File, dict[str, Any]]:
+Source = Path | io.BytesIO | superblock.Cleared
+
+
+def _open(source: Source, state: recovery.State) -> tuple[h5py.File, dict[str, Any]]:
     """Open a file for reading; return it, and the options with which HDF5 opens it again.
 
     Within one process, all who open a file must do it with HDF5's own locks, or all without: as its recorder.
     """
-    options: dict[str, Any] = {"swmr": True} if unfinished else {}
+    if state == "killed" and isinstance(source, Path):
+        if not superblock.is_swmr(source):  # by somebody who mends it, or it is no trace
+            why = "is marked as open for writing only; if nobody does, h5clear -s clears it"
+            raise TraceError(f"{source}: {why}")
+        source = superblock.Cleared(source)
+    options: dict[str, Any] = {"swmr": True} if state == "live" else {}
     try:
         return h5py.File(source, "r", **options), options
     except OSError as error:
-        if not unfinished or "locking flag" not in str(error):
+        if state != "live" or "locking flag" not in str(error):
             raise
     options["locking"] = False
     return h5py.File(source, "r", **options), options
@@ -152,8 +175,19 @@ class Trace:
         self._state = state
         self._options: dict[str, Any] = {}
         self._tree: xr.DataTree | None = None
+        self._layout: Layout | None = None  # of a file, which may be anybody's
+        self._rows: dict[str, int] = {}
         if isinstance(source, Path):
-            self._attrs = _plain(self.h5.attrs)  # read at once: a writer that ends writes them anew
+            try:
+                self._look(state)
+            except BaseException:
+                self.close()
+                raise
+
+    def _look(self, state: recovery.State) -> None:
+        """Check the file, and how many rows it has."""
+        self._attrs = _plain(self.h5.attrs)  # read at once: a writer that ends writes them anew
+        self._layout = Layout(self.h5, self._label, self._attrs)
         # HDF5 may see some columns longer than others, as the writer is at work: all are cut to the shortest
         axes = [] if state == "whole" else recovery.growing_axes(self.h5)
         self._rows = {axis.name: recovery.whole_rows(axis) for axis in axes}
@@ -161,11 +195,13 @@ class Trace:
     @cached_property
     def h5(self) -> h5py.File:
         """The file."""
-        file, self._options = _open(self._opened(), self._state != "whole")
+        file, self._options = _open(self._opened(), self._state)
         return file
 
-    def _opened(self) -> Path | io.BytesIO:
-        return self._source if isinstance(self._source, Path) else io.BytesIO(self._source())
+    def _opened(self) -> Source:
+        if not isinstance(self._source, Path):
+            return io.BytesIO(self._source())
+        return superblock.Cleared(self._source) if self._state == "killed" else self._source
 
     @cached_property
     def _attrs(self) -> dict[str, Any]:
@@ -189,7 +225,7 @@ class Trace:
     @property
     def summary(self) -> dict[str, Any]:
         """Return what the run told at its end; empty where it had no end."""
-        return json.loads(self.attrs["summary"])
+        return summary_of(self._label, self.attrs["summary"])
 
     @cached_property
     def network(self) -> dict[str, np.ndarray]:
@@ -199,6 +235,8 @@ class Trace:
 
     def names(self) -> list[str]:
         """Return the paths of all datasets."""
+        if self._layout is not None:
+            return list(self._layout.names)
         found: list[str] = []
 
         def visit(name: str, item: object) -> None:
@@ -230,13 +268,29 @@ class Trace:
         return self._rows.get(axis.name, len(axis))
 
     def part(self, name: str, rows: Any) -> np.ndarray:
-        """Return part of a dataset, by a slice of its ``rows``; text as numpy's str."""
-        return _values(self._dataset(name), rows)
+        """Return part of a dataset, by a slice of its ``rows``; text as numpy's str.
+
+        Raises
+        ------
+        TraceError
+            There is no such dataset.
+        DamageError
+            It cannot be read, or its values are not what the layout allows.
+        """
+        dataset = self._dataset(name)
+        with readable(f"{self._label}: {name}"):
+            values = _values(dataset, rows)
+            if self._layout is not None:
+                self._layout.check_values(name, values)
+                if values.shape == dataset.shape:
+                    self._layout.check_sum(name, dataset, values)
+        return values
 
     def _dataset(self, name: str) -> h5py.Dataset:
         if name not in self:
             raise TraceError(f"{self._label}: " + unknown("dataset", name, self.names()))
-        return self.h5[name]
+        with readable(f"{self._label}: {name}"):
+            return self.h5[name]
 
     def ticks(self, name: str) -> np.ndarray:
         """Return the ticks along the first dimension of a sampled quantity, of /stimulus or of /log."""
@@ -250,7 +304,8 @@ class Trace:
         import xarray as xr
 
         if self._tree is None:
-            self._tree = xr.open_datatree(self._opened(), engine="h5netcdf", driver_kwds=self._options)
+            opened: Any = self._opened()
+            self._tree = xr.open_datatree(opened, engine="h5netcdf", driver_kwds=self._options)
         if not self._rows:
             return self._tree
         cut = {node.path: node.to_dataset(inherit=False) for node in self._tree.subtree}
@@ -280,13 +335,6 @@ class Trace:
         return f"<Trace {self._label}: {self.status if self.h5 else 'closed'}>"
 
 
-def axis_of(dataset: h5py.Dataset) -> h5py.Dataset | None:
-    """Return the dimension scale along which a dataset grows, itself if it is one; None: it does not grow."""
-    if dataset.maxshape[:1] != (None,):
-        return None
-    return dataset if dataset.is_scale else dataset.dims[0][0]
-
-
 def _values(dataset: h5py.Dataset, part: Any) -> np.ndarray:
     if h5py.check_string_dtype(dataset.dtype) is None:
         return dataset[part]
@@ -297,5 +345,6 @@ def ticks(trace: Trace) -> int:
     """Return how many ticks a run covered, as far as its trace tells."""
     if "ticks" in trace.summary:
         return int(trace.summary["ticks"])
-    found = [trace.h5[name] for name in trace.names() if name.rpartition("/")[2].startswith("tick")]
-    return max((int(column[-1]) + 1 for column in found if column.shape[0]), default=0)
+    columns = [name for name in trace.names() if name.rpartition("/")[2].startswith("tick")]
+    last = {name: trace.rows(name) - 1 for name in columns}
+    return max((int(trace.part(name, row)) + 1 for name, row in last.items() if row >= 0), default=0)

@@ -160,15 +160,10 @@ def _check_room(path: Path) -> None:
 
 
 def growing_axes(file: h5py.File) -> list[h5py.Dataset]:
-    """Return the dimension scales along which a file's tables grow."""
-    found: list[h5py.Dataset] = []
-
-    def visit(_: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.is_scale and item.maxshape[:1] == (None,):
-            found.append(item)
-
-    file.visititems(visit)
-    return found
+    """Return the dimension scales along which a file's tables grow, each of which is a group at the root."""
+    groups = [item for item in file.values() if isinstance(item, h5py.Group)]
+    datasets = [item for group in groups for item in group.values() if isinstance(item, h5py.Dataset)]
+    return [item for item in datasets if item.is_scale and item.maxshape[:1] == (None,)]
 
 
 def columns(axis: h5py.Dataset) -> list[h5py.Dataset]:

@@ -8,15 +8,17 @@ with the end of the file, which the killed writer may not have brought up to dat
 Source: HDF5 File Format Specification 3.0, II.A "Disk Format: Level 0A"; checksum: lookup3 by Bob Jenkins.
 """
 
+import io
 import os
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 VERSION = 3  # the superblock that knows SWMR; the only one that a trace has
 SIZE = 48  # bytes, with 8-byte offsets: 44 of content, 4 of checksum
 FLAGS = 11  # offset of the file consistency flags: 1 open for writing, 4 SWMR
+SWMR = 4
 END = 28  # offset of the end-of-file address
 MASK = 0xFFFFFFFF
 
@@ -33,7 +35,14 @@ def is_marked(path: Path) -> bool:
     """Tell whether a file is marked as open for writing: it is being written, or its writer was killed."""
     with path.open("rb") as file:
         block = read(file)
-    return block is not None and block[FLAGS] != 0
+    return block is not None and block[FLAGS] != 0 and block[-4:] == _sum(block[:-4])
+
+
+def is_swmr(path: Path) -> bool:
+    """Tell whether a marked file is, or was, written in SWMR mode, in which it is whole at every moment."""
+    with path.open("rb") as file:
+        block = read(file)
+    return block is not None and bool(block[FLAGS] & SWMR)
 
 
 def clear(path: Path) -> None:
@@ -54,7 +63,53 @@ def cleared(block: bytes, end: int) -> bytes:
     fresh = bytearray(block[:-4])
     fresh[FLAGS] = 0
     struct.pack_into("<Q", fresh, END, end)
-    return bytes(fresh) + struct.pack("<I", checksum(bytes(fresh)))
+    return bytes(fresh) + _sum(bytes(fresh))
+
+
+def _sum(data: bytes) -> bytes:
+    return struct.pack("<I", checksum(data))
+
+
+class Cleared(io.RawIOBase):
+    """A file for reading, as if its mark were cleared.
+
+    HDF5 takes it for a file like any other. In SWMR mode it waits for a writer to repair what is damaged,
+    with pauses of which each is twice as long as the one before: for ever, where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor, self._at = os.open(path, os.O_RDONLY), 0
+        self._size = os.fstat(self._descriptor).st_size
+        with path.open("rb") as file:
+            block = read(file)
+        self._head = b"" if block is None else cleared(block, self._size)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        os.lseek(self._descriptor, self._at, os.SEEK_SET)
+        count = os.readv(self._descriptor, [view])
+        head = self._head[self._at : self._at + count]
+        view[: len(head)] = head
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
 
 
 def checksum(data: bytes) -> int:

@@ -9,6 +9,7 @@ to be written again later, and in SWMR mode the room of the first writing is los
 work, so a large chunk is compressed beside the simulation, by a thread that does nothing else.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ from numpy.typing import ArrayLike
 
 from hlsim.errors import TraceError
 from hlsim.trace import chunks
+from hlsim.trace.checksums import CRC, crc_of
 
 COMPRESSION: Mapping[str, Any] = {
     "compression": "gzip",
     "compression_opts": chunks.LEVEL,
     "shuffle": True,
+    "fletcher32": True,
 }
 CHUNK_VALUES = 65536  # values a chunk: 256 KiB of float32, within every version's chunk cache (1 MiB)
 TEXT = h5py.string_dtype()
@@ -74,9 +77,11 @@ def variable(
         array = array.astype(object)
     elif array.dtype.kind == "b":
         array = array.astype(np.int8)  # HDF5 has no booleans, and netCDF no such enumeration
-    options = COMPRESSION if array.size > 1024 else {}
-    dtype = TEXT if array.dtype.kind == "O" else array.dtype
-    dataset = group.create_dataset(name, data=array, dtype=dtype, **options)
+    is_text = array.dtype.kind == "O"
+    dtype = TEXT if is_text else array.dtype
+    dataset = group.create_dataset(name, data=array, dtype=dtype, **_options(array.shape, is_text))
+    if is_text or not array.shape:  # no filter takes these
+        dataset.attrs[CRC] = crc_of(np.atleast_1d(array).tolist()) if is_text else zlib.crc32(array.tobytes())
     describe(group, dataset, dims, about)
     return dataset
 
@@ -84,11 +89,17 @@ def variable(
 def room(group: h5py.Group, name: str, dtype: np.dtype, dims: Sequence[str], about: str) -> h5py.Dataset:
     """Add a dataset over dimensions that exist, whose numbers come later; until then they are nan."""
     shape = tuple(len(scale(group, dim)) for dim in dims)
-    options = COMPRESSION if np.prod(shape) > 1024 else {}
     blank = np.full((), np.nan, dtype)[()]
-    dataset = group.create_dataset(name, shape, dtype, fillvalue=blank, **options)
+    dataset = group.create_dataset(name, shape, dtype, fillvalue=blank, **_options(shape))
     describe(group, dataset, dims, about)
     return dataset
+
+
+def _options(shape: tuple[int, ...], is_text: bool = False) -> Mapping[str, Any]:
+    """Return how a dataset that does not grow is stored; what is small is not worth compressing."""
+    if np.prod(shape) > 1024:
+        return {**COMPRESSION, "fletcher32": not is_text}
+    return {} if is_text or not np.prod(shape) or not shape else {"chunks": shape, "fletcher32": True}
 
 
 def describe(group: h5py.Group, dataset: h5py.Dataset, dims: Iterable[str], about: str) -> None:

@@ -25,7 +25,7 @@ DOCUMENTS = sorted(
     for path in (folder.glob("*.md") if folder == ROOT else folder.rglob("*.md"))
 )
 # Modules at the top that belong to no package: what everything may use.
-GROUND = {"errors", "draws", "usercode"}
+GROUND = {"errors", "draws", "textdata", "usercode"}
 # The package itself and its command line stand above everything.
 ABOVE = {"__init__", "__main__"}
 

@@ -13,7 +13,7 @@ from hlsim.simulation.faults import Faults
 from hlsim.simulation.noise import Noise
 from hlsim.stimulus import Arrays, Stage
 from hlsim.trace import Trace
-from hlsim.trace.reader import axis_of
+from hlsim.trace.checking import axis_of
 from tests.support.graphs import KINDS, Case, build, cases
 
 UNTIL = 60

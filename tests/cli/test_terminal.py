@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from hlsim.cli import terminal
+from hlsim.cli.app import say
 from hlsim.simulation.watch import Progress
 
 
@@ -90,3 +91,22 @@ def test_tables_are_as_wide_as_what_they_hold_where_there_is_no_terminal(
         ["name", *" ".join(f"column {i}" for i in range(60)).split()],
         ["row", *map(str, range(60))],
     ]
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show("a\x1b[2J", [("b\x07", "c\u202e"), ("é", "ü\x9b31m")])
+    terminal.show_table("t", ["x\x1b]0;y\x07"], [["\x00"]])
+    say("z\x1b[2J")
+    out = capsys.readouterr().out
+    assert all(c.isprintable() or c == "\n" for c in out)
+    for text in (
+        "a\\x1b[2J",
+        "b\\x07",
+        "c\\u202e",
+        "é",
+        "ü\\x9b31m",
+        "x\\x1b]0;y\\x07",
+        "\\x00",
+        "z\\x1b[2J",
+    ):
+        assert text in out

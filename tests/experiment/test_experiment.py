@@ -231,3 +231,27 @@ def test_a_stream_that_ends_early_is_the_streams_error(folder: Path) -> None:
     wanted = experiment.load(folder, [source, "stage=[{ rows = 5 }]"])
     with pytest.raises(StimulusError, match="ended after 3"):
         wanted.run()
+
+
+# ---- files of an experiment
+
+
+@pytest.mark.parametrize("path", ["../own.json", "/etc/passwd", "inside/../../own.json", "link/own.json"])
+def test_an_experiment_reads_files_below_its_folder_alone(path: str, tmp_path: Path) -> None:
+    """The command line may name any."""
+    folder = experiments.write(tmp_path / "theirs")
+    (folder / "inside").mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    for key, text in (
+        ("network.topology", f'[network]\ntopology = "{path}"\n'),
+        ("stimulus.path", NETWORK + f'[stimulus]\nsource = "file"\npath = "{path}"\n'),
+        ("loss.path", NETWORK + f'[loss]\nkind = "python"\npath = "{path}"\n'),
+        ("sweep.grid.loss.path", NETWORK + f'[sweep]\ngrid = {{ "loss.path" = ["x.py", "{path}"] }}\n'),
+    ):
+        file = toml(folder, text)
+        rule = f"experiment.toml: {key} must be a file in the experiment's folder or below it, got {path!r}"
+        assert refused(file).startswith(rule)
+    file = toml(folder, NETWORK)
+    told = experiment.load(file, [f'network.topology="{path}"']).settings
+    assert told.network.topology == path
+    assert experiment.load(toml(folder, '[network]\ntopology = "inside/../topology.py"\n')).network.n

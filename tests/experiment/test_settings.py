@@ -26,7 +26,7 @@ from hlsim.experiment.settings import (
 from hlsim.models.rules import RULES, Gate, Hamiltonian, Schedule
 from hlsim.models.rules.phi import Phi, form, of_form
 from hlsim.stimulus import SOURCES, Arrays, Stage
-from tests.support.experiments import NETWORK, toml
+from tests.support.experiments import NETWORK, refused, toml
 from tests.support.places import ROOT
 
 # ---- defaults
@@ -172,3 +172,26 @@ def test_every_key_is_documented_with_its_default(table: str) -> None:
         else:
             expected = list(field.default) if isinstance(field.default, tuple) else field.default
             assert tomllib.loads(f"x = {default}")["x"] == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "body", "message"),
+    [
+        ("simulation", "until = 9007199254740992", "until must be < 9007199254740992, got 9007199254740992"),
+        (
+            "learning",
+            "phi = { schedule = [[9007199254740992, 1]] }",
+            "phi.schedule must have whole ticks >= 0",
+        ),
+        (
+            "record",
+            "every = 9007199254740992",
+            "every must be a whole number of ticks >= 1, got 90071992547409",
+        ),
+        ("noise", "every = 9223372036854775807", "every must be < 9007199254740992, got 9223372036854775807"),
+    ],
+)
+def test_a_whole_number_has_an_upper_bound(folder: Path, table: str, body: str, message: str) -> None:
+    """Ticks are added to each other in 64 bits."""
+    error = refused(toml(folder, f"{NETWORK}[{table}]\n{body}\n"))
+    assert error.startswith(f"experiment.toml: [{table}] {message}")

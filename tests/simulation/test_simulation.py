@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlsim
+from hlsim.errors import ExperimentError
 from hlsim.simulation.watch import Progress
 from tests.support.agreement import COMPILED
 from tests.support.graphs import Case, build, cases
@@ -197,3 +198,28 @@ def test_compiling_is_told_if_it_takes_its_time_and_is_not_the_runs(
     assert told[0].compiling == (patience == 0)
     assert not told[-1].compiling
     assert trace.summary["wall_s"] < 600
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"batch": 10**11},
+            r"^simulation: 100000000000 replicas of 2 nodes: needs \S+ bytes of memory, this",
+        ),
+        (
+            {"ensemble": 10**11},
+            r"^graph: 100000000000 seeds: needs \S+ bytes of memory, this process may have",
+        ),
+        ({"threads": 10**6}, r"^simulation.threads: must be a whole number >= 1 and < \d+, got 1000000$"),
+        (
+            {"hold": 2**53},
+            r"^simulation.hold: must be a whole number >= 1 and < 2\*\*53 = 9007199254740992, got",
+        ),
+        ({"seed": 2**63}, r"^seed: must be a whole number >= 0 and < 2\*\*63 = 9223372036854775808, got"),
+    ],
+)
+def test_what_no_machine_has_is_refused_before_it_is_taken(given: dict[str, Any], message: str) -> None:
+    clock = {"update": "clock"}
+    with pytest.raises(ExperimentError, match=message):
+        hlsim.Simulation(hlsim.topology.layered([1, 1]), node_defaults=clock, **given)

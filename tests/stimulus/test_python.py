@@ -1,12 +1,15 @@
 """A function of the user as a stream: its rows, and what is wrong with it in one line."""
 
 import inspect
+import re
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hlsim
+from hlsim import trace
 from hlsim.errors import StimulusError
 from hlsim.stimulus import PythonStream, Stage
 from tests.support.streams import COUNTER, inputs, write
@@ -68,7 +71,10 @@ def test_a_function_may_have_splits_of_its_own(tmp_path: Path) -> None:
         ("yield [1], [0]\n    yield [float('inf')], [0]", "row 1: input must be finite, got inf"),
         ("yield 'ab'", "row 0: must be (input, target) or a dict of ('input', 'target', 'label'), got a str"),
         ("yield {'inputs': [1]}", "row 0: must be (input, target) or a dict of"),
-        ("yield {'input': [1], 'label': 0.5}", "row 0: label must be a whole number, got 0.5"),
+        (
+            "yield {'input': [1], 'label': 0.5}",
+            "row 0: label must be a whole number >= 0, or -1 for none, got 0.5",
+        ),
         ("yield from ()", "must yield at least one row, got none"),
         ("return 5", "must yield rows, got a int"),
     ],
@@ -97,5 +103,34 @@ def test_a_function_that_cannot_be_called_is_one_line(tmp_path: Path) -> None:
 
 def test_an_error_inside_the_users_function_keeps_its_traceback(tmp_path: Path) -> None:
     path = write(tmp_path / "s.py", "def stream():\n    yield 1 / 0, None\n")
-    with pytest.raises(ZeroDivisionError):
+    told = "s.py: stream, line 2: ZeroDivisionError: division by zero$"
+    with pytest.raises(StimulusError, match=told) as error:
         PythonStream(path)
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("['x'], [0.5]", "row 1: input must be real numbers, got dtype <U1"),
+        ("[None], [0.5]", "row 1: input must be real numbers, got dtype object"),
+        ("[1j], [0.5]", "row 1: input must be real numbers, got dtype complex128"),
+        ("[[1], [1, 2]], [0.5]", "row 1: input must be numbers, in rows of one length, got [[1], [1, 2]]"),
+        ("[float('nan')], [0.5]", "row 1: input must be finite, got nan"),
+        ("[10**400], [0.5]", "row 1: input must be real numbers, got dtype object"),
+        ("[1.0], [0.5], 10**30", "row 1: label must be a whole number >= 0, or -1 for none, got 1000000000"),
+        ("[1.0], [0.5]; raise ValueError('mine')", ", line 3: ValueError: mine"),
+    ],
+)
+def test_a_later_row_that_is_none_ends_the_run_and_keeps_the_trace(
+    row: str, message: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "s.py", f"def stream():\n    yield [1.0], [0.5]\n    yield {row}\n")
+    sim = hlsim.Simulation(
+        hlsim.topology.layered([1, 1]), stimulus=PythonStream(path), stages=[Stage(rows=3)], hold=4
+    )
+    with pytest.raises(StimulusError, match=re.escape(message)):
+        sim.run(record=tmp_path / "t.h5")
+    with trace.open(tmp_path / "t.h5") as kept:
+        assert kept.status == "interrupted"
+        assert kept["rows/tick"][0] == 3

@@ -3,11 +3,13 @@
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hlsim.errors import StimulusError
+from hlsim import errors
+from hlsim.errors import HlsimError, StimulusError
 from hlsim.stimulus import SOURCES, Arrays, File, PythonStream, Stage, Stream
 from tests.support.streams import FINITE, inputs, labels, write
 
@@ -161,3 +163,39 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path) -> None:
 def test_a_split_holds_rows_that_exist(split, message: str) -> None:
     with pytest.raises(StimulusError, match=re.escape(message)):
         Arrays(FINITE, splits={"x": split})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"input": [[1.0], [1.0, 2.0]]},
+            "input must be numbers, in rows of one length, got [[1.0], [1.0, 2.0]]",
+        ),
+        ({"input": [[10**400]]}, "input must be real numbers, got dtype object"),
+        ({"input": "text"}, "input must be real numbers, got dtype <U4"),
+        ({"input": {"a": [1]}}, "input must be real numbers, got dtype object"),
+        ({"input": [[1.0]], "target": [[[0.5]], [1]]}, "target must be numbers, in rows of one length"),
+        (
+            {"input": [[1.0]], "label": [2**60]},
+            "row 0: label must be >= 0, or -1 for none, got 1152921504606846976",
+        ),
+        ({"input": [[1.0]], "splits": [0]}, "splits must be a table of names and rows, got [0]"),
+        ({"input": [[1.0]], "splits": {"a": [[0], 0]}}, "split 'a' must be numbers, in rows of one length"),
+        ({"input": [[1.0]], "splits": {"a": "b"}}, "split 'a' must hold indices of rows, got 'b'"),
+    ],
+)
+def test_values_of_any_other_kind_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(StimulusError, match=re.escape(f"stimulus: {message}")):
+        Arrays(**given)
+
+
+def test_an_archive_larger_than_memory_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "s.npz", input=np.zeros((2000, 1000)))
+    monkeypatch.setattr(errors, "memory_limit", lambda: 1e6)
+    with pytest.raises(
+        HlsimError, match=r"s\.npz: needs 1\.6e\+07 bytes of memory, this process may have 1e\+06$"
+    ):
+        File(tmp_path / "s.npz")

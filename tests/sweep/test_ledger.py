@@ -2,18 +2,21 @@
 
 import csv
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import xarray as xr
 
 from hlsim import cli
 from hlsim.errors import ExperimentError
 from hlsim.report.figures.sweep import table
 from hlsim.sweep import load, save, sweep
+from hlsim.sweep.ledger import FILE, Ledger, read
 from tests.support import experiments
 from tests.sweep.test_course import SHORT, WILD
 
@@ -172,3 +175,32 @@ def test_what_cannot_be_is_told_before_anything_is_run(
     assert command(*arguments) == 2
     assert re.fullmatch(rf"hlsim: {message}\n", capfd.readouterr().err)
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop("name"),
+        lambda data: data.update(axis=3),
+        lambda data: data.update(run=[3]),
+        lambda data: data["run"].pop(),
+        lambda data: data["run"][0].update(digest=3),
+        lambda data: data["run"][0].update(error=[1]),
+        lambda data: data["axis"][0].update(values="ab"),
+        lambda data: data["axis"].reverse(),
+        lambda data: data["axis"][-1].update(values=[0.5]),
+        lambda data: data["axis"].extend({"key": f"a{i}", "values": [0] * 100} for i in range(20)),
+    ],
+)
+def test_a_ledger_of_another_form_is_refused(
+    change: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    """Before its combinations are gone through: there may be more than ever end."""
+    axes: dict[str, list[Any]] = {"learning.beta": [0.1, 0.2], "seed": [0, 1]}
+    Ledger("mine", axes, ["d"] * 4).write(tmp_path)
+    assert read(tmp_path).axes == axes
+    data = tomllib.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    change(data)
+    (tmp_path / FILE).write_text(tomli_w.dumps(data), encoding="utf-8")
+    with pytest.raises(ExperimentError, match=r"sweep\.toml: is not what hlsim sweep writes$"):
+        read(tmp_path)

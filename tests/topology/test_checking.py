@@ -360,8 +360,8 @@ def test_defaults_keep_the_same_rules(defaults: dict[str, Any], message: str) ->
     ("options", "message"),
     [
         ({"seeds": ()}, "seeds must hold at least one seed, got none"),
-        ({"seeds": (-1,)}, "seed must be a whole number >= 0, got -1"),
-        ({"seeds": (1.5,)}, "seed must be a whole number >= 0, got 1.5"),
+        ({"seeds": (-1,)}, "seed: must be a whole number >= 0, got -1"),
+        ({"seeds": (1.5,)}, "seed: must be a whole number >= 0, got 1.5"),
         ({"dt": 0}, "dt must be finite and > 0, got 0"),
     ],
 )

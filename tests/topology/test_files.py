@@ -264,7 +264,7 @@ def node_link(**other: str) -> str:
             "graph.json",
             node_link(nodes="[" * 100_000 + "]" * 100_000),
             {},
-            "not a node-link graph: lists within lists, too many to read",
+            "not a node-link graph: must not have lists or tables within one another more than 64 deep",
         ),
         ("g" * 300 + ".json", None, {}, "no such file"),
         ("graph.json", EMPTY, {"delay": 1}, "a graph file takes no parameters, got delay"),

@@ -228,5 +228,5 @@ def test_a_bad_parameter_is_named_with_its_rule(
 
 
 def test_a_bad_seed_is_refused() -> None:
-    with pytest.raises(ExperimentError, match=r"^seed must be a whole number >= 0, got None$"):
+    with pytest.raises(ExperimentError, match=r"^seed: must be a whole number >= 0, got None$"):
         topology.ring(3, seed=None)  # type: ignore[arg-type]

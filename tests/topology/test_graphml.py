@@ -153,3 +153,16 @@ def test_what_a_network_cannot_be_is_refused_by_name(case: tuple[str, ...], tmp_
     message, *parts = case
     with pytest.raises(TopologyError, match=message):
         graphml.read(written(tmp_path, *parts)).graph()
+
+
+@pytest.mark.parametrize("entity", ['"text"', 'SYSTEM "file:///etc/hostname"'])
+def test_entities_are_refused_before_they_stand_for_anything(entity: str, tmp_path: Path) -> None:
+    file = written(tmp_path, TWO)
+    text = file.read_text(encoding="utf-8").replace('id="a"', 'id="&e;"')
+    for encoding in ("utf-8", "utf-16"):
+        head = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE graphml [<!ENTITY e {entity}>]>'
+        file.write_text(head + text, encoding=encoding)
+        with pytest.raises(TopologyError, match=r"^not GraphML: must define no entities, got 'e'$"):
+            graphml.read(file)
+    file.write_text('<!DOCTYPE graphml SYSTEM "graphml.dtd">' + text.replace("&e;", "a"), encoding="utf-8")
+    assert len(graphml.read(file).nodes) == 2

@@ -20,7 +20,7 @@ from tests.support.traces import recorder, values
 
 def test_attributes_tell_where_a_run_comes_from(tmp_path: Path) -> None:
     header = {"experiment": "[simulation]\nseed = 3\n", "seed": 3, "dt": 0.5, "device": "cpu", "reset": True}
-    summary = {"loss": np.float32(0.5), "accuracy": {"test": 0.25}, "ticks": np.arange(2), "nothing": None}
+    summary = {"loss": np.float32(0.5), "accuracy": {"test": 0.25}, "counts": np.arange(2), "nothing": None}
     with recorder(tmp_path / "t.h5", header=header | {"none": None, "list": [1, 2]}) as rec:
         rec.finish("complete", summary)
     with rec.trace() as read, h5py.File(tmp_path / "t.h5") as plain:
@@ -34,7 +34,7 @@ def test_attributes_tell_where_a_run_comes_from(tmp_path: Path) -> None:
             assert attrs["status"] == "complete"
             assert attrs["start"] <= attrs["end"]
             assert json.loads(attrs["summary"]) == read.summary
-        assert read.summary == {"loss": 0.5, "accuracy": {"test": 0.25}, "ticks": [0, 1], "nothing": None}
+        assert read.summary == {"loss": 0.5, "accuracy": {"test": 0.25}, "counts": [0, 1], "nothing": None}
 
 
 def test_hdf5_1_10_can_read_a_trace(tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ from hlsim.models.rules.rule import Fields, Phase, PhaseRule
 ENDS = ("quiescence", "dwell")
 
 
+# Phases of a row at most: a list of them is made for every row.
+MOST_PHASES = 100_000
+
+
 @dataclass(frozen=True)
 class Equilibrium(PhaseRule):
     r"""Equilibrium propagation, one-sided or symmetric.
@@ -74,6 +78,13 @@ class Equilibrium(PhaseRule):
     @property
     def free(self) -> Phase:
         return Phase(settles=self.ends == "quiescence")
+
+    def check_phases(self, what: str, count: int) -> None:
+        """Refuse a row of more phases than can be gone through: ExperimentError."""
+        if count > MOST_PHASES:
+            raise ExperimentError(
+                f"learning.{what}: a row must have at most {MOST_PHASES} phases, got {count}"
+            )
 
     def phases(self) -> tuple[Phase, ...]:
         b = self.nudge

@@ -44,6 +44,7 @@ class HolomorphicEquilibrium(Equilibrium):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("learning.points", self.points)
+        self.check_phases("points", self.points)
 
     @property
     def complex_states(self) -> bool:

@@ -72,6 +72,7 @@ class OscillatingEquilibrium(Equilibrium):
         check_count("learning.discard", self.discard, 0)
         check_count("learning.periods", self.periods)
         check_count("learning.lag", self.lag, 0)
+        self.check_phases("steps", self.steps * (self.discard + self.periods))
 
     @property
     def complex_states(self) -> bool:

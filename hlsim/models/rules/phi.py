@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hlsim.errors import ExperimentError, check_number, is_count, plain, plain_fields
+from hlsim.errors import ExperimentError, check_number, is_count, plain, plain_fields, shown
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,17 @@ def form(phi: Phi) -> float | dict[str, Any]:
 
 
 def of_form(told: float | Mapping[str, Any]) -> Phi:
-    """Return the phi that an experiment has in this form."""
+    """Return the phi that an experiment has in this form; ExperimentError where it is none."""
     if not isinstance(told, Mapping):
+        check_number("learning.phi", told)
         return float(told)
     if "gate" in told:
         return Gate(told["gate"], told.get("value", 1.0))
-    return Schedule(tuple((tick, value) for tick, value in told["schedule"]))
+    points = told.get("schedule")
+    if not isinstance(points, list | tuple) or not all(map(_is_pair, points)):
+        raise ExperimentError(f"learning.phi: schedule must hold pairs [tick, value], got {shown(points)}")
+    return Schedule(tuple((tick, value) for tick, value in points))
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from hlsim.analysis.ideal import ORACLES, THROUGH_TIME
-from hlsim.errors import ExperimentError, HlsimError, unknown
+from hlsim.errors import DamageError, ExperimentError, HlsimError, unknown
 from hlsim.report.charts import Chart, Drawn, Missing, Reference
 from hlsim.report.figures import credit, network, samples
 from hlsim.report.figures.learning import learning_curve, phases
@@ -51,6 +51,8 @@ def drawn(
             tell(title)
         try:
             chart = make(trace, asked)
+        except DamageError:
+            raise
         except HlsimError as error:
             yield name, Missing(" ".join(str(error).split()))
             continue

@@ -6,7 +6,7 @@ import numpy as np
 
 from hlsim import analysis
 from hlsim.analysis.comparison import set_otherwise
-from hlsim.errors import TraceError
+from hlsim.errors import DamageError, TraceError
 from hlsim.report.charts import DOTTED, Chart, Drawn, Line, Missing, Panel, color
 from hlsim.report.figures.learning import MEASURES
 from hlsim.report.words import UNTOLD, number, percent, seconds, size, spread
@@ -33,6 +33,8 @@ def drawn(traces: Mapping[str, Trace]) -> Iterator[tuple[str, Drawn]]:
     """Yield the figures that compare traces, by name."""
     try:
         yield "comparison", learning_curves(traces)
+    except DamageError:
+        raise
     except TraceError as error:
         yield "comparison", Missing(str(error))
 

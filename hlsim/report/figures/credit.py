@@ -93,7 +93,7 @@ def _group_color(found: xr.Dataset, group: str) -> str:
 
 def staleness(trace: Trace) -> Chart:
     """Draw how old states were that met at synapses, and how much older errors; and what delays say."""
-    messages = trace.h5["events/tick"].shape[0]
+    messages = trace.rows("events/tick")
     if messages > MESSAGES:
         raise TraceError(f"{messages:,} events are too many to be followed, at most {MESSAGES:,}")
     found = analysis.staleness(trace)

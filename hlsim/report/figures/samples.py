@@ -169,11 +169,11 @@ def _chosen(trace: Trace, nodes: np.ndarray, group: np.ndarray) -> np.ndarray:
 def _columns(trace: Trace, name: str, chosen: np.ndarray, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return samples (tick, chosen) of the first replica, as real numbers, and their ticks; read in parts."""
     ticks = trace.ticks(f"sampled/{name}")
-    data = trace.h5[f"sampled/{name}"]
-    size = max(step, PART // data.shape[-1] // step * step)
+    path = f"sampled/{name}"
+    size = max(step, PART // trace.h5[path].shape[-1] // step * step)
     parts = []
     for start in range(0, ticks.size, size):
-        part = data[start : min(start + size, ticks.size) : step]
+        part = trace.part(path, slice(start, min(start + size, ticks.size), step))
         part = part[:, 0] if part.ndim == 3 else part
         parts.append(np.real(part[:, chosen]))
     return ticks[::step], np.concatenate(parts).astype(float)
