@@ -11,6 +11,7 @@ from torch import Tensor
 from hlsim.engine.circuit.calendar import Delivery
 from hlsim.engine.circuit.state import NEVER, Some, State
 from hlsim.engine.links import LOST, LinkChange, TouchableLinks, late, uniform
+from hlsim.engine.snapshot import Stateful
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.rules.rule import Fields, Phase, Rule
 from hlsim.topology.network import RANDOM, Network
@@ -38,7 +39,7 @@ class Fan:
         return self
 
 
-class Push:
+class Push(Stateful):
     """Messages on single edges; with an ensemble, an edge of replica r is ``r * edges + edge``.
 
     Attributes
@@ -56,6 +57,8 @@ class Push:
         Messages that a later one kept from being heard; those of them that waited in an inbox for their
         neuron's tick.
     """
+
+    STATE = ("s", "inbox", "r", "_arrived", "overtaken", "replaced")
 
     def __init__(
         self,
@@ -243,8 +246,10 @@ def _sum(values: Tensor, row: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Kind(Stateful):
     """Properties of the links of one kind of message, by flat edge of ``Push``."""
+
+    STATE = ("down", "delay", "loss", "jitter")
 
     down: Tensor
     delay: Tensor
@@ -252,7 +257,7 @@ class _Kind:
     jitter: Tensor
 
 
-class FailingLinks:
+class FailingLinks(Stateful):
     """What every flat edge of ``Push`` does to messages.
 
     Parameters
@@ -260,6 +265,8 @@ class FailingLinks:
     touchable : TouchableLinks
         Edges that may be touched; ``push`` has them all.
     """
+
+    STATE = ("kinds", "_newest", "lost")
 
     def __init__(self, touchable: TouchableLinks, push: Push) -> None:
         device = push.delay.device

@@ -3,7 +3,8 @@
 And, as nobody owns it, what an edge that may fail does to messages.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from hlsim.topology.network import Network
 @dataclass
 class Synapse:
     """An incoming edge, as its target owns it."""
+
+    STATE: ClassVar = ("w", "fields", "s")
 
     edge: int
     w: float
@@ -38,6 +41,8 @@ class Synapse:
 class Link:
     """An outgoing edge, as its source knows it."""
 
+    STATE: ClassVar = ("r",)
+
     edge: int
     delay: int
     hears: bool
@@ -47,6 +52,8 @@ class Link:
 @dataclass
 class FailingLink:
     """What the world does to messages of one kind on one edge; no neuron knows of it."""
+
+    STATE: ClassVar = ("down", "loss", "jitter", "delay")
 
     down: float = 0.0
     loss: float = 0.0
@@ -64,7 +71,9 @@ class FailingLink:
 
 @dataclass
 class Record:
-    """Everything a neuron owns."""
+    """Everything a neuron owns; what it owns without being told at the start is what changes."""
+
+    STATE: ClassVar[tuple[str, ...]]
 
     label: str
     model: Neuron
@@ -120,6 +129,13 @@ class Record:
     def own(self) -> Value:
         """What was sent last, or would be if it went anywhere."""
         return self.h_sent if self.links else self.m
+
+
+Record.STATE = tuple(
+    each.name
+    for each in fields(Record)
+    if (each.default, each.default_factory) != (MISSING, MISSING) and each.name not in ("synapses", "links")
+)
 
 
 def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
