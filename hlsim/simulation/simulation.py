@@ -112,6 +112,8 @@ class Simulation(Whole):
     # How many stages were over before those that the protocol leads through.
     _led = 0
     _protocol: Protocol | None = None
+    # Sets phi where there are no stages.
+    _alone: Alone | None = None
     # Seconds of all calls, and messages before the phase that goes on.
     _wall = 0.0
     _sent_before = 0
@@ -174,7 +176,6 @@ class Simulation(Whole):
         self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
         self._noise = self._start_noise(noise, seeds, batch)
         self._faults = self._start_faults(faults)
-        self._alone: Alone | None = None
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 

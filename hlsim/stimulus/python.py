@@ -86,8 +86,9 @@ class PythonStream(Stream):
         return (self._row(i, item, widths) for i, item in items)
 
     def _arguments(self, split: str, start: int = 0) -> dict[str, Any]:
-        own = {"split": split} if self._takes_split else {}
-        return {**own, **self._parameters, **({"start": start} if start else {})}
+        own: dict[str, Any] = {"split": split} if self._takes_split else {}
+        own |= {"start": start} if self._takes_start else {}
+        return {**own, **self._parameters}
 
     def _check_call(self) -> None:
         if not self.splits or (len(self.splits) > 1 and not self._takes_split):
