@@ -140,10 +140,20 @@ def test_a_run_goes_on_where_phases_end_by_quiescence(engine: str, rule: Any) ->
 # ---- wherever it is cut
 
 
-SMALL = topology.random(8, 3, draw=False, delay=(0, 4), inputs=2, outputs=2, bias=0.1)
+SMALL = topology.random(12, 4, draw=False, delay=(0, 4), inputs=2, outputs=2, bias=0.1)
+MIXED = SMALL.copy()
+# Some are updated at every tick, some now and then, and some when something arrives.
+UPDATES: tuple[dict[str, Any], ...] = (
+    {"update": "clock"},
+    {"update": "clock", "period": 3, "phase": 1},
+    {"update": "arrival"},
+)
+for _k, _data in enumerate(MIXED.nodes.values()):
+    if _data.get("model") != "input":
+        _data |= {"tau": 4.0, **UPDATES[_k % 3]}
 
 
-def small(**given: Any) -> Simulation:
+def small(graph: Any = MIXED, **given: Any) -> Simulation:
     """A recurrent network with delays that learns from five rows, in stages, with noise and faults."""
     numbers = np.random.default_rng(0).normal(size=(5, 4))
     stages = [Stage("one", shuffle=True, phi=Gate(1)), Stage("test", learn=False, hold=2, noise=False)]
@@ -156,7 +166,7 @@ def small(**given: Any) -> Simulation:
         "faults": FAULTS,
         "dtype": "float64",
     }
-    return Simulation(SMALL, **{**made, **given})
+    return Simulation(graph, **{**made, **given})
 
 
 @pytest.mark.parametrize("engine", ["reference", "torch"])
@@ -323,7 +333,7 @@ def test_processes_of_ones_own_are_named() -> None:
         ({"noise": None}, "noise, got "),
         ({"seed": 3}, "network, got another"),
         ({"stages": [Stage("one")]}, "stages, got others"),
-        ({"rule": Hamiltonian(beta=0.1)}, "rule, got another"),
+        ({"rule": Hamiltonian(beta=0.1, eta=0.3)}, "rule, got another"),
         ({"engine": "reference"}, "kind of engine, got 'Batched' for 'reference'"),
     ],
 )
@@ -437,7 +447,7 @@ def test_whoever_has_numbers_that_change_says_so(engine: str, nudges: bool) -> N
     """The objects of a simulation are gone through, all that can be reached, before and after a tick."""
     given: dict[str, Any] = dict(ENGINES.get(engine, COMPILED))
     if engine == "lockstep":
-        given |= {"batch": 2, "faults": None, "node_defaults": {"update": "clock"}}
+        given |= {"graph": SMALL, "batch": 2, "faults": None, "node_defaults": {"update": "clock"}}
     if nudges:
         given["rule"] = HolomorphicEquilibrium(beta=0.1)
         given["stages"] = [Stage("one"), Stage("test", learn=False)]
