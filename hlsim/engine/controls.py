@@ -3,13 +3,15 @@
 import cmath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
 from hlsim.engine.clock import call_at
-from hlsim.engine.links import LinkChange, Links, TouchableLinks
+from hlsim.engine.links import PROPERTIES, LinkChange, Links, TouchableLinks
+from hlsim.engine.snapshot import Arrays, Stateful, as_numbers, numbers
 from hlsim.errors import ExperimentError, StimulusError, is_real, plain
 from hlsim.models.rules.rule import Phase
 
@@ -17,8 +19,10 @@ Array = NDArray[np.float64]
 
 
 @dataclass
-class Changes:
+class Changes(Stateful):
     """What takes effect in phase 1 of a tick; None: stays as it is."""
+
+    STATE: ClassVar = ("reset", "input", "target", "no_target", "noise")
 
     reset: bool = False
     input: Array | None = None
@@ -40,8 +44,33 @@ class Changes:
         given = (self.input, self.target, self.phi, self.learn, self.nudge, self.mark, self.noise)
         return not (self.reset or self.no_target or self.links) and all(value is None for value in given)
 
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Return what was asked for."""
+        switches = [self.phi, self.learn, self.nudge]
+        mark = [] if self.mark is None else list(vars(self.mark).values())
+        links = [(PROPERTIES.index(each.what), each.kind, len(each.cells)) for each in self.links]
+        return {
+            **super().save(),
+            **numbers("switches", switches, (len(switches),)),
+            **numbers("mark", mark, (len(mark),)),
+            "links": np.array(links, np.int64).reshape(-1, 3),
+            "links_cells": np.concatenate([np.zeros(0, np.int64), *(each.cells for each in self.links)]),
+            "links_value": np.array([each.value for each in self.links], np.float64),
+        }
 
-class Controls:
+    def load(self, arrays: Arrays) -> None:
+        """Take what others were asked for."""
+        super().load(arrays)
+        self.phi, self.learn, self.nudge = as_numbers("switches", arrays, (3,))
+        mark = as_numbers("mark", arrays, arrays["mark"].shape)
+        self.mark = Phase(*mark) if mark else None
+        what, kind, count = arrays["links"].T
+        cells = np.split(arrays["links_cells"], np.cumsum(count)[:-1]) if len(count) else []
+        columns = zip(what.tolist(), kind.tolist(), cells, arrays["links_value"].tolist(), strict=True)
+        self.links = tuple(LinkChange(PROPERTIES[w], k, mine, value) for w, k, mine, value in columns)
+
+
+class Controls(Stateful):
     """Collects what is asked for at a tick; the engine takes it in phase 1 of that tick.
 
     Whatever is asked for after the tick's phases have run takes effect at the next tick.
@@ -56,6 +85,9 @@ class Controls:
         Links that may be touched; without, ``links`` is refused. An attribute.
     """
 
+    # Who waits to be told that the network is quiet asks again when it is loaded.
+    STATE = ("_changes",)
+
     def __init__(
         self,
         replicas: int,
@@ -68,7 +100,7 @@ class Controls:
     ) -> None:
         self._has_phases, self.touchable = phases, touchable
         self._replicas, self._n_input, self._n_output, self._nodes = replicas, n_input, n_output, nodes
-        self._waiting: simpy.Event | None = None
+        self._waiting: Callable[[int], None] | None = None
         self._changes = Changes()
         self._ring: Callable[[], None] = lambda: None
         self._heard: Callable[[Changes], None] = lambda _: None
@@ -192,19 +224,24 @@ class Controls:
 
         Nothing is in flight then, and no neuron has anything to send unless something happens to it.
         """
+        event = env.event()
+        self.when_quiet(lambda tick: _fire_at(event, tick))
+        return event
+
+    def when_quiet(self, told: Callable[[int], None]) -> None:
+        """Call ``told`` at the end of the first tick at which the network is quiet, with the next one."""
         self._need_phases("quiet")
-        self._waiting = env.event()
-        return self._waiting
+        self._waiting = told
 
     def forget_quiet(self) -> None:
         """Wait no longer."""
         self._waiting = None
 
-    def settled(self, env: simpy.Environment, tick: int) -> None:
+    def settled(self, tick: int) -> None:
         """Say that the network is quiet at the end of a tick."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            call_at(env, tick + 1, 0, lambda: _fire(waiting))
+            waiting(tick + 1)
 
     def _need_phases(self, what: str) -> None:
         if not self._has_phases:
@@ -221,6 +258,9 @@ class Controls:
         return np.broadcast_to(array, (self._replicas, columns)).copy()
 
 
-def _fire(event: simpy.Event) -> None:
-    if not event.triggered:
-        event.succeed()
+def _fire_at(event: simpy.Event, tick: int) -> None:
+    def fire() -> None:
+        if not event.triggered:
+            event.succeed()
+
+    call_at(event.env, tick, 0, fire)

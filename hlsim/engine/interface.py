@@ -1,7 +1,7 @@
 """What runs a network, and who hears of it: the one door of every engine."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,23 @@ class Engine(Protocol):
 
     def prepare(self) -> None:
         """Make ready what takes its time once: loops are compiled, or loaded if they have been before."""
+
+    @property
+    def made_of(self) -> Mapping[str, NDArray[np.uint8]]:
+        """What a state belongs to: bytes of texts or digests, of the network for example."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all that changes in a run, between two ticks: plain arrays of numbers by name.
+
+        What neurons hold is under neurons/, what synapses do under synapses/. The rest is the engine's own.
+        """
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the state of another engine of the same kind, network, rule, loss and dtype.
+
+        This one has not run, the clock of its environment stands where that of the other one stood, and
+        nothing is planned there. ExperimentError, in one line, where the state is of something else.
+        """
 
     def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
         """Return fields at a tick: h, z, a (replica, node), w, omega (1 or replica, edge), loss (replica,).

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hlsim.engine.snapshot import Stateful
 from hlsim.errors import NumericalWarning
 from hlsim.models.losses import Loss
 from hlsim.models.neurons import ACTIVATIONS
@@ -25,7 +26,7 @@ ROWS, WORSE, EARLY = 20, 3.0, 10
 _STEP = 1e-4
 
 
-class Divergence:
+class Divergence(Stateful):
     """Judges what outputs tell of rows before their target counts: what is learned must not make it worse.
 
     A replica that learns is warned of, once, when the mean loss of a block of ``ROWS`` rows is ``WORSE``
@@ -37,6 +38,8 @@ class Divergence:
     read : callable
         Called with names of fields and a tick; returns them (replica, node), see ``Engine.read``.
     """
+
+    STATE = ("_told", "_warned", "_when", "_seen", "_first", "_cost", "_silent", "_judged")
 
     def __init__(
         self,
@@ -54,7 +57,9 @@ class Divergence:
         self._seen = 0
         # What the first row cost, what those of the block cost, and what outputs of 0 would have, in all.
         self._first: Vector | None = None
-        self._cost, self._silent, self._judged = np.zeros(1), np.zeros(1), 0
+        self._cost: Vector | None = None
+        self._silent: Vector | None = None
+        self._judged = 0
 
     def hint(self, learning: bool) -> str:
         """Return what may help where a state is no longer finite."""
@@ -79,14 +84,14 @@ class Divergence:
         target = torch.as_tensor(shown.target)
         cost = self._loss.value(torch.as_tensor(y), target).numpy()
         self._first = cost if self._first is None else self._first
-        self._cost = cost if at == 0 else self._cost + cost
-        self._silent = self._silent + self._loss.value(torch.zeros_like(target), target).numpy()
+        self._cost = cost if at == 0 or self._cost is None else self._cost + cost
+        silent = self._loss.value(torch.zeros_like(target), target).numpy()
+        self._silent = silent if self._silent is None else self._silent + silent
         self._judged += 1
         if at == ROWS - 1:
-            self._compare(tick, shown, self._cost / ROWS, self._first)
+            self._compare(tick, shown, self._cost / ROWS, self._silent / self._judged, self._first)
 
-    def _compare(self, tick: int, shown: Presentation, mean: Vector, first: Vector) -> None:
-        silent = self._silent / self._judged
+    def _compare(self, tick: int, shown: Presentation, mean: Vector, silent: Vector, first: Vector) -> None:
         least = np.maximum(silent, first)
         worse = np.where(shown.real & (least > 0), mean / np.where(least > 0, least, 1.0), 0.0)
         replica = int(worse.argmax())

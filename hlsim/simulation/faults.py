@@ -1,14 +1,14 @@
-"""Faults of links: a SimPy process that acts through the controls, with draws keyed by the seed."""
+"""Faults of links, which act through the controls, with draws keyed by the seed."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import simpy
 import torch
 from numpy.typing import NDArray
 
+from hlsim.engine.clock import Cursor
 from hlsim.engine.controls import Controls
 from hlsim.engine.links import (
     PROPERTIES,
@@ -130,39 +130,53 @@ class Faults:
         return touchable
 
 
-class FaultProcess:
+class FaultProcess(Cursor):
     """Brings faults about during a run.
 
     A link works and fails in turns. The length of the k-th turn is drawn by the link and k, so that nobody
     has to look at links that stay as they are.
     """
 
+    STATE = ("_begun", "_scripted", "_turn", "_ends")
+
     def __init__(self, faults: Faults, controls: Controls, touchable: TouchableLinks, rule: Rule) -> None:
         self._faults, self._controls, self._wiring = faults, controls, touchable
         self._script = sorted(faults.changes, key=lambda change: change.tick)
+        # How many of these have been made.
+        self._scripted, self._begun = 0, False
         chosen = faults.links.among(touchable.network, rule) & (faults.failing > 0)
         self._chosen = np.tile(chosen, touchable.replicas)
         self._cells = np.flatnonzero(self._chosen.any(0))
         self._turn = np.zeros(len(self._cells), np.int64)
         self._ends = self._lengths(np.arange(len(self._cells)))
 
-    def run(self, env: simpy.Environment) -> Generator[simpy.Event, object, None]:
-        """Be the process."""
+    def go_on(self, tick: int) -> None:
+        """Change what changes at a tick; at the beginning, what lasts."""
+        if self._begun:
+            while self._next_scripted() == tick:
+                change = self._script[self._scripted]
+                self._controls.links(change.links or self._faults.links, **change.values)
+                self._scripted += 1
+            self._turn_over(tick)
+        else:
+            self._begin_lasting()
+        following = self._next()
+        if following < _NEVER:
+            self.wait(following)
+
+    def _begin_lasting(self) -> None:
+        self._begun = True
         lasting: dict[str, Any] = {
             what: value for what in ("loss", "jitter") if (value := getattr(self._faults, what))
         }
         if lasting:
             self._controls.links(self._faults.links, **lasting)
-        while (tick := self._next()) < _NEVER:
-            yield env.timeout(tick - env.now)
-            while self._script and self._script[0].tick == tick:
-                change = self._script.pop(0)
-                self._controls.links(change.links or self._faults.links, **change.values)
-            self._turn_over(tick)
 
     def _next(self) -> int:
-        scripted = self._script[0].tick if self._script else _NEVER
-        return min(scripted, int(self._ends.min(initial=_NEVER)))
+        return min(self._next_scripted(), int(self._ends.min(initial=_NEVER)))
+
+    def _next_scripted(self) -> int:
+        return self._script[self._scripted].tick if self._scripted < len(self._script) else _NEVER
 
     def _turn_over(self, tick: int) -> None:
         """Let links fail or come back whose turn ends at a tick."""

@@ -1,12 +1,12 @@
-"""Noise on the drive of neurons: a SimPy process that acts through the controls, keyed by the seed."""
+"""Noise on the drive of neurons, which acts through the controls, keyed by the seed."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import simpy
 
 from hlsim.engine import chance
+from hlsim.engine.clock import Cursor
 from hlsim.engine.controls import Controls
 from hlsim.errors import check_count, check_number, plain_fields
 
@@ -35,7 +35,7 @@ class Noise:
         check_count("noise.every", self.every, 1, " of ticks")
 
 
-class NoiseProcess:
+class NoiseProcess(Cursor):
     """Draws the noise of a run and hands it to the controls.
 
     What a neuron gets depends on the seed, its label, its place in a minibatch and the tick, on nothing else.
@@ -49,6 +49,8 @@ class NoiseProcess:
     labels : sequence of str
         Of the nodes; noise has the shape (replica, node).
     """
+
+    STATE = ("_on",)
 
     def __init__(
         self, noise: Noise, controls: Controls, seeds: Sequence[int], batch: int, labels: Sequence[str]
@@ -67,11 +69,10 @@ class NoiseProcess:
         self._on = on
         self._tell(tick)
 
-    def run(self, env: simpy.Environment) -> Generator[simpy.Event, object, None]:
-        """Be the process."""
-        while True:
-            self._tell(int(env.now))
-            yield env.timeout(self._noise.every)
+    def go_on(self, tick: int) -> None:
+        """Draw anew."""
+        self._tell(tick)
+        self.wait(tick + self._noise.every)
 
     def _tell(self, tick: int) -> None:
         if not self._on:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
@@ -194,6 +194,14 @@ def learning(rule: Rule, loss: Loss | None, stages: Sequence[Stage]) -> dict[str
         "loss": {"kind": "none" if loss is None else loss.name},
         "stage": of_stages,
     }
+
+
+def sampled(rule: Rule, names: Iterable[str] | None) -> tuple[str, ...]:
+    """Return what is sampled; None: all that tells much."""
+    chosen = rule.sampled if names is None else tuple(names)
+    if "z" in chosen and not rule.sends_costates:
+        raise ExperimentError(f"record: z is sampled with costates, which rule {rule.name!r} has not")
+    return chosen
 
 
 def check_counts(**counts: object) -> None:

@@ -1,17 +1,19 @@
-"""Stages and rows in time: a SimPy process that acts on the network only through its controls."""
+"""Stages and rows in time: what is shown acts on the network only through its controls."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from hlsim.engine.clock import READ, call_at
+from hlsim.engine.clock import READ, Cursor, call_at
 from hlsim.engine.controls import Controls
-from hlsim.errors import StimulusError
+from hlsim.engine.snapshot import Arrays, is_nothing, put, taken
+from hlsim.errors import ExperimentError, StimulusError
 from hlsim.models.rules.phi import Phi, changes
 from hlsim.models.rules.rule import Phase, Rule
 from hlsim.simulation.noise import NoiseProcess
@@ -53,7 +55,7 @@ class PhaseRun:
     quiet: bool
 
 
-class Protocol:
+class Protocol(Cursor):
     """Leads a network through its stages.
 
     Parameters
@@ -84,7 +86,40 @@ class Protocol:
         Switched on and off as the stages want it.
     first : bool
         Whether no row was shown before: the first one needs no reset.
+
+    Attributes
+    ----------
+    ended : simpy.Event
+        Happens when all rows were shown; made when it begins.
     """
+
+    STATE = (
+        "_first",
+        "_over",
+        "_stage",
+        "_number",
+        "_start",
+        "_step",
+        "_read",
+        "_untouched",
+        "_tells",
+        "_ends",
+        "_waits",
+        "_quiet_at",
+    )
+    # What follows from the row that is shown.
+    SCRATCH = ("_points",)
+
+    # Where it stands: the stage and how many rows of it were shown, the one that is; when that, or its phase,
+    # began, and which phase or value of phi is next; whether it has been read, and when it is to be.
+    _stage = -1
+    _number = _start = _step = 0
+    _shown: Presentation | None = None
+    _read = _untouched = False
+    _tells = _ends = -1
+    # Whether it waits for the network to be quiet, and the first tick after that.
+    _waits, _quiet_at = False, -1
+    ended: simpy.Event
 
     def __init__(
         self,
@@ -109,6 +144,13 @@ class Protocol:
         self._seeds, self.batch, self._over = seeds, batch, 0
         self._prequential, self._on_told = prequential, on_told
         self._on_row, self._on_phase, self._noise = on_row, on_phase, noise
+        self._rows: Iterator[Presentation] = iter(())
+        self._points: list[tuple[int, float]] = []
+
+    def begin(self, env: simpy.Environment) -> None:
+        """Lead from the tick that has come on."""
+        self.ended = env.event()
+        super().begin(env)
 
     def share(self) -> float | None:
         """Return the share of all rows that are over; None: there is no end."""
@@ -119,83 +161,183 @@ class Protocol:
         """Return how many ticks the stages last, at most where phases may end sooner; None: for ever."""
         return length(self._stream, self._stages, self._rule, self.hold, self.batch)
 
-    def run(self, env: simpy.Environment) -> Generator[simpy.Event, object, None]:
-        """Be the process."""
-        first = self._first
-        for stage in self._stages:
-            phi = self._rule.phi if stage.phi is None else stage.phi
-            self._controls.learn(stage.learn)
-            if self._noise is not None:
-                self._noise.switch(stage.noise, int(env.now))
-            for shown in self._presentations(stage):
-                if self._reset and not first:
-                    self._controls.reset()
-                first = False
-                yield from (self._phases(env, shown) if self._rule.nudges else self._row(env, shown, phi))
-                self._over += 1
-        if self._rule.nudges:
-            # The mark of the last phase takes effect at a tick of its own.
-            self._controls.nudge(0.0)
-            yield env.timeout(1)
-        self._controls.rest()
+    # ---- the way through the rows
 
-    def _phases(self, env: simpy.Environment, shown: Presentation) -> Generator[simpy.Event, object, None]:
-        """Lead through the phases of a row; only the free one where it is not learned from."""
-        phases = phases_of(self._rule, shown.stage)
-        self._controls.input(shown.input)
-        self._controls.target(shown.target)
-        read = False
-        for phase in phases:
-            self._controls.nudge(phase.nudge)
-            start = int(env.now)
-            quiet = yield from self._settle(env, phase, shown.stage.hold or self.hold)
-            last = int(env.now) - 1
-            self._on_phase(PhaseRun(phase, start, last, quiet))
-            if phase.readable and not read:
-                self._on_row(last, shown, True)
-                read = True
-            if shown.stage.learn and phase.weight != 0:
-                self._controls.mark(phase)
-        if not read:
-            self._on_row(int(env.now) - 1, replace(shown, readable=False), False)
+    def go_on(self, tick: int) -> None:
+        """Do what is to be done at a tick: in the row that is shown, or show the next one."""
+        if self._shown is None or self._row_is_over(tick, self._shown):
+            self._go_to_next_row(tick)
 
-    def _settle(
-        self, env: simpy.Environment, phase: Phase, hold: int
-    ) -> Generator[simpy.Event, object, bool]:
-        """Wait until a phase is over; return whether the network is quiet."""
-        over = env.timeout(phase.ticks or hold)
-        if not phase.settles:
-            yield over
-            return False
-        quiet = self._controls.quiet(env)
-        yield quiet | over
-        self._controls.forget_quiet()
-        return bool(quiet.triggered)
-
-    def _row(
-        self, env: simpy.Environment, shown: Presentation, phi: Phi
-    ) -> Generator[simpy.Event, object, None]:
-        start = int(env.now)
-        self._controls.input(shown.input)
-        self._controls.target(shown.target)
+    def _row_is_over(self, tick: int, shown: Presentation) -> bool:
         hold = shown.stage.hold or self.hold
-        last = start + hold - 1
-        points = changes(phi, start, hold)
-        taught = shown.stage.learn and shown.target is not None
-        told = self._prequential.tick(start, hold, points, taught)
-        if told is not None and told < last:
-            call_at(env, told, READ, lambda: self._on_told(told, shown))
-        call_at(env, last, READ, lambda: self._on_row(last, shown, told == last))
-        yield from follow(env, self._controls, points)
-        yield env.timeout(start + hold - env.now)
+        if self._rule.nudges:
+            if self._end_phase(tick, shown):
+                self._begin_phase(tick, shown)
+                return False
+        elif tick < self._start + hold:
+            self._follow_phi(tick, shown)
+            return False
+        self._over += 1
+        self._shown = None
+        return True
 
-    def _presentations(self, stage: Stage) -> Iterator[Presentation]:
+    def _go_to_next_row(self, tick: int) -> None:
+        """Show the next row, in the stages that are left; when there is none, nothing any more."""
+        while self._stage < len(self._stages):
+            shown = next(self._rows, None)
+            if shown is not None:
+                self._show(tick, shown)
+                return
+            self._stage += 1
+            if self._stage < len(self._stages):
+                self._begin_stage(tick, self._stages[self._stage])
+            elif self._rule.nudges:
+                # The mark of the last phase takes effect at a tick of its own.
+                self._controls.nudge(0.0)
+                self.wait(tick + 1)
+                return
+        self._controls.rest()
+        self.ended.succeed()
+
+    def _begin_stage(self, tick: int, stage: Stage) -> None:
+        self._controls.learn(stage.learn)
+        if self._noise is not None:
+            self._noise.switch(stage.noise, tick)
+        self._rows, self._number = self._presentations(stage, 0), 0
+
+    def _show(self, tick: int, shown: Presentation) -> None:
+        if self._reset and not self._first:
+            self._controls.reset()
+        self._shown, self._first = shown, False
+        self._start, self._step, self._read = tick, 0, False
+        self._number += 1
+        self._controls.input(shown.input)
+        self._controls.target(shown.target)
+        if self._rule.nudges:
+            self._begin_phase(tick, shown)
+        else:
+            self._points = self._changes_of_phi(shown)
+            self._plan_readings(shown)
+            self._follow_phi(tick, shown)
+
+    # ---- rows without phases
+
+    def _changes_of_phi(self, shown: Presentation) -> list[tuple[int, float]]:
+        phi = self._rule.phi if shown.stage.phi is None else shown.stage.phi
+        return changes(phi, self._start, shown.stage.hold or self.hold)
+
+    def _follow_phi(self, tick: int, shown: Presentation) -> None:
+        """Set phi to its value in the row, and wait for the next one or for the end of the row."""
+        self._step = follow(self._controls, self._points, self._step, tick)
+        end = self._start + (shown.stage.hold or self.hold)
+        self.wait(self._points[self._step][0] if self._step < len(self._points) else end)
+
+    def _plan_readings(self, shown: Presentation) -> None:
+        """Plan when the outputs are read: before the target of the row counts, and at its last tick."""
+        hold = shown.stage.hold or self.hold
+        last = self._start + hold - 1
+        taught = shown.stage.learn and shown.target is not None
+        told = self._prequential.tick(self._start, hold, self._points, taught)
+        self._untouched = told == last
+        self._tells, self._ends = -1 if told is None or told >= last else told, last
+        self._plan_calls()
+
+    def _plan_calls(self) -> None:
+        if self._tells >= 0:
+            call_at(self._env, self._tells, READ, self._tell)
+        if self._ends >= 0:
+            call_at(self._env, self._ends, READ, self._end)
+
+    def _tell(self) -> None:
+        tick, self._tells = self._tells, -1
+        if self._shown is not None:
+            self._on_told(tick, self._shown)
+
+    def _end(self) -> None:
+        tick, self._ends = self._ends, -1
+        if self._shown is not None:
+            self._on_row(tick, self._shown, self._untouched)
+
+    # ---- rows with phases
+
+    def _begin_phase(self, tick: int, shown: Presentation) -> None:
+        """Begin a phase of a row; only the free one where it is not learned from."""
+        phase = phases_of(self._rule, shown.stage)[self._step]
+        self._controls.nudge(phase.nudge)
+        self._start, self._quiet_at = tick, -1
+        self.wait(tick + (phase.ticks or shown.stage.hold or self.hold))
+        self._waits = phase.settles
+        if phase.settles:
+            self._controls.when_quiet(self._hear_quiet)
+
+    def _hear_quiet(self, tick: int) -> None:
+        self._waits, self._quiet_at = False, tick
+        call_at(self._env, tick, 0, self._settle)
+
+    def _settle(self) -> None:
+        """The network is quiet: the phase ends at this tick, as it may be to do anyway."""
+        if self._at > self._quiet_at:
+            self.wait(self._quiet_at)
+
+    def _end_phase(self, tick: int, shown: Presentation) -> bool:
+        """End the phase of a row; return whether there is another one."""
+        phases = phases_of(self._rule, shown.stage)
+        phase, last = phases[self._step], tick - 1
+        if self._waits:
+            self._waits = False
+            self._controls.forget_quiet()
+        self._on_phase(PhaseRun(phase, self._start, last, 0 <= self._quiet_at <= tick))
+        if phase.readable and not self._read:
+            self._on_row(last, shown, True)
+            self._read = True
+        if shown.stage.learn and phase.weight != 0:
+            self._controls.mark(phase)
+        self._step += 1
+        if self._step < len(phases):
+            return True
+        if not self._read:
+            self._on_row(last, replace(shown, readable=False), False)
+        return False
+
+    # ---- what is saved
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Return where it stands, and the row that is shown."""
+        for stage in self._stages[max(0, self._stage) :]:
+            if not self._stream.resumes(stage.split):
+                raise ExperimentError(
+                    "state: rows without an end can be resumed only where a parameter 'start' says with "
+                    f"which to begin, got {self._stream}"
+                )
+        shown = self._shown
+        fields = ("input", "target", "label", "real")
+        return {**super().save(), **dict(taken({f"shown/{x}": getattr(shown, x, None) for x in fields}))}
+
+    def load(self, arrays: Arrays) -> None:
+        """Stand where another one stood."""
+        super().load(arrays)
+        if 0 <= self._stage < len(self._stages):
+            stage = self._stages[self._stage]
+            self._rows = self._presentations(stage, self._number)
+            if not is_nothing(arrays["shown/input"]):
+                given = arrays.within("shown")
+                values = {name: put(None, name, given) for name in given}
+                self._shown = Presentation(stage, **values)
+                self._points = self._changes_of_phi(self._shown)
+        self._plan_calls()
+        if self._waits:
+            self._controls.when_quiet(self._hear_quiet)
+        elif self._quiet_at >= self._env.now and self._at > self._quiet_at:
+            call_at(self._env, self._quiet_at, 0, self._settle)
+
+    def _presentations(self, stage: Stage, number: int) -> Iterator[Presentation]:
+        """Yield what a stage shows, but for the first so many."""
         if len(self._seeds) > 1:
-            streams = [stage.presentations(self._stream, seed) for seed in self._seeds]
+            streams = [stage.presentations(self._stream, seed, number) for seed in self._seeds]
             for rows in zip(*streams, strict=True):
                 yield _stacked(stage, rows, len(rows))
             return
-        stream = stage.presentations(self._stream, self._seeds[0])
+        stream = stage.presentations(self._stream, self._seeds[0], number * self.batch)
         while rows := tuple(islice(stream, self.batch)):
             count = len(rows)
             if count < self.batch:
@@ -205,19 +347,27 @@ class Protocol:
             yield _stacked(stage, rows, count)
 
 
-def follow(
-    env: simpy.Environment, controls: Controls, points: Sequence[tuple[int, float]]
-) -> Generator[simpy.Event, object, None]:
-    """Set phi to the value of each point at its tick."""
-    for tick, value in points:
-        if tick > env.now:
-            yield env.timeout(tick - env.now)
-        controls.phi(value)
+def follow(controls: Controls, points: Sequence[tuple[int, float]], step: int, tick: int) -> int:
+    """Set phi to the value of each point from a step on whose tick has come; return the step that is next."""
+    while step < len(points) and points[step][0] <= tick:
+        controls.phi(points[step][1])
+        step += 1
+    return step
 
 
-def alone(env: simpy.Environment, controls: Controls, phi: Phi) -> Generator[simpy.Event, object, None]:
-    """Set phi from tick 0 on where no rows are shown: the whole run is one."""
-    yield from follow(env, controls, changes(phi, 0, math.inf))
+class Alone(Cursor):
+    """Sets phi where no rows are shown: the whole run is one."""
+
+    STATE = ("_step",)
+
+    def __init__(self, controls: Controls, phi: Phi) -> None:
+        self._controls, self._points, self._step = controls, changes(phi, 0, math.inf), 0
+
+    def go_on(self, tick: int) -> None:
+        """Set phi, and wait for the next tick at which it changes."""
+        self._step = follow(self._controls, self._points, self._step, tick)
+        if self._step < len(self._points):
+            self.wait(self._points[self._step][0])
 
 
 def _stacked(stage: Stage, rows: Sequence[Row], count: int) -> Presentation:

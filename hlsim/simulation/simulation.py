@@ -1,12 +1,10 @@
 """A thin facade: network, rule, stimulus and engine put together, run and recorded."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import networkx as nx
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from hlsim.engine import build
 from hlsim.engine.clock import Clock
 from hlsim.engine.controls import Changes
+from hlsim.engine.snapshot import Arrays, Whole, as_text, prefixed, put, taken, text
 from hlsim.engine.threads import threads as torch_threads
 from hlsim.errors import ExperimentError, NumericalError, check_count, plain, unknown
 from hlsim.models.losses import Loss
@@ -26,36 +25,24 @@ from hlsim.simulation.divergence import Divergence
 from hlsim.simulation.faults import FaultProcess, Faults
 from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.simulation.prequential import Prequential
-from hlsim.simulation.protocol import PhaseRun, Presentation, Protocol, alone
+from hlsim.simulation.protocol import Alone, PhaseRun, Presentation, Protocol
 from hlsim.simulation.traffic import Settled, Storm, Traffic
-from hlsim.simulation.watch import Progress, Scores, Watch
+from hlsim.simulation.watch import Progress, Scores, Watch, told_of_compiling
 from hlsim.stimulus import Stage, Stream
+from hlsim.stimulus.stages import as_json, of_json
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
 from hlsim.trace.layout import STATES
 from hlsim.trace.reader import check_free
 from hlsim.trace.recorder import Before, Recorder
 
-# Seconds after which loops are not being loaded, but compiled.
-_PATIENCE = 2.0
+_ACTING = ("controls", "_noise", "_faults", "_alone", "_protocol")
+_WATCHING = ("_scores", "_storm", "_settled", "_divergence")
+# What a trace tells of the time before it.
+_FED = ("input", "target", "phi", "learn", "noise")
 
 
-@contextmanager
-def _told_of_compiling(progress: Callable[[Progress], None] | None, tick: int, end: int) -> Iterator[None]:
-    """Tell whoever wants to know of a progress that there is none yet, if that takes its time."""
-    if progress is None:
-        yield
-        return
-    timer = Timer(_PATIENCE, progress, [Progress(tick, end, 0.0, 0, compiling=True)])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-class Simulation:
+class Simulation(Whole):
     """A network that can be run.
 
     Parameters
@@ -109,16 +96,24 @@ class Simulation:
         links.
     """
 
-    # Of the call of ``run`` that goes on.
+    STATE = (*_ACTING, *_WATCHING, "_wall", "_sent_before", "_stages_end", "_led")
+    SCRATCH = ("_recorder", "_watch")
+    FREE = "before/under_way/"
+
+    # Of the call of ``run`` that goes on; the tick at which one broke off.
     _recorder: Recorder | None = None
     _watch: Watch | None = None
+    _broken: int | None = None
     # Of the stages: how a protocol of some is made, those that were shown or are, their end and their share.
     _stream: Stream
     _show: Callable[..., Protocol] | None = None
     _stages: tuple[Stage, ...] = ()
     _stages_end: int | None = None
+    # How many stages were over before those that the protocol leads through.
+    _led = 0
     _protocol: Protocol | None = None
-    _process: simpy.Process | None = None
+    # Sets phi where there are no stages.
+    _alone: Alone | None = None
     # Seconds of all calls, and messages before the phase that goes on.
     _wall = 0.0
     _sent_before = 0
@@ -175,12 +170,14 @@ class Simulation:
             device=device,
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
+        told = {"seed": seed, "hold": hold, "reset": reset, "batch": batch, "ensemble": ensemble}
+        self._told_at_first = {**told, "noise": noise, "faults": faults}
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()
         self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
         self._noise = self._start_noise(noise, seeds, batch)
-        self._start_faults(faults)
+        self._faults = self._start_faults(faults)
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
@@ -190,13 +187,16 @@ class Simulation:
         if noise is None:
             return None
         process = NoiseProcess(noise, self.controls, seeds, batch, self.network.label)
-        self.env.process(process.run(self.env))
+        process.begin(self.env)
         return process
 
-    def _start_faults(self, faults: Faults | None) -> None:
+    def _start_faults(self, faults: Faults | None) -> FaultProcess | None:
         touchable = self.controls.touchable
-        if faults is not None and touchable is not None:
-            self.env.process(FaultProcess(faults, self.controls, touchable, self.rule).run(self.env))
+        if faults is None or touchable is None:
+            return None
+        process = FaultProcess(faults, self.controls, touchable, self.rule)
+        process.begin(self.env)
+        return process
 
     def _start_protocol(
         self,
@@ -211,7 +211,8 @@ class Simulation:
             self._header["learning"] = options.learning(self.rule, self.loss, ())
             if stages:
                 raise ExperimentError(f"stage: {len(stages)} stages need a stimulus, got none")
-            self.env.process(alone(self.env, self.controls, self.rule.phi))
+            self._alone = Alone(self.controls, self.rule.phi)
+            self._alone.begin(self.env)
             return
         self._stream = options.stream(stimulus, self.network, self.loss)
         self._show = partial(
@@ -239,12 +240,16 @@ class Simulation:
         options.check_stages(self.rule, (*self._stages, *stages), protocol.hold)
         options.check_taught(self._stream, stages, self.network, self.loss)
         options.check_filled(self._stream, stages, protocol.batch)
-        self._stages += tuple(stages)
-        self._header["learning"] = options.learning(self.rule, self.loss, self._stages)
         ticks = protocol.ticks()
         self._stages_end = None if ticks is None else self.tick + ticks
+        self._lead(protocol, tuple(stages))
+
+    def _lead(self, protocol: Protocol, stages: tuple[Stage, ...]) -> None:
+        self._led = len(self._stages)
+        self._stages += stages
+        self._header["learning"] = options.learning(self.rule, self.loss, self._stages)
         self._protocol = protocol
-        self._process = self.env.process(protocol.run(self.env))
+        protocol.begin(self.env)
 
     # ---- running
 
@@ -316,7 +321,7 @@ class Simulation:
 
     def _prepare(self, end: int, progress: Callable[[Progress], None] | None) -> float:
         """Compile what is to be compiled; return the time at which that is done."""
-        with _told_of_compiling(progress, self.tick, end):
+        with told_of_compiling(progress, self.tick, end):
             self._engine.prepare()
         return time.perf_counter()
 
@@ -342,7 +347,7 @@ class Simulation:
             network=self.network,
             replicas=self.replicas,
             every=every,
-            sampled=self._sampled(sampled),
+            sampled=options.sampled(self.rule, sampled),
             events=tuple(events),
             fields=self.rule.synapse_fields,
             states=[name for name in STATES if name in self.rule.sampled],
@@ -359,14 +364,6 @@ class Simulation:
         names = self._known()
         return self._engine.read([name for name in names if name != "loss"], self.tick - 1)
 
-    def _sampled(self, names: Iterable[str] | None) -> tuple[str, ...]:
-        sampled = self.rule.sampled if names is None else tuple(names)
-        if "z" in sampled and not self.rule.sends_costates:
-            raise ExperimentError(
-                f"record: z is sampled with costates, which rule {self.rule.name!r} has not"
-            )
-        return sampled
-
     def _follow_up(self, stages: Sequence[Stage], record: str | Path | None, overwrite: bool) -> None:
         """Have stages shown after those that are over; where nothing can be recorded, they do not begin."""
         if record is not None:
@@ -379,7 +376,7 @@ class Simulation:
         self._begin(stages)
 
     def _showing(self) -> bool:
-        return self._process is not None and self._process.is_alive
+        return self._protocol is not None and self._protocol.alive
 
     def _end(self, until: int | None) -> int:
         end = self._stages_end if until is None else plain(until)
@@ -409,20 +406,22 @@ class Simulation:
         try:
             with torch_threads(self.threads):
                 self._run_stages(end, whole)
-            complete = True
+            complete, self._broken = True, None
         except NumericalError as error:
             raise error.hinting(self._divergence.hint(self._before.learn)) from error
         finally:
+            if not complete:
+                self._broken = int(self.env.now)
             self._watch.stop(self.tick if complete else None)
             self._watch = self._recorder = None
 
     def _run_stages(self, end: int, whole: bool) -> None:
         """Run up to ``end``, or until the stages are over where phases may be shorter than they might be."""
-        stages = self._process if whole else None
-        if stages is not None and stages.is_alive:
-            stages.callbacks.append(simpy.core.StopSimulation.callback)
+        stages = self._protocol if whole else None
+        if stages is not None and stages.alive:
+            stages.ended.callbacks.append(simpy.core.StopSimulation.callback)
         # What an earlier call would have stopped at stands in SimPy's queue still.
-        while self.tick < end and (stages is None or stages.is_alive):
+        while self.tick < end and (stages is None or stages.alive):
             self.env.run(until=end)
 
     # ---- what is recorded beside samples
@@ -474,6 +473,72 @@ class Simulation:
         if self._recorder is not None:
             self._recorder.phase(run.end, run.start, run.phase.nudge, run.quiet, sent - self._sent_before)
         self._sent_before = sent
+
+    # ---- what is saved
+
+    @property
+    def made_of(self) -> dict[str, NDArray[np.uint8]]:
+        """What a state belongs to: what the engine's does, and the arguments of this one."""
+        told = {name: text(str(value)) for name, value in self._told_at_first.items()}
+        return {**self._engine.made_of, **told}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes in a run, as plain arrays by name, between two ticks.
+
+        ``restore`` puts it into a simulation made with the same arguments, which goes on from there as this
+        one does, bit for bit.
+
+        Raises
+        ------
+        ExperimentError
+            What is running cannot be saved: processes of your own, rows without an end that can only be
+            begun with the first, or a tick in which the last run broke off.
+        """
+        if (name := self.env.of_users()) is not None:
+            raise ExperimentError(f"state: processes and events of your own cannot be saved, got {name!r}")
+        if self._broken is not None:
+            raise ExperimentError(f"state: the run broke off in the middle of tick {self._broken}")
+        return super().state()
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the ``state`` of a simulation made with the same arguments; this one has not run.
+
+        Raises
+        ------
+        ExperimentError
+            This one has run, or the state is of something else: what, in one line.
+        """
+        if self.tick > 0:
+            raise ExperimentError(f"restore: must come before the first tick, got tick {self.tick}")
+        super().restore(arrays)
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Return the state of the engine, of the stages, and of all that acts and watches."""
+        before = {name: getattr(self._before, name) for name in _FED}
+        going_on = self._recorder
+        under_way = self._before.under_way if going_on is None else going_on.under_way(self.tick)
+        before["under_way"] = dict(under_way or {})
+        parts = {"clock": self.env, "before": before, "stages": as_json(self._stages)}
+        return {**super().save(), **dict(taken(parts)), **prefixed("engine", self._engine.state())}
+
+    def load(self, arrays: Arrays) -> None:
+        """Stand where another one stood."""
+        # First, since what others have planned is forgotten with that.
+        self.env.load(arrays.within("clock"))
+        self._engine.restore(arrays.within("engine"))
+        self._lead_again(of_json(as_text(arrays["stages"])), int(arrays["led"]))
+        super().load(arrays)
+        before = put({name: getattr(self._before, name) for name in _FED}, "before", arrays)
+        under_way = dict(arrays.within("before").within("under_way")) or None
+        self._before = replace(self._before, **before, under_way=under_way)
+
+    def _lead_again(self, stages: tuple[Stage, ...], led: int) -> None:
+        """Have a protocol for the stages from one on, if others followed on those of the beginning."""
+        if self._stages != stages[: len(self._stages)]:
+            raise ExperimentError("state: must be of the same stages, got others")
+        if self._show is not None and led:
+            self._stages = stages[:led]
+            self._lead(self._show(stages[led:], first=False), stages[led:])
 
     # ---- what can be looked at
 

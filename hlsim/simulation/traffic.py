@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from hlsim.engine.snapshot import Stateful
 from hlsim.errors import HlsimWarning, NumericalWarning
 from hlsim.models.rules.rule import Rule
 from hlsim.simulation.protocol import PhaseRun
@@ -60,8 +61,10 @@ class EventStormWarning(HlsimWarning):
     """Messages made messages: neurons sent far more often than they would with a longer interval."""
 
 
-class Storm:
+class Storm(Stateful):
     """Watches how often neurons that update on arrival send in a phase."""
+
+    STATE = ("_sent", "_warned")
 
     def __init__(self, network: Network) -> None:
         self._arrival = ~network.clock
@@ -85,8 +88,10 @@ class Storm:
         )
 
 
-class Settled:
+class Settled(Stateful):
     """Counts the phases that may end by quiescence, and those that did."""
+
+    STATE = ("phases", "settled", "_told")
 
     def __init__(self) -> None:
         self.phases = self.settled = 0

@@ -1,15 +1,19 @@
 """Watches one run: samples, rows and progress, all read after the phases of a tick."""
 
+import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlsim.engine.clock import RECORD, Clock, call_at
 from hlsim.engine.interface import Engine
+from hlsim.engine.snapshot import Array, Arrays, Stateful, as_text, text
 from hlsim.simulation.protocol import Presentation
 from hlsim.topology.network import Network
 from hlsim.trace.recorder import Recorder
@@ -23,6 +27,8 @@ except ImportError:  # not a Unix: how much memory the process takes is not know
 PULSE_S = 0.5
 # Times a run looks whether it is time for that where nothing is sampled.
 _BEATS = 1000
+# Seconds after which loops are not being loaded, but compiled.
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,21 @@ class Progress:
     wall_s: float
     messages: int
     compiling: bool = False
+
+
+@contextmanager
+def told_of_compiling(progress: Callable[[Progress], None] | None, tick: int, end: int) -> Iterator[None]:
+    """Tell whoever wants to know of a progress that there is none yet, if that takes its time."""
+    if progress is None:
+        yield
+        return
+    timer = Timer(_PATIENCE, progress, [Progress(tick, end, 0.0, 0, compiling=True)])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Watch:
@@ -143,8 +164,10 @@ def memory_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, others KiB
 
 
-class Scores:
+class Scores(Stateful):
     """How the rows of every stage ended: mean loss, and accuracy where there are classes."""
+
+    STATE = ("_told", "_loss", "_right", "_taught")
 
     def __init__(self) -> None:
         self._right: dict[str, list[int]] = {}
@@ -174,6 +197,29 @@ class Scores:
         if not untouched:
             _count(self._taught, shown, prediction)
         return told, prediction
+
+    def save(self) -> dict[str, Array]:
+        """Return what came of the rows, and the names of their stages."""
+        names, none = list(self._loss), [0, 0]
+        taught = [self._taught.get(name, none) for name in names]
+        told = np.zeros((0, 0), np.int64) if self._told is None else self._told[None]
+        return {
+            "stages": text(json.dumps(names)),
+            "loss": np.array(list(self._loss.values()), np.float64).reshape(-1, 2),
+            "right": np.array([self._right[name] for name in names], np.int64).reshape(-1, 2),
+            "taught": np.array(taught, np.int64).reshape(-1, 2),
+            "told": told,
+        }
+
+    def load(self, arrays: Arrays) -> None:
+        """Take what another one saved."""
+        names = json.loads(as_text(arrays["stages"]))
+        self._right, self._taught = (
+            dict(zip(names, arrays[each].tolist(), strict=True)) for each in ("right", "taught")
+        )
+        losses = zip(names, arrays["loss"].tolist(), strict=True)
+        self._loss = {name: [total, int(rows)] for name, (total, rows) in losses}
+        self._told = arrays["told"][0].copy() if len(arrays["told"]) else None
 
     def accuracy(self) -> dict[str, float]:
         """Return the share of rows predicted right before their own target counted, by stage."""

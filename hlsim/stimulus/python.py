@@ -30,6 +30,8 @@ class PythonStream(Stream):
         and labels at all; later ones may be missing.
     splits : sequence of str
         Names of splits; more than one need a function with a parameter ``split``, which is given the name.
+        A run can be resumed in the middle of them if the function has a parameter ``start``: the number of
+        the row to begin with, 0 for all.
     **parameters
         Passed to the function.
     """
@@ -45,7 +47,9 @@ class PythonStream(Stream):
         self._function = usercode.function(self._path, function, StimulusError)
         self._parameters = parameters
         self.splits = tuple(splits)
-        self._takes_split = "split" in inspect.signature(self._function).parameters
+        takes = inspect.signature(self._function).parameters
+        self._takes_split = "split" in takes
+        self._takes_start = "start" in takes and "start" not in parameters
         self._check_call()
         first = next(self._generate(self.splits[0]), None)
         if first is None:
@@ -59,7 +63,14 @@ class PythonStream(Stream):
         self.check_split(split)
         return None
 
-    def rows(self, split: str, order: np.ndarray | None = None) -> Iterator[Row]:
+    def __str__(self) -> str:
+        return self._where
+
+    def resumes(self, split: str) -> bool:
+        """Tell whether the function can begin with any row."""
+        return self._takes_start
+
+    def rows(self, split: str, order: np.ndarray | None = None, start: int = 0) -> Iterator[Row]:
         """Yield the rows of a split as the function does; there is no other order.
 
         Raises
@@ -71,10 +82,13 @@ class PythonStream(Stream):
         if order is not None:
             raise StimulusError(f"{self._where}: the order of its rows cannot be chosen")
         widths = {"input": self.n_input, "target": self.n_output}
-        return (self._row(i, item, widths) for i, item in enumerate(self._generate(split)))
+        items = enumerate(self._generate(split, start), start)
+        return (self._row(i, item, widths) for i, item in items)
 
-    def _arguments(self, split: str) -> dict[str, Any]:
-        return {"split": split, **self._parameters} if self._takes_split else self._parameters
+    def _arguments(self, split: str, start: int = 0) -> dict[str, Any]:
+        own: dict[str, Any] = {"split": split} if self._takes_split else {}
+        own |= {"start": start} if self._takes_start else {}
+        return {**own, **self._parameters}
 
     def _check_call(self) -> None:
         if not self.splits or (len(self.splits) > 1 and not self._takes_split):
@@ -86,8 +100,8 @@ class PythonStream(Stream):
         except TypeError as error:
             raise StimulusError(f"{self._where}: {error}") from None
 
-    def _generate(self, split: str) -> Iterator[Any]:
-        made = self._function(**self._arguments(split))
+    def _generate(self, split: str, start: int = 0) -> Iterator[Any]:
+        made = self._function(**self._arguments(split, start))
         if not isinstance(made, Iterable):
             raise StimulusError(f"{self._where}: must yield rows, got a {type(made).__name__}")
         return usercode.items(self._path, self._function.__name__, made, StimulusError)

@@ -3,6 +3,7 @@
 To add a source is to write a class and to name it in ``SOURCES``.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -11,7 +12,7 @@ import numpy as np
 
 from hlsim.draws import Draws
 from hlsim.errors import StimulusError, is_count, plain_fields
-from hlsim.models.rules.phi import Phi
+from hlsim.models.rules.phi import Phi, form, of_form
 from hlsim.models.rules.rule import Phase, Rule
 from hlsim.stimulus.datasets import Digits, Iris
 from hlsim.stimulus.python import PythonStream
@@ -78,8 +79,8 @@ class Stage:
             return self.rows
         return self.passes * rows if self.rows is None else min(self.rows, self.passes * rows)
 
-    def presentations(self, stream: Stream, seed: int) -> Iterator[Row]:
-        """Yield the rows of the stage, one after the other.
+    def presentations(self, stream: Stream, seed: int, start: int = 0) -> Iterator[Row]:
+        """Yield the rows of the stage, one after the other, but for the first ``start`` of them.
 
         Raises
         ------
@@ -89,9 +90,14 @@ class Stage:
         """
         rows = self._rows_a_pass(stream)
         if rows is None:
-            return self._generated(stream)
-        orders = (self._order(seed, number, rows) for number in range(self.passes))
-        return islice(chain.from_iterable(stream.rows(self.split, order) for order in orders), self.rows)
+            return self._generated(stream, start)
+        first, skipped = divmod(start, rows)
+        passes = (
+            stream.rows_from(self.split, self._order(seed, number, rows), skipped * (number == first))
+            for number in range(first, self.passes)
+        )
+        left = None if self.rows is None else max(0, self.rows - start)
+        return islice(chain.from_iterable(passes), left)
 
     def _rows_a_pass(self, stream: Stream) -> int | None:
         stream.check_split(self.split)
@@ -108,15 +114,27 @@ class Stage:
             return None
         return Draws(seed).generator("shuffle", self.name, str(number)).permutation(rows)
 
-    def _generated(self, stream: Stream) -> Iterator[Row]:
-        count = 0
-        for row in islice(stream.rows(self.split), self.rows):
+    def _generated(self, stream: Stream, start: int) -> Iterator[Row]:
+        count, left = start, None if self.rows is None else max(0, self.rows - start)
+        for row in islice(stream.rows_from(self.split, None, start), left):
             yield row
             count += 1
         if self.rows is not None and count < self.rows:
             raise StimulusError(
                 f"stage {self.name!r}: needs {self.rows} rows, the stream ended after {count}"
             )
+
+
+def as_json(stages: Sequence[Stage]) -> str:
+    """Return stages as text."""
+    own = [vars(stage) | {"phi": None if stage.phi is None else form(stage.phi)} for stage in stages]
+    return json.dumps(own)
+
+
+def of_json(text: str) -> tuple[Stage, ...]:
+    """Return the stages of such a text."""
+    given = ((told.pop("phi"), told) for told in json.loads(text))
+    return tuple(Stage(**own, phi=None if phi is None else of_form(phi)) for phi, own in given)
 
 
 def phases_of(rule: Rule, stage: Stage) -> tuple[Phase, ...]:

@@ -3,6 +3,7 @@
 A stream yields one row after the other: what a run holds of it does not grow with its length.
 """
 
+import inspect
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,27 @@ class Stream(ABC):
 
     @abstractmethod
     def rows(self, split: str, order: np.ndarray | None = None) -> Iterator[Row]:
-        """Yield the rows of a split, in the given order of their indices (k,) or as they are."""
+        """Yield the rows of a split, in the given order of their indices (k,) or as they are.
+
+        Each is a function of its index alone, where the split has an end. Where it has none, ``rows`` may
+        have one more parameter, ``start``: the number of the row to begin with.
+        """
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def resumes(self, split: str) -> bool:
+        """Tell whether the rows of a split can be begun with any of them."""
+        return self.length(split) is not None or "start" in inspect.signature(self.rows).parameters
+
+    def rows_from(self, split: str, order: np.ndarray | None, start: int) -> Iterator[Row]:
+        """Yield the rows of a split but for the first ``start`` of them; not 0 only where it ``resumes``."""
+        if not start:
+            return self.rows(split, order)
+        length = self.length(split)
+        if length is None:
+            return self.rows(split, start=start)  # type: ignore[call-arg]
+        return self.rows(split, (np.arange(length) if order is None else order)[start:])
 
     def check_split(self, split: str) -> None:
         """Raise a StimulusError that names the known splits, unless ``split`` is one."""
@@ -91,9 +112,16 @@ class OneHot(Stream):
         """Return the number of rows of a split; None: it has no end that is known."""
         return self._stream.length(split)
 
-    def rows(self, split: str, order: np.ndarray | None = None) -> Iterator[Row]:
+    def rows(self, split: str, order: np.ndarray | None = None, start: int = 0) -> Iterator[Row]:
         """Yield the rows of a split, in the given order of their indices (k,) or as they are."""
-        return map(self._with_target, self._stream.rows(split, order))
+        return map(self._with_target, self._stream.rows_from(split, order, start))
+
+    def __str__(self) -> str:
+        return str(self._stream)
+
+    def resumes(self, split: str) -> bool:
+        """Tell whether the rows of a split can be begun with any of them."""
+        return self._stream.resumes(split)
 
     def _with_target(self, row: Row) -> Row:
         self._check(row.label)

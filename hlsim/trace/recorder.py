@@ -421,9 +421,11 @@ class Recorder:
             for table in self._tables:
                 table.flush()
 
-    def under_way(self) -> dict[str, np.ndarray]:
-        """Return the messages that were still on their way at the end, for who records what follows."""
-        return {name: array.copy() for name, array in self._pending.rows().items()}
+    def under_way(self, tick: int = 0) -> dict[str, np.ndarray]:
+        """Return the messages that are to arrive at a tick or later, for who records what follows."""
+        rows = self._pending.rows()
+        later = rows["tick"] >= tick
+        return {name: array[later] for name, array in rows.items()}
 
     def finish(
         self,

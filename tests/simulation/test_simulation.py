@@ -175,7 +175,7 @@ def test_runs_in_two_threads_are_runs_of_their_own() -> None:
 def test_compiling_is_told_if_it_takes_its_time_and_is_not_the_runs(
     patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hlsim.simulation.simulation._PATIENCE", patience)
+    monkeypatch.setattr("hlsim.simulation.watch._PATIENCE", patience)
     sim = hlsim.Simulation(hlsim.topology.ring(4))
     told: list[Progress] = []
     began = threading.Event()

@@ -4,10 +4,12 @@ import heapq
 from collections import defaultdict
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hlsim.models.messages import COSTATE, STATE
+from hlsim.engine.snapshot import Array, Arrays, Stateful, prefixed
+from hlsim.models.messages import COSTATE, MESSAGES, STATE
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Delivery:
     sent: Tensor
 
 
-class Calendar:
+class Calendar(Stateful):
     """Tick -> deliveries of each kind, and wake-ups.
 
     A wake-up is valid while the neuron has not been given another one since; stale entries are left where
@@ -31,11 +33,18 @@ class Calendar:
         Number of neurons over all replicas.
     device : torch.device, optional
         Where messages are.
+    number : torch.dtype
+        Of what they say.
     """
 
-    def __init__(self, neurons: int, device: torch.device | None = None) -> None:
+    STATE = ("_wake_at", "_wakes", "_flight", "_ticks", "_known", "in_flight")
+
+    def __init__(
+        self, neurons: int, device: torch.device | None = None, number: torch.dtype = torch.float32
+    ) -> None:
         self._wake_at = torch.full((neurons,), -1, dtype=torch.int64, device=device)
         self._nobody = torch.empty(0, dtype=torch.int64, device=device)
+        self._nothing = torch.empty(0, dtype=number, device=device)
         self._wakes: dict[int, list[Tensor]] = defaultdict(list)
         self._flight: tuple[dict[int, list[Delivery]], ...] = (defaultdict(list), defaultdict(list))
         self._ticks: list[int] = []
@@ -83,6 +92,49 @@ class Calendar:
             flight.clear()
         self.in_flight = 0
 
+    def save(self) -> dict[str, Array]:
+        """Return wake-ups, those that no longer hold too, and messages of each kind, by tick and in order."""
+        busy = sorted(self._wakes)
+        woken = [neurons for tick in busy for neurons in self._wakes[tick]]
+        sizes = [sum(map(len, self._wakes[tick])) for tick in busy]
+        return {
+            "ticks": np.array(sorted(self._ticks), np.int64),
+            "wake_at": _numpy(self._wake_at),
+            "wakes/tick": np.repeat(np.array(busy, np.int64), sizes),
+            "wakes/neuron": _numpy(torch.cat([self._nobody, *woken])),
+            **prefixed(MESSAGES[STATE], self._saved(STATE)),
+            **prefixed(MESSAGES[COSTATE], self._saved(COSTATE)),
+        }
+
+    def _saved(self, kind: int) -> dict[str, Array]:
+        flight = self._flight[kind]
+        parts = [(tick, part) for tick in sorted(flight) for part in flight[tick]]
+        joined = {
+            name: torch.cat([empty, *(getattr(part, name) for _, part in parts)])
+            for name, empty in (("edge", self._nobody), ("value", self._nothing), ("sent", self._nobody))
+        }
+        ticks = [np.full(len(part.edge), tick) for tick, part in parts]
+        tick = np.concatenate([np.zeros(0, np.int64), *ticks])
+        return {"tick": tick, **{name: _numpy(x) for name, x in joined.items()}}
+
+    def load(self, arrays: Arrays) -> None:
+        """Take what another calendar saved."""
+        device = self._wake_at.device
+        tick = torch.as_tensor(arrays["wakes/tick"], device=device)
+        neuron = torch.as_tensor(arrays["wakes/neuron"], device=device)
+        for at, chosen in _by_tick(tick):
+            self._wakes[at].append(neuron[chosen])
+        self._wake_at.copy_(torch.as_tensor(arrays["wake_at"]))
+        for kind, name in enumerate(MESSAGES):
+            given = {key: torch.as_tensor(x, device=device) for key, x in arrays.within(name).items()}
+            # In the order of sending, which is that in which they stand: one part does for several.
+            for at, chosen in _by_tick(given["tick"]):
+                part = Delivery(*(given[key][chosen] for key in ("edge", "value", "sent")))
+                self._flight[kind][at].append(part)
+                self.in_flight += len(part.edge)
+        self._ticks = arrays["ticks"].tolist()
+        self._known = set(self._ticks)
+
     def _arrivals(self, kind: int, tick: int) -> Delivery | None:
         parts = self._flight[kind].pop(tick, [])
         if not parts:
@@ -107,3 +159,7 @@ def _by_tick(tick: Tensor) -> list[tuple[int, Tensor]]:
     sorted_ticks, order = torch.sort(tick, stable=True)
     values, counts = torch.unique_consecutive(sorted_ticks, return_counts=True)
     return list(zip(values.tolist(), torch.split(order, counts.tolist()), strict=True))
+
+
+def _numpy(x: Tensor) -> Array:
+    return x.cpu().numpy().copy()

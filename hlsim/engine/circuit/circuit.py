@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hlsim.engine.circuit.push import FailingLinks
 from hlsim.engine.circuit.state import Selection, Some, State, Whole
 from hlsim.engine.circuit.synapses import LAST
 from hlsim.engine.links import TouchableLinks
+from hlsim.engine.snapshot import Array, Arrays, Stateful, digest, made_of
 from hlsim.errors import NumericalError
 from hlsim.models.losses import Loss
 from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron, Parameters
@@ -32,11 +34,13 @@ class Block:
     whole: Whole
 
 
-class Circuit:
+class Circuit(Stateful):
     """Constants and state of a run; ``made``: how its edges are dealt out, where that is known.
 
     Neurons are *synchronous* (due at every tick, thresholds 0) or *event* neurons: all others, inputs too.
     """
+
+    STATE = ("target", "push", "failing", "projections")
 
     def __init__(
         self,
@@ -140,6 +144,36 @@ class Circuit:
         self.has_arrival = bool((self.arrival & ~self.is_input).any())
         self.nobody = self.some(torch.empty(0, dtype=torch.int64, device=self.device))
         self.all_outputs_sync = bool(self.sync[self.outputs].all())
+
+    # ---- what is saved
+
+    @property
+    def projections(self) -> list[plan.Pull]:
+        """What projections hold of what was sent."""
+        return self.plan.pulls
+
+    @cached_property
+    def made_of(self) -> dict[str, Array]:
+        """What a state belongs to."""
+        return {
+            **made_of(self.network, self.rule, self.loss, self.dt, self.replicas),
+            "dtype": digest(str(self.number)),
+            # Where synapses stand in memory.
+            "arrangement": digest(self.plan.place, [type(pull).__name__ for pull in self.plan.pulls]),
+        }
+
+    def save(self) -> dict[str, Array]:
+        """Return neurons, synapses, and what was sent and is to be heard."""
+        return {**self.state.save(), **super().save()}
+
+    def load(self, arrays: Arrays) -> None:
+        """Take what another circuit saved that was made in the same way."""
+        self.state.load(arrays)
+        super().load(arrays)
+        if self.target is not None:
+            self.target = torch.as_tensor(self.target, device=self.device)
+        for pull in self.plan.pulls:
+            pull.hear_again(self.state)
 
     @property
     def blocks(self) -> list[Block]:

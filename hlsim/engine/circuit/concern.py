@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlsim.engine.controls import Changes
+from hlsim.engine.snapshot import Stateful
 from hlsim.topology.network import Network
 
 Ints = NDArray[np.int64]
 
 
-class Concern:
+class Concern(Stateful):
     """Keeps what is asked for now, to know what a change is.
 
     Parameters
@@ -21,6 +22,8 @@ class Concern:
     real : dtype
         In which numbers come: what is no other number then is no change.
     """
+
+    STATE = ("_input", "_target", "_phi", "_nudge", "_learning")
 
     def __init__(self, network: Network, replicas: int, synchronous: NDArray[np.bool_], real: Any) -> None:
         self._n, self._replicas, self._real = network.n, replicas, real

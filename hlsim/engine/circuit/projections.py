@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hlsim.engine.circuit.state import State, Whole
 from hlsim.engine.circuit.synapses import Ints, Signature, Synapses
+from hlsim.engine.snapshot import Array, Arrays, stacked, unstacked
 from hlsim.engine.threads import one_thread, product
 from hlsim.models.rules.rule import Rule, in_place
 from hlsim.topology.network import Network
@@ -26,6 +27,8 @@ from hlsim.topology.order import order
 
 class Dense(Synapses):
     """Every source to every target with one delay: two matrix products and an outer product."""
+
+    STATE = ("_s", "_forward", "_backward")
 
     def __init__(
         self,
@@ -115,6 +118,26 @@ class Dense(Synapses):
             return q[0].unsqueeze(1) * self._s[0]
         return product(q.T, self._s) / self._replicas
 
+    def save(self) -> dict[str, Array]:
+        """Return what the targets heard last, and what is on its way, in its order."""
+        queues = {"forward": self._forward, "backward": self._backward}
+        return {"s": stacked([self._s], self._s)[0]} | {
+            name: stacked(queue, self._s) for name, queue in queues.items()
+        }
+
+    def load(self, arrays: Arrays) -> None:
+        """Take what another one like this saved."""
+        delay, back = (max(0, x) for x in (self.signature.delay, self.signature.feedback_delay))
+        # Not in place: it may be a view of the states themselves.
+        self._s = unstacked("s", Arrays({"s": arrays["s"][None]}, arrays.where), self._s, 1)[0]
+        self._forward = deque(unstacked("forward", arrays, self._s, delay))
+        self._backward = deque(unstacked("backward", arrays, self._s, back))
+
+    def hear_again(self, state: State) -> None:
+        """Look at the states of sources that still are what was heard, as if that had been kept."""
+        if self._lasting and not self.bias:
+            self._s = self._sources.take(state.m)
+
     def reset(self, state: State) -> None:
         """Drop what is on its way."""
         self._forward.clear()
@@ -141,6 +164,9 @@ class Sparse(Synapses):
     Edges stand by feedback, delays and target: what is gathered and summed one after the other lies in a row
     of one number a neuron, which stays in a processor's cache.
     """
+
+    STATE = ("_s", "_q", "_history", "_coming", "_tick", "_has_q")
+    SCRATCH = ("_product",)
 
     def __init__(
         self,

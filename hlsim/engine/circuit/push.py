@@ -12,6 +12,7 @@ from torch import Tensor
 from hlsim.engine.circuit.calendar import Delivery
 from hlsim.engine.circuit.state import NEVER, Some, State
 from hlsim.engine.links import LOST, LinkChange, TouchableLinks, late, uniform
+from hlsim.engine.snapshot import Stateful
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.rules.rule import AnyRule, Fields, Phase, Post, Pre, Rule
 from hlsim.topology.network import RANDOM, Network
@@ -40,7 +41,7 @@ class Fan:
         return self
 
 
-class Push:
+class Push(Stateful):
     """Messages on single edges; with an ensemble, an edge of replica r is ``r * edges + edge``.
 
     Attributes
@@ -58,6 +59,8 @@ class Push:
         Messages that a later one kept from being heard; those of them that waited in an inbox for their
         neuron's tick.
     """
+
+    STATE = ("s", "inbox", "r", "_arrived", "overtaken", "replaced")
 
     def __init__(
         self,
@@ -276,8 +279,10 @@ def _sum(values: Tensor, row: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Kind(Stateful):
     """Properties of the links of one kind of message, by flat edge of ``Push``."""
+
+    STATE = ("down", "delay", "loss", "jitter")
 
     down: Tensor
     delay: Tensor
@@ -285,7 +290,7 @@ class _Kind:
     jitter: Tensor
 
 
-class FailingLinks:
+class FailingLinks(Stateful):
     """What every flat edge of ``Push`` does to messages.
 
     Parameters
@@ -293,6 +298,8 @@ class FailingLinks:
     touchable : TouchableLinks
         Edges that may be touched; ``push`` has them all.
     """
+
+    STATE = ("kinds", "_newest", "lost")
 
     def __init__(self, touchable: TouchableLinks, push: Push) -> None:
         device = push.delay.device

@@ -1,12 +1,13 @@
 """Every mutable number of a running network, as flat tensors, and the ways to select from them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hlsim.engine.snapshot import Array, Arrays, Stateful, put, taken
 from hlsim.engine.threads import add_product, product
 from hlsim.topology.network import Network
 
@@ -111,7 +112,7 @@ def _runs(nodes: Tensor) -> list[slice]:
 
 
 @dataclass
-class State:
+class State(Stateful):
     """Neuron fields ``(replica, node)``, synapse fields ``(1 or replica, edge)`` in storage order.
 
     Attributes
@@ -212,6 +213,29 @@ class State:
             w=weight,
             fields={name: torch.zeros_like(weight) for name in synapse_fields},
         )
+
+    def save(self) -> dict[str, Array]:
+        """Return every field: neurons/h and so on, synapses/w, synapses/omega."""
+        return dict(taken(self._by_name()))
+
+    def load(self, arrays: Arrays) -> None:
+        """Take every field."""
+        for name in self._own():
+            place = "synapses" if name == "fields" else self._name(name)
+            setattr(self, name, put(getattr(self, name), place, arrays))
+        if self.noise is not None:
+            self.noise = torch.as_tensor(self.noise, device=self.h.device)
+
+    def _by_name(self) -> dict[str, Any]:
+        own = {self._name(name): getattr(self, name) for name in self._own() if name != "fields"}
+        return own | {f"synapses/{name}": x for name, x in self.fields.items()}
+
+    def _own(self) -> list[str]:
+        """Return the fields that are numbers of their own."""
+        return [each.name for each in fields(self) if each.name != "m" or self.m is not self.h]
+
+    def _name(self, field: str) -> str:
+        return f"{'synapses' if field == 'w' else 'neurons'}/{field}"
 
     def reset(self) -> None:
         """Forget h, z, everything heard and sent; w and the synapse fields stay."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hlsim.engine.circuit.state import State
+from hlsim.engine.snapshot import Stateful
 from hlsim.models.rules.rule import AnyRule, Fields, Phase, Rule
 from hlsim.topology.network import NONE, RANDOM, Network
 
@@ -29,7 +30,7 @@ class Signature:
     bias: bool = False  # never beside synapses: it has no source to read
 
 
-class Synapses:
+class Synapses(Stateful):
     """The edges of one projection: where they lie in storage, what they hold fixed, how they learn."""
 
     def __init__(
@@ -88,6 +89,9 @@ class Synapses:
         if self.plastic:
             w, fields = self.weight(state), self._fields(state)
             self._move(state, *self._rule.correlate(w, fields, self._met(own), self._beta, state.nudge))
+
+    def hear_again(self, state: State) -> None:
+        """Hear what sources are, in a state that was restored, where nothing else is kept of it."""
 
     def product(self, own: Tensor) -> Tensor:
         """Return what targets have (replica, node) times what they heard last, the mean of a minibatch."""

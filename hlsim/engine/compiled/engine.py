@@ -26,6 +26,7 @@ from hlsim.engine.compiled.blocks import arrangement
 from hlsim.engine.compiled.known import others
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.interface import Observer
+from hlsim.engine.snapshot import Array, Arrays, Whole, digest, prefixed, text
 from hlsim.engine.threads import without_subnormals
 from hlsim.models.losses import CrossEntropy, SquaredError
 from hlsim.models.messages import COSTATE, STATE
@@ -62,12 +63,14 @@ def hindrance(network: Network, rule: Rule, replicas: int) -> str | None:
     return None
 
 
-class Compiled:
+class Compiled(Whole):
     """Runs a circuit none of whose edges is in a matrix or a sparse projection of torch.
 
     When SimPy comes to a busy tick, the loop runs it and goes on through all busy ticks before anybody's next
     event, since nothing else can happen until then.
     """
+
+    STATE = ("_asked", "_broken", "_concern", "_ticks")
 
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
         self.circuit, self._controls, self._env = circuit, controls, env
@@ -99,6 +102,12 @@ class Compiled:
         from hlsim.engine.compiled import arrays
 
         return arrays
+
+    @cached_property
+    def _saving(self) -> ModuleType:
+        from hlsim.engine.compiled import saving
+
+        return saving
 
     @cached_property
     def _net(self) -> Any:
@@ -158,6 +167,28 @@ class Compiled:
             "in_flight": self._net.agenda.tally[2:3].copy(),
         }
 
+    # ---- what is saved
+
+    @property
+    def made_of(self) -> dict[str, Array]:
+        """What a state belongs to."""
+        blocks = digest(arrangement(self.circuit).rows)
+        return {"kind of engine": text("compiled"), **self.circuit.made_of, "arrangement in blocks": blocks}
+
+    def save(self) -> dict[str, Array]:
+        """Return the circuit's state, and what the loops keep beside it."""
+        return {**self.circuit.save(), **prefixed("loops", self._saving.save(self._net)), **super().save()}
+
+    def load(self, arrays: Arrays) -> None:
+        """Take what another one like this saved."""
+        self.circuit.load(arrays)
+        self._saving.load(self._net, arrays.within("loops"))
+        super().load(arrays)
+        self._take_noise()
+        self._tell_terms()
+
+    # ---- the tick
+
     def _tick(self, tick: int) -> None:
         # Threads that help do so as well: bits do not depend on who computes.
         with without_subnormals():
@@ -181,7 +212,7 @@ class Compiled:
         if last >= 0:
             self._told(last, finite)
         if silent:
-            self._controls.settled(self._env, last)
+            self._controls.settled(last)
         following = following if self._broken is None else self._broken
         if following < layout.NEVER:
             self._ticks.request(following)
@@ -217,8 +248,12 @@ class Compiled:
         view.set_values(c, changes)
         if c.target is not None:
             work.target[work.outputs] = c.target.numpy()
-        if c.state.noise is not None:
-            self._net.replace(stimulus=self._arrays.flat(c.state.u + c.state.noise))
+        self._take_noise()
+
+    def _take_noise(self) -> None:
+        state = self.circuit.state
+        if state.noise is not None:
+            self._net.replace(stimulus=self._arrays.flat(state.u + state.noise))
 
     def _reset(self, tick: int) -> None:
         self._loops.reset(self._net, tick)

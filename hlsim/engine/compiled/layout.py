@@ -4,6 +4,7 @@ Neurons and edges are flat: neuron ``replica * nodes + node``, edge ``replica * 
 order.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -337,3 +338,31 @@ class Net(NamedTuple):
     work: Work
     fates: Fates
     stimulus: Array
+
+
+# What changes in a run, by table, beside the circuit's own numbers, which are saved with it; of the agenda
+# who wakes when and which messages there are, not how items stand in the heap and messages in chunks.
+CHANGING: Mapping[str, tuple[str, ...]] = {
+    "blocks": ("history", "coming", "sent", "then", "carrying"),
+    "values": ("r",),
+    "agenda": ("heap", "place", "tick", "buckets", "after", "free", "mail", "sent", "far", "tally"),
+    "work": (
+        "notes",
+        "target",
+        "coupled",
+        "sends",
+        "updates",
+        "lost",
+        "state_arrived",
+        "costate_arrived",
+        "waiting",
+    ),
+    "fates": ("newest",),
+}
+# What is made anew at every tick, and what follows from the circuit's own numbers.
+SCRATCH: Mapping[str, tuple[str, ...]] = {
+    "blocks": ("scratch", "learned", "own"),
+    "work": ("due", "gradient", "tally", "log_edge", "log_value", "log_ticks"),
+    "sync": ("sends",),
+    "net": ("terms", "stimulus"),
+}

@@ -1,7 +1,7 @@
 """The batched engine: every phase of a tick as a few torch calls over all neurons that are due."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import simpy
@@ -22,23 +22,37 @@ from hlsim.engine.general import wakeups
 from hlsim.engine.general.sending import Sending
 from hlsim.engine.general.wakeups import clocks, pending, unheard
 from hlsim.engine.interface import Observer
+from hlsim.engine.snapshot import Array, Arrays, Whole, text
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.neurons import Neuron
 from hlsim.models.rules.rule import Phase
 
 
-class Batched:
+class Batched(Whole):
     """Runs a circuit tick by tick; a tick at which nothing is due does not exist.
 
     A tick's phases: 0 advance, 1 controls, 2 send and take in, 3 drives, 4 loss, 5 costates, 6 learning of
     instant neurons; the recorder reads after them. The page on the design says why in this order.
     """
 
+    STATE: ClassVar[tuple[str, ...]] = (
+        "_asked",
+        "_calendar",
+        "_concern",
+        "_now",
+        "_sending",
+        "_sync_moved",
+        "_sync_updates",
+        "_ticks",
+        "_updates",
+    )
+    SCRATCH = ("_due", "_someone")
+
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
         self.circuit, self._controls, self._env = circuit, controls, env
         self._ticks = Ticks(env, lambda tick: self._run(tick, controls.take()))
         size = circuit.replicas * circuit.n
-        self._calendar = Calendar(size, circuit.device)
+        self._calendar = Calendar(size, circuit.device, circuit.number)
         self._sending = Sending(circuit, self._calendar, self._make_late)
         real = np.float32 if circuit.dtype == torch.float32 else np.float64
         self._concern = Concern(circuit.network, circuit.replicas, circuit.sync.cpu().numpy(), real)
@@ -69,6 +83,22 @@ class Batched:
 
     def prepare(self) -> None:
         """Do nothing: torch is ready."""
+
+    # ---- what is saved
+
+    @property
+    def made_of(self) -> dict[str, Array]:
+        """What a state belongs to."""
+        return {"kind of engine": text(type(self).__name__), **self.circuit.made_of}
+
+    def save(self) -> dict[str, Array]:
+        """Return the circuit's state, and what is planned and counted."""
+        return {**self.circuit.save(), **super().save()}
+
+    def load(self, arrays: Arrays) -> None:
+        """Take what another one like this saved."""
+        self.circuit.load(arrays)
+        super().load(arrays)
 
     def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
         """Return fields at ``tick``; see ``hlsim.engine.circuit.view``."""
@@ -383,7 +413,7 @@ class Batched:
         if len(due):
             self._due[due.flat] = False
         if self._controls.waiting and quiet(c, self._calendar, self._sending, self._now, self._asked):
-            self._controls.settled(self._env, self._now)
+            self._controls.settled(self._now)
         self._ask_for_next()
 
     def _ask_for_next(self) -> None:

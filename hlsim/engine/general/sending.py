@@ -12,10 +12,11 @@ from hlsim.engine.circuit.circuit import Circuit
 from hlsim.engine.circuit.state import Some, Whole
 from hlsim.engine.general import wakeups
 from hlsim.engine.interface import Observer
+from hlsim.engine.snapshot import Stateful
 from hlsim.models.messages import COSTATE, STATE
 
 
-class Sending:
+class Sending(Stateful):
     """Sends states and costates of one circuit.
 
     Parameters
@@ -28,6 +29,9 @@ class Sending:
     counts : dict of str to Tensor
         State and costate sends so far, by neuron (replica, node).
     """
+
+    STATE = ("counts", "_carried_until", "now")
+    SCRATCH = ("_sent",)
 
     def __init__(self, circuit: Circuit, calendar: Calendar, reached: Callable[[Tensor], None]) -> None:
         self._c, self._calendar, self._reached = circuit, calendar, reached

@@ -5,7 +5,7 @@ loops over neurons. ``Batched`` is the meaning: a tick on which anything unusual
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import simpy
@@ -16,6 +16,7 @@ from hlsim.engine.circuit.circuit import Block, Circuit
 from hlsim.engine.circuit.state import Whole
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.general.engine import Batched
+from hlsim.engine.snapshot import Array, Stateful
 from hlsim.models.messages import COSTATE, STATE
 from hlsim.models.neurons import Leaky
 from hlsim.models.rules.hamiltonian import Hamiltonian
@@ -31,8 +32,10 @@ def qualifies(circuit: Circuit) -> bool:
     return circuit.compiled and inside and type(circuit.rule) is Hamiltonian
 
 
-class Group:
+class Group(Stateful):
     """Neurons that one compiled loop goes over: the runs they consist of, and what whole runs sent."""
+
+    STATE = ("counts",)
 
     def __init__(self, whole: Whole, replicas: int, block: Block | None = None) -> None:
         nodes = whole.nodes.numpy()
@@ -53,6 +56,8 @@ class Group:
 
 class Lockstep(Batched):
     """Runs a circuit that ``qualifies``; the phases of a tick are those of ``Batched``."""
+
+    STATE: ClassVar[tuple[str, ...]] = ("_groups", "_stateful", "_inputs")
 
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
         super().__init__(env, circuit, controls)
@@ -76,10 +81,18 @@ class Lockstep(Batched):
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
         """Return sends and updates by neuron, and messages overtaken, replaced, lost and in flight."""
+        self._settle_counts()
+        return super().counts()
+
+    def save(self) -> dict[str, Array]:
+        """Return what ``Batched`` has; what was counted for whole runs is counted for their neurons."""
+        self._settle_counts()
+        return super().save()
+
+    def _settle_counts(self) -> None:
         for group in (*self._groups, self._stateful, self._inputs):
             if group is not None:
                 group.settle(self._counted)
-        return super().counts()
 
     def _run(self, tick: int, changes: Changes) -> None:
         state = self.circuit.state

@@ -7,18 +7,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import simpy
 import torch
 from numpy.typing import NDArray
 
-from hlsim.engine.clock import call_at, coming_tick
+from hlsim.engine.clock import Call, Life, call_at, calls, coming_tick
 from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.interface import Observer
 from hlsim.engine.links import LinkChange
+from hlsim.engine.reference import saving
 from hlsim.engine.reference.neuron import CONDUCT, CONTROL, COUPLE, FINISH, LOSS_COUPLE, MAIL, Process
 from hlsim.engine.reference.record import FailingLink, Record, record
+from hlsim.engine.snapshot import (
+    Array,
+    Arrays,
+    Stateful,
+    Whole,
+    as_numbers,
+    made_of,
+    numbers,
+    prefixed,
+    text,
+)
 from hlsim.errors import ExperimentError
 from hlsim.models.losses import Loss
 from hlsim.models.messages import COSTATE, STATE
@@ -26,17 +39,28 @@ from hlsim.models.ops import Value
 from hlsim.models.rules.rule import Rule
 from hlsim.topology.network import Network
 
+# What the post has to do, and what is known of it.
+DELIVER, WAKE, START, ASK = range(4)
+_POST = ("what", "tick", "replica", "node", "kind", "edge", "sent")
 
-class Group:
+
+class Group(Stateful):
     """The outputs of one replica: told every member's h, it knows the gradient of a coupled loss."""
+
+    STATE = ("h", "target")
 
     def __init__(self, outputs: int, number: torch.dtype) -> None:
         self.members: list[Process] = []
         self.h = torch.zeros(1, outputs, dtype=number)
         self.target: torch.Tensor | None = None
 
+    def load(self, arrays: Arrays) -> None:
+        """Take what another group saved."""
+        super().load(arrays)
+        self.target = None if self.target is None else torch.as_tensor(self.target)
 
-class Reference:
+
+class Reference(Whole):
     """The world of the processes: the post, the conductor of controls, and what can be looked at.
 
     Parameters
@@ -44,6 +68,10 @@ class Reference:
     replicas : int
         Members of an ensemble, each with its own neurons. Minibatches are for the batched engine.
     """
+
+    STATE = ("_epoch", "_in_flight", "_lost", "_asked", "_conducting", "_groups")
+    APART = ("_failing",)
+    SCRATCH = ("_phase", "_checking", "_couplings")
 
     def __init__(
         self,
@@ -73,6 +101,9 @@ class Reference:
             [Process(_Desk(self, p), record(network, rule, i, p)) for i in range(network.n)]
             for p in range(replicas)
         ]
+        self._places = {
+            id(one): (p, i) for p, replica in enumerate(self._processes) for i, one in enumerate(replica)
+        }
         for p, group in enumerate(self._groups):
             group.members = [self._processes[p][i] for i in network.outputs]
         self._couplings: set[tuple[int, int, int]] = set()
@@ -80,10 +111,13 @@ class Reference:
 
     def start(self) -> None:
         """Bring every process to life and make it due at tick 0."""
+        self._live()
+        call_at(self.env, 0, MAIL, self._ring_all)
+
+    def _live(self) -> None:
         for replica in self._processes:
             for one in replica:
-                self.env.process(one.live())
-        call_at(self.env, 0, MAIL, self._ring_all)
+                Life(self.env, one.live())
 
     def _ring_all(self) -> None:
         for replica in self._processes:
@@ -150,7 +184,11 @@ class Reference:
 
     def wake(self, one: Process, tick: int) -> None:
         """Wake a process at ``tick``, unless it has changed its mind by then."""
-        call_at(self.env, tick, MAIL, lambda: one.ring() if one.wake_at == tick else None)
+        call_at(self.env, tick, MAIL, partial(self._ring_at, one, tick))
+
+    def _ring_at(self, one: Process, tick: int) -> None:
+        if one.wake_at == tick:
+            one.ring()
 
     # ---- controls
 
@@ -268,13 +306,70 @@ class Reference:
 
     def _tell_if_quiet(self) -> None:
         if self._controls.waiting and self._quiet():
-            self._controls.settled(self.env, self.now)
+            self._controls.settled(self.now)
 
     def _quiet(self) -> bool:
         everybody = (one for replica in self._processes for one in replica)
         return not self._in_flight and all(one.quiet(self._asked) for one in everybody)
 
     # ---- what others may look at
+
+    @property
+    def made_of(self) -> dict[str, Array]:
+        """What a state belongs to."""
+        made = made_of(self.network, self.rule, self.loss, self.dt, len(self._processes))
+        return {"kind of engine": text("reference"), **made}
+
+    def save(self) -> dict[str, Array]:
+        """Return what neurons own, what links do, and what is on its way or planned; between two ticks."""
+        owned = saving.save(self._processes, self.network.m)
+        return {**super().save(), **owned, **saving.save_links(self._failing), **self._save_post()}
+
+    def load(self, arrays: Arrays) -> None:
+        """Take what another one like this saved, and bring the processes to life."""
+        super().load(arrays)
+        saving.load(self._processes, self.network.m, arrays)
+        self._failing = saving.load_links(arrays)
+        self._live()
+        self._load_post(arrays.within("post"))
+
+    def _save_post(self) -> dict[str, Array]:
+        """Return what is to come, in that order: deliveries, wake-ups, and what all neurons are part of."""
+        rows: list[tuple[int, ...]] = []
+        values: list[Value | None] = []
+        for call in (call for call in calls(self.env) if isinstance(call, Call)):
+            told: Any = getattr(call.callback, "args", ())
+            what = getattr(call.callback, "func", call.callback)
+            if what == self._deliver and told[0] == self._epoch:
+                _, receiver, kind, edge, value, sent = told
+                rows.append((DELIVER, call.tick, *self._place(receiver), kind, edge, sent))
+                values.append(value)
+            elif what == self._ring_at and told[0].wake_at == call.tick:
+                rows.append((WAKE, call.tick, *self._place(told[0]), -1, -1, -1))
+                values.append(None)
+            elif what in (self._ring_all, self._conduct):
+                rows.append((START if what == self._ring_all else ASK, call.tick, -1, -1, -1, -1, -1))
+                values.append(None)
+        table = np.array(rows, np.int64).reshape(-1, len(_POST))
+        columns = {name: table[:, k].copy() for k, name in enumerate(_POST)}
+        return prefixed("post", columns | numbers("value", values, (len(values),)))
+
+    def _load_post(self, given: Arrays) -> None:
+        values = as_numbers("value", given, given["what"].shape)
+        rows = zip(*(given[name].tolist() for name in _POST), values, strict=True)
+        for what, tick, replica, node, kind, edge, sent, value in rows:
+            if what in (START, ASK):
+                call_at(
+                    self.env, tick, *((MAIL, self._ring_all) if what == START else (CONDUCT, self._conduct))
+                )
+                continue
+            one = self._processes[replica][node]
+            deliver = partial(self._deliver, self._epoch, one, kind, edge, value, sent)
+            call_at(self.env, tick, MAIL, deliver if what == DELIVER else partial(self._ring_at, one, tick))
+
+    def _place(self, one: Process) -> tuple[int, int]:
+        """Return the replica and the node of a process."""
+        return self._places[id(one)]
 
     def prepare(self) -> None:
         """Do nothing: nothing is compiled."""

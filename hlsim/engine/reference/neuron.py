@@ -57,6 +57,11 @@ class Office(Protocol):
 class Process:
     """A neuron's life: wait until due, go through the phases of the tick, predict when to wake."""
 
+    # Between two ticks it waits, so that nothing of its life is in the frame of ``live``.
+    STATE = ("wake_at", "counts", "overtaken", "replaced", "_counted")
+    APART = ("_inbox", "_newest", "_arrived")
+    SCRATCH = ("_busy", "_alarm")
+
     def __init__(self, office: Office, record: Record) -> None:
         self._office, self._r = office, record
         self._inbox: tuple[dict[int, Value], dict[int, Value]] = ({}, {})
@@ -85,6 +90,11 @@ class Process:
     @property
     def arrival(self) -> bool:
         return not self._r.clock
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is through with its tick."""
+        return not self._busy
 
     # ---- what reaches a neuron from outside
 

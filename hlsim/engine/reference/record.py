@@ -3,8 +3,8 @@
 And, as nobody owns it, what an edge that may fail does to messages.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from hlsim.topology.network import Network
 @dataclass
 class Synapse:
     """An incoming edge, as its target owns it."""
+
+    STATE: ClassVar = ("w", "fields", "s")
 
     edge: int
     w: float
@@ -41,6 +43,8 @@ class Synapse:
 class Link:
     """An outgoing edge, as its source knows it."""
 
+    STATE: ClassVar = ("r",)
+
     edge: int
     delay: int
     hears: bool
@@ -50,6 +54,8 @@ class Link:
 @dataclass
 class FailingLink:
     """What the world does to messages of one kind on one edge; no neuron knows of it."""
+
+    STATE: ClassVar = ("down", "loss", "jitter", "delay")
 
     down: float = 0.0
     loss: float = 0.0
@@ -67,7 +73,9 @@ class FailingLink:
 
 @dataclass
 class Record:
-    """Everything a neuron owns."""
+    """Everything a neuron owns; what it owns without being told at the start is what changes."""
+
+    STATE: ClassVar[tuple[str, ...]]
 
     label: str
     model: Neuron
@@ -139,6 +147,13 @@ class Record:
         return self.h_sent if self.links else self.m
 
 
+Record.STATE = tuple(
+    each.name
+    for each in fields(Record)
+    if (each.default, each.default_factory) != (MISSING, MISSING) and each.name not in ("synapses", "links")
+)
+
+
 def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
     """Return what node i of a network owns before tick 0, in one replica."""
     outputs = np.flatnonzero(network.outputs == i)
@@ -165,8 +180,12 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
         Link(int(e), int(network.delay[e]), bool(network.has_feedback[e]))
         for e in np.flatnonzero(network.source == i)
     ]
-    rest = len(model.fields) - 1
+    size = len(model.fields)
+    rest, one = size - 1, size == 1
     return Record(
+        f=0.0 if one else (0.0,) * size,
+        df_dh=0.0 if one else ((0.0,) * size,) * size,
+        df_da=0.0 if one else (0.0,) * size,
         more=[0.0] * rest,
         more_z=[0.0] * rest,
         label=network.label[i],

@@ -114,7 +114,7 @@ def assert_close(one: Simulation, two: Simulation, tolerance: float) -> None:
 @pytest.mark.parametrize("options", [{"ensemble": 3}, {"noise": Noise(std=0.1)}], ids=["ensemble", "noise"])
 def test_replicas_and_noise_are_those_of_torch(options: dict[str, Any]) -> None:
     mine, other = learner(**options), learner(**options, compiled="never")
-    assert [type(sim._engine) for sim in (mine, other)] == [Compiled, Batched]
+    assert [type(sim._engine) for sim in (mine, other)] == [Compiled, Batched]  # type: ignore[comparison-overlap]
     for sim in (mine, other):
         sim.run(until=100, every=9)
     assert_close(mine, other, TOLERANCE)
@@ -421,7 +421,7 @@ def test_what_the_loops_do_not_know_runs_in_torch() -> None:
 
 def test_a_rule_of_ones_own_is_compiled_and_does_what_it_does_in_torch() -> None:
     mine, other = (learner(rule=Mine(beta=0.2, eta=0.1), compiled=mode) for mode in ("always", "never"))
-    assert [type(sim._engine) for sim in (mine, other)] == [Compiled, Batched]
+    assert [type(sim._engine) for sim in (mine, other)] == [Compiled, Batched]  # type: ignore[comparison-overlap]
     for sim in (mine, other):
         sim.run(until=100, every=50)
     assert_close(mine, other, TOLERANCE)
