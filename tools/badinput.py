@@ -7,7 +7,7 @@ now and then some bytes by others.
 import copy
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -186,6 +186,22 @@ def changed(draw: Draw, tables: Any) -> None:
         place[key] = draw(VALUES if what == 2 else alike(place[key]))
 
 
+def tuned(draw: Draw, tables: Any) -> None:
+    """Replace a few numbers by others: whatever they are, all is of the right form."""
+    places = list(_numbers(tables))
+    for place, key in draw(st.lists(st.sampled_from(places), min_size=1, max_size=3)) if places else ():
+        kind = REAL if isinstance(place[key], float) and draw(st.booleans()) else WHOLE
+        place[key] = draw(st.sampled_from(kind))
+
+
+def _numbers(value: Any) -> Iterator[tuple[Any, Any]]:
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(part, dict | list):
+            yield from _numbers(part)
+        elif isinstance(part, int | float) and not isinstance(part, bool):
+            yield value, key
+
+
 def alike(value: object) -> Any:
     """Return values of the type of one, which come further than others."""
     if isinstance(value, bool):
@@ -205,8 +221,8 @@ GRAPH: Mapping[str, Any] = {
     "graph": {},
     "nodes": [
         {"id": "x", "model": "input"},
-        {"id": "h", "size": 2, "group": "a", "tau": 2.0},
-        {"id": "y", "role": "output", "bias": 0.5},
+        {"id": "h", "size": 2, "group": "a", "tau": 2.0, "refresh": 9, "send_interval": 1},
+        {"id": "y", "role": "output", "bias": 0.5, "send_threshold": 0.0, "costate_threshold": 0.0},
     ],
     "edges": [
         {"source": "x", "target": "h", "weight": 0.5, "delay": 1},
@@ -233,6 +249,9 @@ def topologies(draw: Draw) -> Case:
                 draw(st.sampled_from(holders))[draw(st.sampled_from(table[1]))] = draw(VALUES)
         else:
             changed(draw, data)
+    if draw(st.booleans()):
+        data = copy.deepcopy(GRAPH)
+        tuned(draw, data)
     name, text = "g.json", json.dumps(data, default=str).encode("utf-8", "surrogatepass")
     if draw(st.integers(0, 2)) == 0:
         name, text = "g.graphml", _graphml(draw)
@@ -270,11 +289,17 @@ def _graphml(draw: Draw) -> bytes:
 
 EXPERIMENT: Mapping[str, Any] = {
     "network": {"topology": "g.json", "node_defaults": {"update": "clock"}, "edge_defaults": {}},
-    "simulation": {"until": 20, "dt": 1.0, "seed": 1},
+    "simulation": {"until": 20, "dt": 1.0, "seed": 1, "batch": 1, "ensemble": 1, "threads": 1},
     "learning": {"rule": "hamiltonian", "beta": 0.01, "phi": {"gate": 2}},
     "stimulus": {"source": "arrays", "hold": 4, "input": [[1.0], [0.5]], "target": [[0.5], [0.1]]},
-    "noise": {"std": 0.01},
-    "faults": {"loss": 0.1, "change": [{"tick": 3, "down": True}]},
+    "noise": {"std": 0.01, "every": 1},
+    "faults": {
+        "loss": 0.1,
+        "jitter": 1,
+        "failing": 0.1,
+        "downtime": 2.0,
+        "change": [{"tick": 3, "delay": 2}],
+    },
     "stage": [{"name": "train", "passes": 2}, {"name": "test", "learn": False}],
     "loss": {"kind": "squared_error"},
     "record": {"every": {"default": 2, "w": 5}, "events": ["message"]},
@@ -307,12 +332,19 @@ def experiments(draw: Draw) -> Case:
     for name in draw(st.lists(st.sampled_from([x for x in EXPERIMENT if x != "network"]), max_size=6)):
         data.pop(name, None)
     if draw(st.booleans()) and "learning" in data:
-        data["learning"] = {"rule": draw(st.sampled_from(list(RULES)))}
+        rule = draw(st.sampled_from(list(RULES)))
+        fields = learning_table(rule).model_fields
+        own = {key: x.default for key, x in fields.items() if isinstance(x.default, int | float)}
+        data["learning"] = {"rule": rule, **own}
     if draw(st.booleans()) and "stimulus" in data:
         data["stimulus"] = {"source": draw(st.sampled_from(["digits", "iris"]))}
-    for _ in range(draw(st.integers(0, 3))):
-        draw(st.sampled_from([changed, _set_known]))(draw, data)
-    text = sometimes(draw, tomli_w.dumps(data).encode("utf-8", "surrogatepass"))
+    if draw(st.booleans()):
+        tuned(draw, data)
+        text = tomli_w.dumps(data).encode()
+    else:
+        for _ in range(draw(st.integers(0, 3))):
+            draw(st.sampled_from([changed, _set_known]))(draw, data)
+        text = sometimes(draw, tomli_w.dumps(data).encode("utf-8", "surrogatepass"))
     commands = [("validate", "e.toml"), ("info", "e.toml"), ("run", "e.toml", "--dry-run")]
     commands += [("run", "e.toml", *LONG)] * 5
     arguments = list(draw(st.sampled_from(commands)))

@@ -76,9 +76,10 @@ class Worker:
 
     def _answers(self) -> bool:
         """Wait for an answer until the process has computed for its time; others may use the machine too."""
+        assert self._process.stdout
         begun, ends = self._seconds(), time.monotonic() + 10 * LIMIT
         while time.monotonic() < ends and self._seconds() - begun < LIMIT:
-            if select.select([self._process.stdout], [], [], 1.0)[0]:  # type: ignore[type-var]
+            if select.select([self._process.stdout.fileno()], [], [], 1.0)[0]:
                 return True
         return False
 

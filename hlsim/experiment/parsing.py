@@ -218,7 +218,9 @@ def _value(text: str, value: str) -> Any:
     try:
         return read_toml(f"value = {value}")["value"]
     except ValueError as error:
-        if re.match(r"""[\[{"']|$""", value) or not isinstance(error, TOMLDecodeError):
+        if not isinstance(error, TOMLDecodeError):
+            raise ExperimentError(f"--set {shown(text)[1:-1]}: {error}") from None
+        if re.match(r"""[\[{"']|$""", value):
             raise ExperimentError(
                 f"--set {shown(text)[1:-1]}: value must be as in TOML, or a bare word, got {shown(value)}"
             ) from None
