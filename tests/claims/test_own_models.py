@@ -24,6 +24,7 @@ from hlsim.models.rules import Equilibrium, Hamiltonian
 from hlsim.models.rules.fixed import Fixed
 from hlsim.simulation.faults import Faults
 from hlsim.simulation.noise import Noise
+from tests.claims.test_determinism import assert_same_bits
 from tests.support.agreement import BATCHED, COMPILED, REFERENCE, assert_agree
 from tests.support.graphs import Case, build, cases, run
 from tests.support.own import OWN, Hebb, Traced, registered, with_own
@@ -79,6 +80,42 @@ def test_engines_agree_on_users_models(way: str, engine: str) -> None:
     agree()
     assert len(seen & set(MODELS)) >= 3 + (not rule.sends_costates)
     assert sum(compared) >= 0.75 * EXAMPLES * TICKS
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch", "compiled"])
+@pytest.mark.parametrize("way", ["local, clock", "traces, clock"])
+def test_a_state_of_users_models_goes_on_in_a_fresh_simulation(way: str, engine: str) -> None:
+    """Bit for bit: further variables and their costates, impulses under way, traces of synapses."""
+    kind, rule = WAYS[way]
+
+    @seed(7)
+    @settings(max_examples=3)
+    @given(cases(kind, 40), st.integers(0, 2**31))
+    def goes_on(case: Case, number: int) -> None:
+        case = with_own(case, number, rule)
+
+        def make() -> Simulation:
+            return Simulation(case.graph, **{"dtype": "float64", **case.options, **ENGINES[engine]})
+
+        whole = make()
+        generator = np.random.default_rng(number)
+        shape = len(whole.network.inputs), len(whole.network.outputs)
+        given_ = [(generator.normal(size=shape[0]), generator.dirichlet(np.ones(shape[1]))) for _ in range(2)]
+        ask(whole, *given_[0])
+        whole.run(until=17)
+        other = make()
+        other.restore(whole.state())
+        for sim in (whole, other):
+            ask(sim, *given_[1])
+        one, two = (sim.run(until=40, every=1, events=("message", "update")) for sim in (whole, other))
+        assert_same_bits(one, two)
+
+    goes_on()
+
+
+def ask(sim: Simulation, stimulus: np.ndarray, target: np.ndarray) -> None:
+    sim.controls.input(stimulus)
+    sim.controls.target(target)
 
 
 # ---- what impulses mean
