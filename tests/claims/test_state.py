@@ -33,7 +33,7 @@ from tests.support.agreement import BATCHED, COMPILED, REFERENCE
 from tests.support.graphs import Case, cases
 
 VERIFY = os.environ.get("HLSIM_VERIFY") == "1"
-EXAMPLES = 60 if VERIFY else 6
+EXAMPLES = 60 if VERIFY else 3
 TICKS = 40
 ENGINES: Mapping[str, Mapping[str, Any]] = {"reference": REFERENCE, "torch": BATCHED, "compiled": COMPILED}
 engines = pytest.mark.parametrize("engine", ENGINES)
