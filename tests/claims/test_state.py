@@ -441,8 +441,10 @@ def says(kind: Any) -> set[str]:
 
 
 @pytest.mark.filterwarnings("ignore::hlsim.errors.HlsimWarning")
-@pytest.mark.parametrize("engine", [*ENGINES, "lockstep"])
-@pytest.mark.parametrize("nudges", [False, True])
+@pytest.mark.parametrize(
+    ("engine", "nudges"),
+    [*((engine, nudges) for engine in ENGINES for nudges in (False, True)), ("lockstep", False)],
+)
 def test_whoever_has_numbers_that_change_says_so(engine: str, nudges: bool) -> None:
     """The objects of a simulation are gone through, all that can be reached, before and after a tick."""
     given: dict[str, Any] = dict(ENGINES.get(engine, COMPILED))
