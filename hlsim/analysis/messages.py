@@ -75,13 +75,8 @@ def traffic(trace: Trace) -> xr.Dataset:
 
 def traffic_by_pair(trace: Trace) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return groups that send and that receive (pair,), as indices, and messages by kind; NaN: not known."""
-    sent = {kind: trace[f"network/traffic_{kind}"].astype(float).ravel() for kind in KINDS[:2]}
-    if "network/traffic_from" in trace.names():
-        origin, goal = (trace[f"network/traffic_{end}"] for end in ("from", "to"))
-    else:
-        # A trace from before messages were counted by pairs has a matrix of all groups.
-        count = trace["network/group_name"].size
-        origin, goal = (each.ravel() for each in np.indices((count, count)))
+    sent = {kind: trace[f"network/traffic_{kind}"].astype(float) for kind in KINDS[:2]}
+    origin, goal = (trace[f"network/traffic_{end}"] for end in ("from", "to"))
     known = {kind: np.where(counts == UNKNOWN_COUNT, np.nan, counts) for kind, counts in sent.items()}
     return origin, goal, known
 

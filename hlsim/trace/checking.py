@@ -94,11 +94,12 @@ FIXED: Mapping[str, Rule] = {
     "network/outputs": Rule(WHOLE, ("output_node",), 0, "node"),
     "network/graph": Rule(TEXT),
     "network/group_name": Rule(TEXT, ("network/group_name",)),
-    "network/to_group_name": Rule(TEXT, ("network/group_name",)),
+    "network/group_pair": Rule(WHOLE, ("network/group_pair",), 0, "network/group_pair"),
     **{
-        f"network/traffic_{kind}": _over(_COUNT, "network/group_name", "network/group_name")
-        for kind in ("state", "costate")
+        f"network/traffic_{end}": Rule(WHOLE, ("network/group_pair",), 0, "network/group_name")
+        for end in ("from", "to")
     },
+    **{f"network/traffic_{kind}": _over(_COUNT, "network/group_pair") for kind in ("state", "costate")},
     "before/input": Rule(REAL, (REPLICA, "input_node")),
     "before/target": Rule(REAL, (REPLICA, "output_node")),
     "before/phi": Rule(REAL),
@@ -264,9 +265,15 @@ class Layout:
         for name in GROUPS:
             if name not in self._groups:
                 raise DamageError(f"{self.where}: must have a group {name!r}, it has none")
-        scales = [name for name in (*SHARED, "replica", "network/group_name") if name in datasets]
+        scales = [
+            name
+            for name in (*SHARED, "replica", "network/group_name", "network/group_pair")
+            if name in datasets
+        ]
         self.sizes = {name: _length(datasets[name]) for name in scales}
-        own = {name: needed.get(name) or OPTIONAL.get(name) or _by_place(name) for name in datasets}
+        own = {
+            name: needed.get(name) or OPTIONAL.get(name) or _by_place(name, x) for name, x in datasets.items()
+        }
         self.rules = {name: rule for name, rule in own.items() if rule is not None}
 
     def _check_form(self, name: str, dataset: h5py.Dataset, dtype: np.dtype) -> None:
@@ -340,7 +347,7 @@ class Layout:
             raise self._refuse(name, f"is damaged, it must have the checksum {wanted}", found)
 
 
-def _by_place(path: str) -> Rule | None:
+def _by_place(path: str, dataset: h5py.Dataset) -> Rule | None:
     """Return the rule of a dataset whose name is not the same in every trace; None: there is none."""
     group, _, name = path.rpartition("/")
     if name == "replica" and any(group == growing for growing, _ in GROWING):
@@ -351,9 +358,18 @@ def _by_place(path: str) -> Rule | None:
         return None
     if name.startswith("tick"):
         return _TICK
+    return _sampled(name, dataset)
+
+
+def _sampled(name: str, dataset: h5py.Dataset) -> Rule:
     if name in STATES:
         return Rule(NUMBER, (REPLICA, "node"))
-    return Rule(REAL, (REPLICA,)) if name in SAMPLED and name != "w" else _SYNAPTIC
+    if name in SAMPLED and name != "w":
+        return Rule(REAL, (REPLICA,))
+    # Fields of neurons and of synapses have names of their own.
+    last = dataset.dims[dataset.ndim - 1] if dataset.ndim else {}
+    of_neurons = name != "w" and any(scale.name == "/node" for scale in last.values())
+    return Rule(REAL, (REPLICA, "node")) if of_neurons else _SYNAPTIC
 
 
 def _length(dataset: h5py.Dataset) -> int:

@@ -18,7 +18,7 @@ from hlsim.trace.checksums import CRC, crc_of_attributes
 from hlsim.trace.tables import NAME, Column, Table, dimension, room, variable
 
 FORMAT = "hlsim-trace"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHANGING: Mapping[str, int] = {"status": 16, "end": 32, "summary": 16384}  # attributes and their bytes
 # What can be sampled beside the rule's own synapse fields: dimensions after tick and replica, and what it is.
 Quantities = Mapping[str, tuple[tuple[str, ...], str]]

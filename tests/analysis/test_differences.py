@@ -393,7 +393,7 @@ def test_attributes_differ_but_for_the_circumstances_of_a_run(made: Path, name: 
         file.attrs[name] = own.get(name) or ("otherwise" if isinstance(old, str | bytes) else old + 0.5)
 
     if name == "format_version":
-        with pytest.raises(HlsimError, match="format_version must be 1"):
+        with pytest.raises(HlsimError, match="format_version must be 2"):
             compared(made, changed(made, put))
         return
     found = compared(made, changed(made, put))

@@ -92,5 +92,5 @@ def test_figures_need_a_folder_that_can_be_written(hlsim_: Command, traced: Path
 def test_a_trace_of_another_format_is_one_line(hlsim_: Command, traced: Path) -> None:
     with h5py.File(traced, "r+") as file:
         file.attrs["format_version"] = 99
-    assert_one_line(hlsim_("report", str(traced)), "tiny.h5: format_version must be 1, got 99")
+    assert_one_line(hlsim_("report", str(traced)), "tiny.h5: format_version must be 2, got 99")
     assert not Path("tiny.html").exists()

@@ -26,7 +26,7 @@ def test_attributes_tell_where_a_run_comes_from(tmp_path: Path) -> None:
     with rec.trace() as read, h5py.File(tmp_path / "t.h5") as plain:
         for attrs in (read.attrs, plain.attrs, read.tree().attrs):
             assert {name: attrs[name] for name in header} == header
-            assert (attrs["format"], attrs["format_version"]) == ("hlsim-trace", 1)
+            assert (attrs["format"], attrs["format_version"]) == ("hlsim-trace", 2)
             assert attrs["list"] == "[1, 2]"
             assert "none" not in attrs
         assert plain.attrs["status"] == b"complete"

@@ -193,6 +193,6 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"t\.h5: is no hlsim trace$"):
         trace.open(path)
     with h5py.File(path, "w") as file:
-        file.attrs.update({"format": "hlsim-trace", "format_version": 2})
-    with pytest.raises(TraceError, match=r"t\.h5: format_version must be 1, got 2$"):
+        file.attrs.update({"format": "hlsim-trace", "format_version": 1})
+    with pytest.raises(TraceError, match=r"t\.h5: format_version must be 2, got 1$"):
         trace.open(path)
