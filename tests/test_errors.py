@@ -113,7 +113,7 @@ def test_a_rule_computes_with_plain_numbers(rule: str) -> None:
     }
     init = {field.name for field in fields(made_of) if field.init}
     given = {name: np.asarray(x)[()] for name, x in given.items() if name in init and x is not False}
-    assert given
+    assert given or not init
     made = made_of(**given)
     assert made == made_of()
     assert all(not isinstance(x, np.generic) for x in vars(made).values())

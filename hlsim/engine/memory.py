@@ -60,6 +60,12 @@ def memory(network: Network, rule: Rule, *, replicas: int, dtype: str, ticks: in
     )
 
 
+def least_memory(network: Network, rule: Rule, *, replicas: int, dtype: str) -> int:
+    """Return bytes that a run takes surely, found at once: those of the state alone."""
+    item = np.dtype(dtype).itemsize
+    return _state(network, rule, replicas, item * (2 if rule.complex_states else 1), item, 0, 0)
+
+
 def _state(
     network: Network, rule: Rule, replicas: int, number: int, item: int, sparse: int, single: int
 ) -> int:

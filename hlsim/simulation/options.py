@@ -10,7 +10,7 @@ import numpy as np
 
 from hlsim.engine.build import DTYPES
 from hlsim.engine.controls import Controls
-from hlsim.engine.memory import memory
+from hlsim.engine.memory import least_memory, memory
 from hlsim.errors import (
     LARGEST,
     ExperimentError,
@@ -79,11 +79,12 @@ def loss(kind: str | Loss | None) -> Loss | None:
     return LOSSES[kind]
 
 
-def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float) -> None:
-    """Refuse what the rule cannot do on this network."""
+def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float, batch: int = 1) -> None:
+    """Refuse what the rule cannot do on this network, or not in a minibatch."""
     check_stability(network, dt, rule.eta)
     _check_forms(network, rule)
     _check_rich(network, rule)
+    _check_batch(network, rule, batch)
     if rule.nudges:
         _check_nudged(network, rule, loss)
         return
@@ -141,7 +142,7 @@ def _check_rich(network: Network, rule: Rule) -> None:
         )
 
 
-def check_batch(network: Network, rule: Rule, batch: int) -> None:
+def _check_batch(network: Network, rule: Rule, batch: int) -> None:
     """Refuse a minibatch where replicas that share synapses would need more than means of products."""
     if batch > 1 and rule.apart:
         raise ExperimentError(
@@ -215,11 +216,20 @@ def check_counts(**counts: object) -> None:
         )
 
 
+# Bytes of state below which nobody asks whether there is room for what is kept of it over ticks.
+_ROOMY = 2**30
+
+
 def check_room(network: Network, rule: Rule, replicas: int, dtype: str) -> None:
     """Refuse a network whose state no memory here holds, before any is taken."""
     number = dtype if dtype in DTYPES else "float32"  # one that is not known is refused later
-    taken = memory(network, rule, replicas=replicas, dtype=number, ticks=1)
-    check_memory(f"simulation: {replicas} replicas of {network.n} nodes", taken.state + taken.rings)
+    where = f"simulation: {replicas} replicas of {network.n} nodes"
+    least = least_memory(network, rule, replicas=replicas, dtype=number)
+    check_memory(where, least)
+    # What projections keep takes as much again to be found as a build does: only where it may matter.
+    if least > _ROOMY:
+        taken = memory(network, rule, replicas=replicas, dtype=number, ticks=1)
+        check_memory(where, taken.state + taken.rings)
 
 
 def check_stages(rule: Rule, stages: Sequence[Stage], hold: int) -> None:

@@ -42,6 +42,10 @@ _WATCHING = ("_scores", "_storm", "_settled", "_divergence")
 _FED = ("input", "target", "phi", "learn", "noise")
 
 
+# Engines call this tick never.
+MOST_TICKS = 2**60
+
+
 class Simulation(Whole):
     """A network that can be run.
 
@@ -148,10 +152,9 @@ class Simulation(Whole):
         self.rule = Hamiltonian() if rule is None else rule
         self.loss = options.loss(loss)
         self.network = options.network(network, seed, ensemble, dt, node_defaults, edge_defaults)
-        options.check_rule(self.network, self.rule, self.loss, dt)
-        options.check_batch(self.network, self.rule, batch)
-        options.check_room(self.network, self.rule, batch * ensemble, dtype)
+        options.check_rule(self.network, self.rule, self.loss, dt, batch)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
+        options.check_room(self.network, self.rule, self.replicas, dtype)
         self.env = Clock()
         seeds = [seed + k for k in range(ensemble)]
         self.controls = options.controls(self.network, self.rule, faults, seeds, batch)
@@ -170,14 +173,13 @@ class Simulation(Whole):
             device=device,
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
-        told = {"seed": seed, "hold": hold, "reset": reset, "batch": batch, "ensemble": ensemble}
-        self._told_at_first = {**told, "noise": noise, "faults": faults}
+        told = {"seed": seed, "hold": hold, "reset": reset, "noise": noise, "faults": faults}
+        self._told_at_first = {**told, "batch": batch, "ensemble": ensemble}
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()
         self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
-        self._noise = self._start_noise(noise, seeds, batch)
-        self._faults = self._start_faults(faults)
+        self._noise, self._faults = self._start_noise(noise, seeds, batch), self._start_faults(faults)
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
@@ -388,7 +390,7 @@ class Simulation(Whole):
             raise ExperimentError(
                 f"simulation.until: is needed at tick {self.tick}, where the stages are over, got none"
             )
-        check_count("simulation.until", end, self.tick + 1, " of ticks")
+        check_count("simulation.until", end, self.tick + 1, " of ticks", below=MOST_TICKS)
         return int(end)
 
     def _go(

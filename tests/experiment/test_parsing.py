@@ -112,7 +112,7 @@ BAD = [
     (
         "learning",
         "rule = 'backprop'",
-        "unknown rule 'backprop'; known: continual_equilibrium, equilibrium, hamiltonian,",
+        "unknown rule 'backprop'; known: continual_equilibrium, equilibrium, fixed, hamiltonian,",
     ),
     ("learning", "order = 'x'", "order must be 'explicit' or 'sequential', got 'x'"),
     ("learning", "beta = -1.0", "beta must be >= 0, got -1.0"),

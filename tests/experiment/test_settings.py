@@ -142,6 +142,7 @@ def documented() -> dict[str, dict[str, tuple[str, str]]]:
     for line in (ROOT / "docs/experiment.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             title = line.strip("# `[]")
+            found.setdefault(title, {})
         elif match := re.match(r"\| `(\w+)` \| (.*?) \| (.*?) \| ", line):
             found.setdefault(title, {})[match[1]] = (match[2], match[3])
     return found

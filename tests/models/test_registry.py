@@ -76,6 +76,10 @@ class Descent(Hamiltonian):
         omega = fields.omega + duration * (qs - self.eta * fields.omega)
         return w - duration * beta * (omega if self.sequential else fields.omega), (omega,)
 
+    def synapse_hold(self, w, fields, s1, s2, beta, duration):
+        w = w - beta * (fields.omega * self.memory(duration) + s2)
+        return w, (ops.exp(-self.eta * duration) * fields.omega + s1,)
+
 
 @dataclass(frozen=True)
 class Balance(Equilibrium):

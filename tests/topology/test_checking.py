@@ -460,14 +460,3 @@ def test_a_label_or_group_that_no_trace_can_hold_is_refused(text: str) -> None:
     graph.add_node("a", group=text)
     with pytest.raises(TopologyError, match="node 'a': group must be text that a trace can hold"):
         check(graph)
-
-
-@pytest.mark.parametrize("fields", [{"h": "real", "v": "real"}, {"h": "complex"}, {"v": "real"}, {}])
-def test_a_model_of_other_states_than_h_is_refused_where_it_is_used(
-    fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = neurons.Neuron(name="two", fields=fields)
-    monkeypatch.setattr(neurons, "MODELS", {**neurons.MODELS, "two": model})
-    check(node())
-    with pytest.raises(TopologyError, match=r"^model 'two': fields must be \{'h': 'real'\}, .*, got \{"):
-        check(node(model="two"))
