@@ -2,14 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from hlsim.engine.build import DTYPES
-from hlsim.engine.controls import Controls
+from hlsim.engine.clock import Clock
+from hlsim.engine.controls import Changes, Controls
 from hlsim.engine.memory import least_memory, memory
 from hlsim.errors import (
     LARGEST,
@@ -24,7 +25,7 @@ from hlsim.models.losses import LOSSES, Loss
 from hlsim.models.neurons import ACTIVATIONS
 from hlsim.models.rules.phi import form
 from hlsim.models.rules.rule import Rule, missing_hold
-from hlsim.simulation.faults import Faults
+from hlsim.simulation.faults import FaultProcess, Faults
 from hlsim.stimulus import OneHot, Stage, Stream
 from hlsim.topology.network import Network, check_stability, flatten
 
@@ -33,9 +34,14 @@ MOST_THREADS = max(64, os.cpu_count() or 1)
 
 
 def controls(
-    network: Network, rule: Rule, faults: Faults | None, seeds: Sequence[int], batch: int
+    network: Network,
+    rule: Rule,
+    faults: Faults | None,
+    seeds: Sequence[int],
+    batch: int,
+    listener: Callable[[Changes], None],
 ) -> Controls:
-    """Return the controls of a network; they hold the links that faults may touch."""
+    """Return the controls of a network, with who listens; they hold the links that faults may touch."""
     touchable = None if faults is None else faults.touchable(network, rule, seeds)
     if touchable is not None and batch > 1:
         raise ExperimentError(
@@ -43,7 +49,18 @@ def controls(
             f"got {batch}"
         )
     columns = len(network.inputs), len(network.outputs)
-    return Controls(batch * len(seeds), *columns, network.n, phases=rule.nudges, touchable=touchable)
+    made = Controls(batch * len(seeds), *columns, network.n, phases=rule.nudges, touchable=touchable)
+    made.listen(listener)
+    return made
+
+
+def fault_process(faults: Faults | None, controls: Controls, rule: Rule, env: Clock) -> FaultProcess | None:
+    """Return what lets faults happen, begun; None: there are none."""
+    if faults is None or controls.touchable is None:
+        return None
+    process = FaultProcess(faults, controls, controls.touchable, rule)
+    process.begin(env)
+    return process
 
 
 def network(
@@ -216,6 +233,8 @@ def check_counts(**counts: object) -> None:
         )
 
 
+# Engines call this tick never.
+MOST_TICKS = 2**60
 # Bytes of state below which nobody asks whether there is room for what is kept of it over ticks.
 _ROOMY = 2**30
 

@@ -22,7 +22,7 @@ from hlsim.models.losses import Loss
 from hlsim.models.rules import Hamiltonian, Rule
 from hlsim.simulation import options
 from hlsim.simulation.divergence import Divergence
-from hlsim.simulation.faults import FaultProcess, Faults
+from hlsim.simulation.faults import Faults
 from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.simulation.prequential import Prequential
 from hlsim.simulation.protocol import Alone, PhaseRun, Presentation, Protocol
@@ -40,10 +40,6 @@ _ACTING = ("controls", "_noise", "_faults", "_alone", "_protocol")
 _WATCHING = ("_scores", "_storm", "_settled", "_divergence")
 # What a trace tells of the time before it.
 _FED = ("input", "target", "phi", "learn", "noise")
-
-
-# Engines call this tick never.
-MOST_TICKS = 2**60
 
 
 class Simulation(Whole):
@@ -157,8 +153,7 @@ class Simulation(Whole):
         options.check_room(self.network, self.rule, self.replicas, dtype)
         self.env = Clock()
         seeds = [seed + k for k in range(ensemble)]
-        self.controls = options.controls(self.network, self.rule, faults, seeds, batch)
-        self.controls.listen(self._heard)
+        self.controls = options.controls(self.network, self.rule, faults, seeds, batch, self._heard)
         self._engine, facts = build.engine(
             self.env,
             self.network,
@@ -179,7 +174,8 @@ class Simulation(Whole):
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()
         self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
-        self._noise, self._faults = self._start_noise(noise, seeds, batch), self._start_faults(faults)
+        self._noise = self._start_noise(noise, seeds, batch)
+        self._faults = options.fault_process(faults, self.controls, self.rule, self.env)
         self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
         self._engine.start()
 
@@ -189,14 +185,6 @@ class Simulation(Whole):
         if noise is None:
             return None
         process = NoiseProcess(noise, self.controls, seeds, batch, self.network.label)
-        process.begin(self.env)
-        return process
-
-    def _start_faults(self, faults: Faults | None) -> FaultProcess | None:
-        touchable = self.controls.touchable
-        if faults is None or touchable is None:
-            return None
-        process = FaultProcess(faults, self.controls, touchable, self.rule)
         process.begin(self.env)
         return process
 
@@ -390,7 +378,7 @@ class Simulation(Whole):
             raise ExperimentError(
                 f"simulation.until: is needed at tick {self.tick}, where the stages are over, got none"
             )
-        check_count("simulation.until", end, self.tick + 1, " of ticks", below=MOST_TICKS)
+        check_count("simulation.until", end, self.tick + 1, " of ticks", below=options.MOST_TICKS)
         return int(end)
 
     def _go(
