@@ -27,7 +27,9 @@ from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
     NativeValue,
     infer_getattr,
+    intrinsic,
     lower_getattr_generic,
+    make_attribute_wrapper,
     models,
     overload,
     overload_method,
@@ -393,47 +395,74 @@ def _arguments(cls: type, name: str) -> int:
     return len(inspect.signature(getattr(cls, name)).parameters) - 1
 
 
-class Sigma(NamedTuple):
-    """One of several activations, as the formulas of a model take it."""
+class Chosen(types.Type):  # type: ignore[misc]
+    """The numba type of one of several activations, as the formulas of a model take it.
 
-    objects: Any
-    k: int
+    A type of its own: methods of named tuples would be those of users' named tuples as well.
+    """
+
+    def __init__(self, **members: Any) -> None:
+        self.members = members
+        super().__init__(name=f"Chosen({members})")
 
 
-class Evaluated(NamedTuple):
-    """A ``Sigma`` whose value ``y`` at a drive ``a`` is known: several formulas of a neuron ask for it."""
+@register_model(Chosen)
+class _ChosenStruct(models.StructModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, chosen: Chosen) -> None:
+        super().__init__(manager, chosen, list(chosen.members.items()))
 
-    sigma: Any
-    a: Any
-    y: Any
+
+for _name in ("objects", "k", "sigma", "a", "y"):
+    make_attribute_wrapper(Chosen, _name, _name)
+
+
+def _built(chosen: Chosen) -> tuple[Any, Callable]:
+    """Return the signature of a function that makes one of its members, and its code."""
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        struct = cgutils.create_struct_proxy(chosen)(context, builder)
+        for name, value in zip(chosen.members, values, strict=True):
+            setattr(struct, name, value)
+        return struct._getvalue()
+
+    return chosen(*chosen.members.values()), generate
+
+
+@intrinsic  # type: ignore[misc]
+def chosen(_: Any, objects: Any, k: Any) -> Any:
+    """Return the k-th of several activations."""
+    return _built(Chosen(objects=objects, k=k))
+
+
+@intrinsic  # type: ignore[misc]
+def _known_at(_: Any, sigma: Any, a: Any, y: Any) -> Any:
+    return _built(Chosen(sigma=sigma, a=a, y=y))
 
 
 @register_jitable  # type: ignore[untyped-decorator]
-def evaluated(objects: Any, k: int, a: Any) -> Evaluated:
-    """Return one of several activations, evaluated at a drive."""
-    sigma: Any = Sigma(objects, k)
-    return Evaluated(sigma, a, sigma.value(a))
+def evaluated(objects: Any, k: int, a: Any) -> Any:
+    """Return one of several activations whose value at a drive is known: several formulas ask for it."""
+    sigma: Any = chosen(objects, k)
+    return _known_at(sigma, a, sigma.value(a))
 
 
-@overload_method(types.NamedTuple, "value", strict=False)
-def _value(self: Any, a: Any) -> Callable | None:  # noqa: ARG001 (numba counts)
+@overload_method(Chosen, "value", strict=False)
+def _value(self: Any, a: Any) -> Callable:  # noqa: ARG001 (numba counts)
     return _activation(self, "value", "a")
 
 
-@overload_method(types.NamedTuple, "slope", strict=False)
-def _slope(self: Any, a: Any, y: Any) -> Callable | None:  # noqa: ARG001 (numba counts)
+@overload_method(Chosen, "slope", strict=False)
+def _slope(self: Any, a: Any, y: Any) -> Callable:  # noqa: ARG001 (numba counts)
     return _activation(self, "slope", "a, y")
 
 
-def _activation(sigma: Any, name: str, arguments: str) -> Callable | None:
-    if sigma.instance_class is Evaluated:
+def _activation(one: Chosen, name: str, arguments: str) -> Callable:
+    if "sigma" in one.members:
         if name == "slope":
             return made(f"def made(self, {arguments}):\n    return self.sigma.slope({arguments})\n")
         return made("def made(self, a):\n    return self.y if a == self.a else self.sigma.value(a)\n")
-    if sigma.instance_class is not Sigma:
-        return None
     lines = [f"def made(self, {arguments}):"]
-    for j in range(1, len(sigma.types[0].types)):
+    for j in range(1, len(one.members["objects"].types)):
         lines += [f"    if self.k == {j}:", f"        return self.objects[{j}].{name}({arguments})"]
     return made("\n".join([*lines, f"    return self.objects[0].{name}({arguments})"]))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hlsim.errors import ExperimentError
-from hlsim.models.table import Table
+from hlsim.models.catalogue import Catalogue
 
 
 class Loss:
@@ -99,4 +99,4 @@ def _softmax(y: Tensor) -> Tensor:
     return e / e.sum(-1, keepdim=True)
 
 
-LOSSES: Table[Loss] = Table("loss", (SquaredError(), CrossEntropy()))
+LOSSES: Catalogue[Loss] = Catalogue("loss", (SquaredError(), CrossEntropy()))

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from hlsim.models import ops
+from hlsim.models.catalogue import Catalogue
 from hlsim.models.ops import Value
-from hlsim.models.table import Table
 
 # Parameters of neurons by name: ``p.tau``.
 Parameters = SimpleNamespace
@@ -114,7 +114,7 @@ class Identity(Activation):
         return 0.0 * a + 1.0
 
 
-ACTIVATIONS: Table[Activation] = Table(
+ACTIVATIONS: Catalogue[Activation] = Catalogue(
     "activation", (Tanh(), Sigmoid(), SteepSigmoid(), Relu(), Softplus(), Identity())
 )
 
@@ -335,7 +335,7 @@ class Leaky(Neuron):
         return 1.0 / p.tau
 
 
-MODELS: Table[Neuron] = Table("neuron model", (Input(), Instant(), Leaky(), Readout()))
+MODELS: Catalogue[Neuron] = Catalogue("neuron model", (Input(), Instant(), Leaky(), Readout()))
 
 
 def node_fields() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Models, activations, rules and losses of a user's own: taken into the tables by name."""
+"""Models, activations, rules and losses of a user's own: taken into the catalogues by name."""
 
 import hashlib
 import inspect
@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from hlsim import usercode
 from hlsim.errors import ExperimentError, is_real
+from hlsim.models.catalogue import Catalogue
 from hlsim.models.losses import LOSSES, Loss
-from hlsim.models.neurons import ACTIVATIONS, MODELS, RESERVED, TAKEN, Activation, Neuron
+from hlsim.models.neurons import ACTIVATIONS, MODELS, RESERVED, Activation, Neuron
 from hlsim.models.rules import RULES, Rule
-from hlsim.models.table import Table
 
 T = TypeVar("T")
 # Whose entries are instances; those of the rules are classes.
-_TABLES: tuple[tuple[type, Table[Any]], ...] = (
+_CATALOGUES: tuple[tuple[type, Catalogue[Any]], ...] = (
     (Neuron, MODELS),
     (Activation, ACTIVATIONS),
     (Loss, LOSSES),
@@ -49,20 +49,20 @@ def register(thing: T) -> T:
     """
     entry: Any = thing
     if inspect.isclass(thing) and not issubclass(thing, Rule):
-        if not issubclass(thing, tuple(kind for kind, _ in _TABLES)):
+        if not issubclass(thing, tuple(kind for kind, _ in _CATALOGUES)):
             raise ExperimentError(_not_one(thing))
         entry = thing()
     if inspect.isclass(entry):
         _check_rule(entry)  # type: ignore[arg-type]
         RULES.add(entry)  # type: ignore[arg-type]
         return thing
-    for kind, table in _TABLES:
+    for kind, catalogue in _CATALOGUES:
         if isinstance(entry, kind):
             if isinstance(entry, Neuron):
                 _check_model(entry)
             if isinstance(entry, Loss) and entry.name in ("none", "python"):
                 raise ExperimentError(f"register: loss {entry.name!r} means something else")
-            table.add(entry)
+            catalogue.add(entry)
             return thing
     raise ExperimentError(_not_one(thing))
 
@@ -107,9 +107,6 @@ def _check_rule(rule: type[Rule]) -> None:
         if name in _KEYS:
             raise ExperimentError(f"{where}: parameter {name!r} is a key of every rule")
     _check_names(where, rule.synapse_fields)
-    for name in rule.synapse_fields:
-        if name in TAKEN:
-            raise ExperimentError(f"{where}: a field of synapses cannot be called {name!r}")
 
 
 def _check_names(where: str, names: Iterable[str]) -> None:
@@ -141,12 +138,12 @@ def load(path: str | Path) -> None:
 
 def _defined(path: Path) -> list[Any]:
     """Run a file and return what it defines or has registered itself."""
-    tables = (RULES, *(table for _, table in _TABLES))
-    before = {id(entry) for table in tables for entry in table.values()}
+    catalogues = (RULES, *(catalogue for _, catalogue in _CATALOGUES))
+    before = {id(entry) for catalogue in catalogues for entry in catalogue.values()}
     module = usercode.module(path, ExperimentError)
-    found = [entry for table in tables for entry in table.values() if id(entry) not in before]
+    found = [entry for catalogue in catalogues for entry in catalogue.values() if id(entry) not in before]
     known = {entry if inspect.isclass(entry) else type(entry) for entry in found}
-    kinds = (Rule, *(kind for kind, _ in _TABLES))
+    kinds = (Rule, *(kind for kind, _ in _CATALOGUES))
     for cls in vars(module).values():
         own = inspect.isclass(cls) and issubclass(cls, kinds) and cls.__module__ == module.__name__
         if own and cls not in known and not inspect.isabstract(cls) and not cls.__name__.startswith("_"):

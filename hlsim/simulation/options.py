@@ -22,7 +22,7 @@ from hlsim.errors import (
     unknown,
 )
 from hlsim.models.losses import LOSSES, Loss
-from hlsim.models.neurons import ACTIVATIONS
+from hlsim.models.neurons import ACTIVATIONS, TAKEN
 from hlsim.models.rules.phi import form
 from hlsim.models.rules.rule import Rule, missing_hold
 from hlsim.simulation.faults import FaultProcess, Faults
@@ -122,9 +122,16 @@ def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float, batch
 
 
 def _check_forms(network: Network, rule: Rule) -> None:
-    """Refuse formulas that nobody would ask for."""
+    """Refuse formulas that nobody would ask for, and fields that nobody could tell apart."""
+    for name in sorted(set(TAKEN) & rule.synapse_fields.keys()):
+        raise ExperimentError(f"rule {rule.name!r}: a field of synapses cannot be called {name!r}")
     if rule.nudges and rule.takes_steps:
         raise ExperimentError(f"rule {rule.name!r}: has phases, and so its synapses take no steps of Euler")
+    if rule.takes_steps and not (rule.apart or rule.sends_costates):
+        raise ExperimentError(
+            f"rule {rule.name!r}: sends no costates, so synapse_euler would be told nothing but 0; "
+            f"give synapse() instead"
+        )
     if rule.sequential and not rule.sends_costates:
         raise ExperimentError(
             f"learning.order: has no meaning for rule {rule.name!r}, which sends no costates"

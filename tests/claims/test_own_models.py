@@ -6,7 +6,8 @@ And the meaning itself, against closed forms, plain loops of numpy, and orders o
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import networkx as nx
 import numpy as np
@@ -20,7 +21,7 @@ from hlsim import Simulation
 from hlsim.engine.compiled.engine import Compiled
 from hlsim.errors import ExperimentError, NumericalError, TopologyError
 from hlsim.models.neurons import ACTIVATIONS, MODELS, Neuron, Parameters
-from hlsim.models.rules import Equilibrium, Hamiltonian
+from hlsim.models.rules import Equilibrium, Hamiltonian, Rule
 from hlsim.models.rules.fixed import Fixed
 from hlsim.simulation.faults import Faults
 from hlsim.simulation.noise import Noise
@@ -326,6 +327,38 @@ def refuse(node: Mapping[str, Any], rule: Any, **options: Any) -> None:
     Simulation(graph, rule=rule, stimulus=rows, **{"loss": None, **options})
 
 
+@dataclass(frozen=True)
+class Sampled(Hamiltonian):
+    name: ClassVar[str] = "sampled"
+    synapse_fields = {"h": "what everybody has"}  # noqa: RUF012
+
+
+@dataclass(frozen=True)
+class Decay(Rule):
+    """It would never be told anything but 0."""
+
+    name: ClassVar[str] = "decay"
+
+    def synapse_euler(self, w: Any, fields: Any, qs: Any, beta: Any, duration: Any) -> Any:
+        return w - duration * beta * (w + qs), ()
+
+
+@dataclass(frozen=True)
+class Both(Equilibrium):
+    """Nobody would ever call what it adds."""
+
+    name: ClassVar[str] = "both"
+
+    def synapse(self, w: Any, fields: Any, pre: Any, post: Any, beta: Any, duration: Any) -> Any:
+        return w, fields
+
+
+@dataclass(frozen=True)
+class Ordered(Hebb):
+    name: ClassVar[str] = "ordered"
+    order: str = "sequential"
+
+
 class Absolute(Neuron):
     name = "absolute"
 
@@ -349,6 +382,10 @@ class Absolute(Neuron):
             "by the clock, as it defines synapse",
         ),
         ({}, Traced(), {}, ExperimentError, "by the clock, as it defines synapse"),
+        ({"update": "clock"}, Sampled(), {}, ExperimentError, "field of synapses cannot be called 'h'"),
+        ({"update": "clock"}, Decay(), {}, ExperimentError, "sends no costates.*give synapse"),
+        ({"update": "clock"}, Both(), {"loss": "squared_error"}, ExperimentError, "no steps of Euler"),
+        ({"update": "clock"}, Ordered(), {}, ExperimentError, "order: has no meaning for rule 'ordered'"),
         ({"update": "clock"}, Traced(weight_decay=0.1), {}, ExperimentError, "weight_decay: must be 0"),
         ({"update": "clock"}, Traced(), {"batch": 2}, ExperimentError, "must be 1 for rule 'traced'"),
         (

@@ -4,7 +4,7 @@ import cmath
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ rest = formulas.one_of("rest", "a, sigma", "a")
 
 @njit(error_model="numpy")
 def _evaluated(models: Any, sigmas: Any, k: int, j: int, table: Any, i: int, h: float, a: float) -> Any:
-    sigma = formulas.Sigma(sigmas, j)
+    sigma = formulas.chosen(sigmas, j)
     moved = velocity(models, k, table, i, h, a, sigma), partials(models, k, table, i, h, a, sigma)
     return (*moved, rest(models, k, table, i, a, sigma))
 
@@ -233,3 +233,18 @@ def test_a_formula_that_a_class_does_not_have_leaves_everything_as_it_is() -> No
         )
         close((mine[0], *mine[1]), (oracle[0], *oracle[1]))
         assert math.isfinite(mine[0])
+
+
+class Reading(NamedTuple):
+    value: float
+    slope: int
+
+
+def test_named_tuples_of_users_are_left_alone() -> None:
+    """Their fields may be called as formulas of activations are."""
+
+    @njit
+    def both(reading: Reading) -> float:
+        return reading.value + 2.0 * reading.slope
+
+    assert both(Reading(1.0, 3)) == 7.0

@@ -17,7 +17,7 @@ from hlsim.models.neurons import MODELS, RESERVED, Activation, Neuron
 from hlsim.models.rules import RULES, Hamiltonian, Rule
 from hlsim.topology.attributes import node_attributes
 from hlsim.trace.network import network_of
-from tests.support.own import TABLES, registered
+from tests.support.own import CATALOGUES, registered
 
 # A copy of each, under names of its own, as somebody who does not know ours would write them.
 COPIES = """
@@ -170,8 +170,8 @@ def test_a_file_counts_again_after_another_has_taken_its_names(tmp_path: Path) -
 def test_a_trace_of_a_users_model_says_what_is_missing_where_nobody_knows_it(tmp_path: Path) -> None:
     write(tmp_path)
     trace = experiment(tmp_path, "clock", True, "batched", "never")
-    for table in TABLES:
-        table._entries = {name: entry for name, entry in table.items() if name in table.ours}
+    for catalogue in CATALOGUES:
+        catalogue._entries = {name: entry for name, entry in catalogue.items() if name in catalogue.ours}
     with pytest.raises(TraceError, match=r"unknown neuron model 'leak'.*hlsim --models FILE\.py"):
         network_of(trace)
     load(tmp_path / "mine.py")
@@ -197,12 +197,6 @@ class Bare(Rule):
     name = "bare"
 
 
-@dataclass(frozen=True)
-class Sampled(Hamiltonian):
-    name: ClassVar[str] = "sampled"
-    synapse_fields = {"h": "no"}  # noqa: RUF012
-
-
 class NoName(Activation):
     name = ""
 
@@ -226,7 +220,6 @@ class Silent(Loss):
         (Keyed, "parameter 'reset' is a key of every rule"),
         (Undecorated, "must be a frozen dataclass, as 'limit' is no field"),
         (Bare, "must be a frozen dataclass"),
-        (Sampled, "a field of synapses cannot be called 'h'"),
         (
             Neuron(name="x", fields={"v": "real", "b c": "real"}),
             "needs a name of letters and digits, got 'b c'",

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hlsim.models import ops, register
+from hlsim.models.catalogue import Catalogue
 from hlsim.models.losses import LOSSES
 from hlsim.models.neurons import ACTIVATIONS, MODELS, Activation, Neuron, Parameters
 from hlsim.models.ops import Value
 from hlsim.models.rules import RULES, Fields, Hamiltonian, Post, Pre, Rule
-from hlsim.models.table import Table
 from tests.support.graphs import Case
 
-TABLES: tuple[Table[Any], ...] = (MODELS, ACTIVATIONS, LOSSES, RULES)
+CATALOGUES: tuple[Catalogue[Any], ...] = (MODELS, ACTIVATIONS, LOSSES, RULES)
 
 
 class FitzHughNagumo(Neuron):
@@ -128,14 +128,14 @@ OWN = (FitzHughNagumo, Driven, IntegrateAndFire, Adaptive, Traced, Hebb)
 @contextmanager
 def registered(*things: Any) -> Iterator[None]:
     """Register things, and leave the tables as they were."""
-    kept = [dict(table._entries) for table in TABLES]
+    kept = [dict(catalogue._entries) for catalogue in CATALOGUES]
     try:
         for thing in things:
             register(thing)
         yield
     finally:
-        for table, entries in zip(TABLES, kept, strict=True):
-            table._entries = entries
+        for catalogue, entries in zip(CATALOGUES, kept, strict=True):
+            catalogue._entries = entries
 
 
 def with_own(case: Case, number: int, rule: Rule) -> Case:

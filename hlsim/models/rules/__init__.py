@@ -1,5 +1,6 @@
 """The learning rules by name: a new one is a class in a file of its own, and a line here."""
 
+from hlsim.models.catalogue import Catalogue
 from hlsim.models.rules.continual import ContinualEquilibrium
 from hlsim.models.rules.equilibrium import Equilibrium
 from hlsim.models.rules.fixed import Fixed
@@ -8,7 +9,6 @@ from hlsim.models.rules.holomorphic import HolomorphicEquilibrium
 from hlsim.models.rules.oscillating import OscillatingEquilibrium
 from hlsim.models.rules.phi import Gate, Phi, Schedule
 from hlsim.models.rules.rule import CostateRule, Fields, Phase, PhaseRule, Post, Pre, Rule
-from hlsim.models.table import Table
 
 __all__ = [
     "RULES",
@@ -31,7 +31,7 @@ __all__ = [
     "synapse_fields",
 ]
 
-RULES: Table[type[Rule]] = Table(
+RULES: Catalogue[type[Rule]] = Catalogue(
     "rule",
     (
         Hamiltonian,

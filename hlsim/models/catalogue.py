@@ -1,4 +1,4 @@
-"""Tables of what graphs and experiments name: ours, and what users register."""
+"""What graphs and experiments name: catalogues of ours, to which users add."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
@@ -8,7 +8,7 @@ from hlsim.errors import ExperimentError
 T = TypeVar("T")
 
 
-class Table(Mapping[str, T], Generic[T]):
+class Catalogue(Mapping[str, T], Generic[T]):
     """Things by name, in the order in which they came; what is added later is seen by all who look.
 
     Parameters
