@@ -179,6 +179,28 @@ def test_an_impulse_moves_its_target_by_its_weight_when_it_arrives() -> None:
     np.testing.assert_allclose(trace["sampled/h"][:, network.label.index("m")], wanted, atol=1e-12)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("late", ["a slow clock", "jitter"])
+def test_of_impulses_on_one_edge_every_one_counts(late: str, engine: str) -> None:
+    """Also those that wait together for a clock, that arrive together, or that a later one has overtaken."""
+    nodes = {
+        "n": {"model": "lif", "tau": 1e-3, "theta": 0.5, "update": "clock"},  # fires as long as x is there
+        "m": {"model": "lif", "tau": 1e15, "theta": 1e9, "update": "clock"},  # forgets nothing
+    }
+    nodes["m"] |= {"period": 4} if late == "a slow clock" else {}
+    faults = Faults(jitter=5) if late == "jitter" else None
+    edges = [("x", "n", {"weight": 1.0}), ("n", "m", {"weight": 0.25, "delay": 2})]
+    sim = driven(nodes, edges, faults=faults, **ENGINES[engine])
+    sim.run(until=40)
+    sim.controls.input(np.zeros(1))
+    sim.run(until=60)
+    m, n = (sim.network.label.index(name) for name in ("m", "n"))
+    sent = sim.counts()["state"][0, n]
+    assert sent >= 30
+    assert sim.read("h")[0, m] == pytest.approx(0.25 * sent, rel=1e-9)
+    assert sim.counts()["overtaken"][0] == 0
+
+
 def loop(network: Any, dt: float, until: int) -> list[list[int]]:
     """A network of ``lif`` on a clock as a plain loop of numpy writes it: flow, hear, fire, reset."""
     n, v, w = network.n, np.zeros(network.n), network.weight[0]
