@@ -22,7 +22,7 @@ from hlsim.engine.compiled.engine import Compiled
 from hlsim.engine.compiled.wakeups import _drift, crossing
 from hlsim.engine.general import wakeups
 from hlsim.engine.general.engine import Batched
-from hlsim.errors import NumericalError
+from hlsim.errors import ExperimentError, NumericalError
 from hlsim.models import ops
 from hlsim.models.losses import Custom
 from hlsim.models.ops import Value
@@ -406,7 +406,9 @@ def test_what_the_loops_do_not_know_runs_in_torch() -> None:
     assert engine_of(clocked) is Compiled
     assert engine_of(graph, rule=Mine()) is Compiled
     assert engine_of(graph.to_undirected(), rule=Equilibrium()) is Compiled
-    assert engine_of(graph, rule=OfTensors()) is Batched
+    with pytest.raises(ExperimentError, match="must not be 'always' here: a formula of 'hamiltonian' cannot be"):
+        engine_of(graph, rule=OfTensors())
+    assert engine_of(topology.ring(200, seed=0), rule=OfTensors(), compiled="auto") is Batched
     assert engine_of(graph, loss=Custom(lambda y, target: ((y - target) ** 2).sum(-1))) is Compiled
     assert engine_of(graph, node_defaults={"update": "clock"}, batch=2) not in (Compiled, Batched)
     assert engine_of(graph, compiled="never") is Batched
