@@ -113,6 +113,7 @@ class Experiment:
             edge_defaults=table.edge_defaults,
             seeds=seeds,
             dt=simulation.dt,
+            balance=table.balance,
         )
 
     @cached_property

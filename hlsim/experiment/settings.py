@@ -120,6 +120,7 @@ class NetworkTable(Table):
     topology: Text
     models: Text | list[Text] | None = None
     parameters: dict[str, Any] = {}
+    balance: bool = False
     node_defaults: dict[str, Any] = {}
     edge_defaults: dict[str, Any] = {}
 

@@ -85,6 +85,12 @@ def network(
     return given
 
 
+def padded(network: Network) -> dict[str, dict[str, int]]:
+    """Return what a summary says of delays that were balanced; nothing of a network whose delays stand."""
+    edges, longest = int((network.padding > 0).sum()), int(network.padding.max(initial=0))
+    return {"padding": {"edges": edges, "longest": longest}} if edges else {}
+
+
 def loss(kind: str | Loss | None) -> Loss | None:
     """Return the loss of a name, or the one given."""
     if kind is None or isinstance(kind, Loss):

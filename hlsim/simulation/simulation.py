@@ -576,6 +576,7 @@ class Simulation(Whole):
             "accuracy": self._scores.accuracy(),
             "accuracy_taught": self._scores.accuracy_taught(),
             **self._settled.summary,
+            **options.padded(self.network),
             "wall_s": self._wall,
         }
 

@@ -100,7 +100,7 @@ BAD = [
     (
         "network",
         "topolgy = 't.py'",
-        "unknown key 'topolgy' (did you mean 'topology'?); known: edge_defaults,",
+        "unknown key 'topolgy' (did you mean 'topology'?); known: balance, edge_defaults,",
     ),
     ("simulation", "until = 1.5", "until must be a whole number, got 1.5"),
     ("simulation", "until = 0", "until must be >= 1, got 0"),
