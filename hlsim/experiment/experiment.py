@@ -75,6 +75,7 @@ class Experiment:
             loss=self.loss(),
             stages=self.stages(),
             hold=self.settings.stimulus.hold,
+            target_delay=self.settings.stimulus.target_delay,
             reset=self.settings.learning.reset,
             noise=self.noise(),
             faults=self.settings.faults.build(),

@@ -193,13 +193,20 @@ def choices(field: "dataclasses.Field[Any]") -> Any:
     return Literal[names] if names else None
 
 
+def _target_delay(value: object) -> object:
+    if value != "matched" and not is_count(value, 0):
+        raise ValueError(f'must be "matched" or a whole number of ticks >= 0, got {shown(value)}')
+    return value
+
+
 class StimulusTable(Table):
-    """Keys other than ``source`` and ``hold`` are the source's own and are checked against its parameters."""
+    """Keys of no field here are the source's own and are checked against its parameters."""
 
     model_config = ConfigDict(extra="allow")
 
     source: Annotated[str, _one_of("source", lambda: SOURCES)] | None = None
     hold: Positive = 1
+    target_delay: Annotated[Any, AfterValidator(_target_delay)] = 0
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -226,7 +233,9 @@ _IN_TOML: Mapping[Any, Any] = {
 
 def source_table(source: str) -> type[Table]:
     """Return the model of ``[stimulus]`` for a source: its parameters beside the keys of every stimulus."""
-    fields: dict[str, Any] = {"source": (str, source), "hold": (Positive, 1)}
+    own = {name: StimulusTable.model_fields[name] for name in ("hold", "target_delay")}
+    fields: dict[str, Any] = {"source": (str, source)}
+    fields |= {name: (field.rebuild_annotation(), field.default) for name, field in own.items()}
     config = Table.model_config.copy()
     for name, parameter in inspect.signature(SOURCES[source]).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:

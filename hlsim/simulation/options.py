@@ -19,6 +19,9 @@ from hlsim.errors import (
     StimulusWarning,
     check_count,
     check_memory,
+    is_count,
+    plain,
+    shown,
     unknown,
 )
 from hlsim.models.losses import LOSSES, Loss
@@ -26,8 +29,10 @@ from hlsim.models.neurons import ACTIVATIONS, TAKEN
 from hlsim.models.rules.phi import form
 from hlsim.models.rules.rule import Rule, missing_hold
 from hlsim.simulation.faults import FaultProcess, Faults
+from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.stimulus import OneHot, Stage, Stream
 from hlsim.topology.network import Network, check_stability, flatten
+from hlsim.topology.timing import path_ticks
 
 # Every thread has a stack: so many that none is left end the process, and not with an error.
 MOST_THREADS = max(64, os.cpu_count() or 1)
@@ -61,6 +66,51 @@ def fault_process(faults: Faults | None, controls: Controls, rule: Rule, env: Cl
     process = FaultProcess(faults, controls, controls.touchable, rule)
     process.begin(env)
     return process
+
+
+def noise_process(
+    noise: Noise | None,
+    controls: Controls,
+    seeds: Sequence[int],
+    batch: int,
+    network: Network,
+    env: Clock,
+) -> NoiseProcess | None:
+    """Return what draws noise, begun; None: there is none."""
+    if noise is None:
+        return None
+    process = NoiseProcess(noise, controls, seeds, batch, network.label)
+    process.begin(env)
+    return process
+
+
+def target_delay(given: int | str, network: Network, rule: Rule, reset: bool) -> int:
+    """Return by how many ticks targets come later than inputs; "matched": by the path to the outputs.
+
+    Raises
+    ------
+    ExperimentError
+        It is something else, or later rows would be gone by then.
+    TopologyError
+        There is not one path length, see ``hlsim.topology.timing.path_ticks``.
+    """
+    where, given = "stimulus.target_delay", plain(given)
+    matched = given == "matched"
+    if not (matched or is_count(given, 0)):
+        raise ExperimentError(
+            f"{where}: must be 'matched' or a whole number of ticks >= 0, got {shown(given)}"
+        )
+    if not given:
+        return 0
+    if rule.nudges:
+        raise ExperimentError(
+            f"{where}: must be 0 for rule {rule.name!r}, which waits for each row, got {given!r}"
+        )
+    if reset:
+        raise ExperimentError(
+            f"{where}: must be 0 with resets, which forget rows that are on their way, got {given!r}"
+        )
+    return path_ticks(vars(network)) if matched else int(given)
 
 
 def network(

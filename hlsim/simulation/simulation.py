@@ -23,9 +23,10 @@ from hlsim.models.rules import Hamiltonian, Rule
 from hlsim.simulation import options
 from hlsim.simulation.divergence import Divergence
 from hlsim.simulation.faults import Faults
-from hlsim.simulation.noise import Noise, NoiseProcess
+from hlsim.simulation.judging import Presentation
+from hlsim.simulation.noise import Noise
 from hlsim.simulation.prequential import Prequential
-from hlsim.simulation.protocol import Alone, PhaseRun, Presentation, Protocol
+from hlsim.simulation.protocol import Alone, PhaseRun, Protocol
 from hlsim.simulation.traffic import Settled, Storm, Traffic
 from hlsim.simulation.watch import Progress, Scores, Watch, told_of_compiling
 from hlsim.stimulus import Stage, Stream
@@ -60,6 +61,8 @@ class Simulation(Whole):
         Without: one learning stage over the split "train", as it is.
     hold : int
         Ticks a row is held.
+    target_delay : int or "matched"
+        Ticks by which the target of a row comes later than its input; it is read and judged later as well.
     reset : bool
         Whether every row begins with a reset: h, z and messages are forgotten, weights stay.
     noise : Noise, optional
@@ -127,6 +130,7 @@ class Simulation(Whole):
         loss: str | Loss | None = "squared_error",
         stages: Sequence[Stage] | None = None,
         hold: int = 1,
+        target_delay: int | str = 0,
         reset: bool = False,
         noise: Noise | None = None,
         faults: Faults | None = None,
@@ -168,34 +172,30 @@ class Simulation(Whole):
             device=device,
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
-        told = {"seed": seed, "hold": hold, "reset": reset, "noise": noise, "faults": faults}
+        told = {
+            "seed": seed,
+            "hold": hold,
+            "target_delay": target_delay,
+            "reset": reset,
+            "noise": noise,
+            "faults": faults,
+        }
         self._told_at_first = {**told, "batch": batch, "ensemble": ensemble}
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()
         self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
-        self._noise = self._start_noise(noise, seeds, batch)
+        self._noise = options.noise_process(noise, self.controls, seeds, batch, self.network, self.env)
         self._faults = options.fault_process(faults, self.controls, self.rule, self.env)
-        self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
+        late = options.target_delay(target_delay, self.network, self.rule, reset)
+        self._header["target_delay"] = late or None
+        self._start_protocol(stimulus, stages, hold=hold, late=late, reset=reset, seeds=seeds, batch=batch)
         self._engine.start()
 
     # ---- putting together
 
-    def _start_noise(self, noise: Noise | None, seeds: Sequence[int], batch: int) -> NoiseProcess | None:
-        if noise is None:
-            return None
-        process = NoiseProcess(noise, self.controls, seeds, batch, self.network.label)
-        process.begin(self.env)
-        return process
-
     def _start_protocol(
-        self,
-        stimulus: Stream | None,
-        stages: Sequence[Stage] | None,
-        hold: int,
-        reset: bool,
-        seeds: Sequence[int],
-        batch: int,
+        self, stimulus: Stream | None, stages: Sequence[Stage] | None, late: int, **told: Any
     ) -> None:
         if stimulus is None:
             self._header["learning"] = options.learning(self.rule, self.loss, ())
@@ -209,12 +209,10 @@ class Simulation(Whole):
             Protocol,
             self.controls,
             self._stream,
-            hold=hold,
-            reset=reset,
+            **told,
             rule=self.rule,
-            seeds=seeds,
-            batch=batch,
-            prequential=Prequential.of(self.network, self.rule),
+            prequential=Prequential.of(self.network, self.rule, late),
+            late=late,
             on_told=self._told,
             on_row=self._row,
             on_phase=self._phase,

@@ -87,6 +87,19 @@ def furthest(rank: Ints, source: Ints, target: Ints, length: Ints, start: Ints) 
     return found
 
 
+def _paths(network: Mapping[str, Any]) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return sources and targets of synapses, the hops (n,), and the ranks (n,) of nodes along all paths."""
+    label, period = network["label"], network["period"]
+    for i in np.flatnonzero(network["clock"] & (period != 1))[:1]:
+        raise TopologyError(f"node {label[i]!r}: period must be 1 where paths are compared, got {period[i]}")
+    synapse = network["source"] != BIAS
+    source, target = network["source"][synapse], network["target"][synapse]
+    rank, cycle = longest_paths(np.ones(len(label), bool), source, target)
+    if cycle:
+        raise TopologyError(f"graph: paths in a cycle have no end: {named(label, cycle)}")
+    return source, target, neurons.flags(network["model"], "stateful").astype(np.int64), rank
+
+
 def waves(nodes: Mapping[str, Any], source: Ints, target: Ints, delay: Ints) -> tuple[Ints, Ints]:
     """Return the ticks T (n,) after which a wave has come to every node, and the hops (n,) in them.
 
@@ -106,17 +119,10 @@ def waves(nodes: Mapping[str, Any], source: Ints, target: Ints, delay: Ints) -> 
         and through others as well.
     """
     label, inputs, outputs = nodes["label"], nodes["inputs"], nodes["outputs"]
-    for i in np.flatnonzero(nodes["clock"] & (nodes["period"] != 1))[:1]:
-        raise TopologyError(f"node {label[i]!r}: period must be 1 to be balanced, got {nodes['period'][i]}")
-    hop = neurons.flags(nodes["model"], "stateful").astype(np.int64)
-    synapse = source != BIAS
-    ends = source[synapse], target[synapse]
-    rank, cycle = longest_paths(np.ones(len(label), bool), *ends)
-    if cycle:
-        raise TopologyError(f"graph: a cycle cannot be balanced: {named(label, cycle)}")
-    start, length = np.zeros(len(label), np.int64), delay[synapse] + hop[ends[1]]
+    before, after, hop, rank = _paths({**nodes, "source": source, "target": target})
+    start, length = np.zeros(len(label), np.int64), delay[source != BIAS] + hop[after]
     start[inputs] = hop[inputs]
-    found = furthest(rank, *ends, length, start)
+    found = furthest(rank, before, after, length, start)
     for i in inputs[found[inputs] > hop[inputs]][:1]:
         raise TopologyError(
             f"node {label[i]!r}: what the stimulus reaches at once cannot be balanced with paths of "
@@ -124,7 +130,7 @@ def waves(nodes: Mapping[str, Any], source: Ints, target: Ints, delay: Ints) -> 
         )
     last = found[outputs].max(initial=0)
     start[outputs] = last
-    together = furthest(rank, *ends, length, start)
+    together = furthest(rank, before, after, length, start)
     return (together if (together[outputs] == last).all() else found), hop
 
 
@@ -132,3 +138,37 @@ def padding(nodes: Mapping[str, Any], source: Ints, target: Ints, delay: Ints) -
     """Return the ticks (m,) that every edge is to be longer by; parameters and errors as for ``waves``."""
     wave, hop = waves(nodes, source, target, delay)
     return np.where(source == BIAS, 0, wave[target] - wave[source] - hop[target] - delay)
+
+
+def path_ticks(network: Mapping[str, Any]) -> int:
+    """Return how many ticks a signal takes from inputs to outputs, by whatever path.
+
+    Parameters
+    ----------
+    network : mapping
+        Fields of a Network.
+
+    Raises
+    ------
+    TopologyError
+        Paths differ, there is none, or one of them has no end: names the outputs, or the cycle.
+    """
+    label, outputs = network["label"], network["outputs"]
+    source, target, hop, rank = _paths(network)
+    length = network["delay"][network["source"] != BIAS] + hop[target]
+    start = np.full(len(label), -np.inf)
+    start[network["inputs"]] = hop[network["inputs"]]
+    longest = furthest(rank, source, target, length, start)[outputs]
+    shortest = -furthest(rank, source, target, -length, np.where(np.isinf(start), start, -start))[outputs]
+    reached = np.isfinite(longest)
+    if not reached.any():
+        raise TopologyError("graph: needs a path from an input to an output, got none")
+    least, most = shortest[reached].min(), longest[reached].max()
+    if least < most:
+        far, near = longest == most, shortest == least
+        first, last = (label[outputs[np.flatnonzero(where)[0]]] for where in (near, far))
+        raise TopologyError(
+            f"graph: paths from inputs to outputs must be equally long, got {int(least)} ticks to {first!r} "
+            f"and {int(most)} to {last!r}; balance it first (topology.balance, [network] balance = true)"
+        )
+    return int(most)

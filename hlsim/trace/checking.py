@@ -412,6 +412,7 @@ def check_attributes(where: str, attributes: Mapping[str, Any]) -> None:
         "status": (f"must be one of {', '.join(_STATUS)}", attributes["status"] in _STATUS),
         "seed": ("must be a whole number >= 0", is_count(attributes.get("seed"), 0, 2**63)),
         "first_tick": ("must be a whole number >= 0", is_count(attributes.get("first_tick"), 0)),
+        "target_delay": ("must be a whole number >= 0", is_count(attributes.get("target_delay"), 0)),
         "until": ("must be a whole number >= 1", is_count(attributes.get("until"), 1)),
         "dt": ("must be > 0", is_real(attributes.get("dt")) and attributes["dt"] > 0),
         "summary": ("must be text", isinstance(attributes["summary"], str)),

@@ -20,6 +20,7 @@ from hlsim.experiment.settings import (
     LearningTable,
     Settings,
     StageTable,
+    StimulusTable,
     learning_table,
     source_table,
 )
@@ -131,7 +132,7 @@ def test_a_stage_may_have_a_phi_of_its_own(folder: Path) -> None:
 @pytest.mark.parametrize("source", sorted(SOURCES))
 def test_the_keys_of_a_source_are_its_parameters(source: str) -> None:
     doc = SOURCES[source].__doc__ or ""
-    for key in source_table(source).model_fields.keys() - {"source", "hold"}:
+    for key in source_table(source).model_fields.keys() - {"source", "hold", "target_delay"}:
         assert re.search(rf"^    [\w, ]*\b{key}\b[\w, ]* : ", doc, re.MULTILINE), key
 
 
@@ -159,7 +160,7 @@ def models() -> dict[str, Any]:
 def test_every_key_is_documented_with_its_default(table: str) -> None:
     fields = {**models()[table].model_fields}
     if table in SOURCES:
-        fields = {key: field for key, field in fields.items() if key not in ("source", "hold")}
+        fields = {key: field for key, field in fields.items() if key not in StimulusTable.model_fields}
     if table in RULES:
         fields = {key: field for key, field in fields.items() if key not in LearningTable.model_fields}
     keys = documented()[table]

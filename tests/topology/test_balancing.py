@@ -117,8 +117,11 @@ def test_what_is_drawn_is_balanced_when_it_is_drawn() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda graph: graph.add_edge("d", "a"), "graph: a cycle cannot be balanced: a -> b -> d -> a"),
-        (lambda graph: graph.nodes["b"].update(period=3), "node 'b': period must be 1 to be balanced, got 3"),
+        (lambda graph: graph.add_edge("d", "a"), "graph: paths in a cycle have no end: a -> b -> d -> a"),
+        (
+            lambda graph: graph.nodes["b"].update(period=3),
+            "node 'b': period must be 1 where paths are compared, got 3",
+        ),
         (lambda graph: graph.nodes["b"].update(role="input"), "node 'b': what the stimulus reaches at once"),
     ],
 )
