@@ -76,6 +76,9 @@ def network_rows(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "plastic", described["plastic"]
     yield "delay", spread(described["delay"])
     yield "feedback delay", spread(described["feedback_delay"])
+    if described["lag"] is not None:
+        yield "lag", spread(described["lag"])
+        yield "numbers kept for lags", described["kept"]
     if any(described["padding"]):
         yield "balanced", balanced(*described["padding"])
     yield "zero-delay ranks, back", f"{described['ranks']}, {described['back_ranks']}"

@@ -28,7 +28,7 @@ from hlsim.topology.expansion import (
     place,
 )
 from hlsim.topology.files import NodeLink
-from hlsim.topology.timing import longest_paths, named, padding
+from hlsim.topology.timing import feedback_hop, lags, longest_paths, named, padding
 
 __all__ = ["BIAS", "NONE", "RANDOM", "SYMMETRIC", "Network", "check_stability", "describe", "flatten"]
 
@@ -50,6 +50,9 @@ class Network:
     period, phase, send_interval, refresh : int64 (n,)
         In ticks.
     send_threshold, costate_threshold : float64 (n,)
+    lag : int64 (n,)
+        How many ticks ago the slopes and the states heard were that costates meet, see
+        ``hlsim.topology.timing``; 0: those of now.
     inputs, outputs : int64 (columns,)
         Node of every column of the stimulus and of the target.
     rank, back_rank : int64 (n,)
@@ -60,8 +63,9 @@ class Network:
         has it. A bias is an edge with source -1.
     delay, feedback_delay : int64 (m,)
         In ticks; 0 for a bias.
-    padding : int64 (m,)
-        Ticks of ``delay`` that balancing has added to what the graph says.
+    padding, waiting : int64 (m,)
+        Ticks of ``delay`` that balancing has added to what the graph says, and of ``feedback_delay`` that
+        costates wait for those from further away, where there are lags.
     plastic : bool (m,)
     beta : float64 (m,)
         Weight rate, NaN: the rule's.
@@ -89,6 +93,7 @@ class Network:
     costate_threshold: np.ndarray
     send_interval: np.ndarray
     refresh: np.ndarray
+    lag: np.ndarray
     inputs: np.ndarray
     outputs: np.ndarray
     rank: np.ndarray
@@ -98,6 +103,7 @@ class Network:
     delay: np.ndarray
     feedback_delay: np.ndarray
     padding: np.ndarray
+    waiting: np.ndarray
     plastic: np.ndarray
     beta: np.ndarray
     feedback: np.ndarray
@@ -193,6 +199,27 @@ class Network:
         own = self.beta[edges]
         return np.where(np.isnan(own), rule.beta, own)
 
+    @cached_property
+    def loss_waits(self) -> NDArray[np.int64]:
+        """How many ticks the loss of every node (n,) waits for costates from further away."""
+        waits: NDArray[np.int64] = np.maximum(0, self.lag - feedback_hop(self.model))
+        waits[~np.isin(np.arange(self.n), self.outputs)] = 0
+        return waits
+
+    @cached_property
+    def kept(self) -> NDArray[np.int64]:
+        """How many numbers every node (n,) keeps for lags: slopes, costates that wait, and what it has sent.
+
+        States are kept once by their source, for the synapse that asks for the oldest.
+        """
+        late, sent = self.lag[self.target], np.zeros(self.n, np.int64)
+        edges = np.flatnonzero((self.source != BIAS) & (late > 0))
+        np.maximum.at(sent, self.source[edges], late[edges] + self.delay[edges])
+        early = np.zeros(self.n, np.int64)
+        edges = np.flatnonzero(self.waiting > 0)
+        np.add.at(early, self.source[edges], self.waiting[edges])
+        return self.lag + self.loss_waits + sent + early
+
     @property
     def graph(self) -> str:
         """The graph as given, as node-link JSON."""
@@ -247,7 +274,7 @@ def flatten(
     except MemoryError as error:
         raise TopologyError(f"graph: its synapses do not fit in memory: {error}") from None
     _check_impulses(nodes["label"], nodes["model"], edges)
-    _balance(nodes, edges, balance)
+    _settle_delays(nodes, edges, balance, dt)
     rank, back_rank = _both_ranks(nodes["label"], nodes["model"], edges)
     network = Network(
         **nodes,
@@ -315,12 +342,15 @@ def _check_impulses(label: Sequence[str], model: Sequence[str], edges: Mapping[s
             raise TopologyError(f"edge {label[i]!r} -> {label[j]!r}: {rule.format(model[i])}")
 
 
-def _balance(nodes: Mapping[str, Any], edges: dict[str, Any], wanted: bool) -> None:
-    """Pad the delays of states, if that is wanted."""
+def _settle_delays(nodes: dict[str, Any], edges: dict[str, Any], balance: bool, dt: float) -> None:
+    """Pad the delays of states, if that is wanted, and those of costates that would come too early."""
     edges["padding"] = np.broadcast_to(np.int64(0), len(edges["source"]))
-    if wanted:
+    if balance:
         edges["padding"] = padding(nodes, edges["source"], edges["target"], edges["delay"])
         edges["delay"] = edges["delay"] + edges["padding"]
+    nodes["lag"], edges["waiting"] = lags(nodes, edges, dt)
+    if nodes["lag"].any():
+        edges["feedback_delay"] = edges["feedback_delay"] + edges["waiting"]
 
 
 def _both_ranks(
@@ -349,8 +379,9 @@ def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
     """Return what there is in a network, in the order in which it is shown.
 
     Ticks are (smallest, largest), or None where there are no such edges. ``padding``: how many edges
-    balancing has made longer, and by how many ticks at most. ``contraction`` see the function,
-    ``memory_bytes`` an estimate of one replica's state with its arrays of edges.
+    balancing has made longer, and by how many ticks at most. ``kept``: numbers that neurons keep for lags.
+    ``contraction`` see the function, ``memory_bytes`` an estimate of one replica's state with its arrays of
+    edges.
     """
     synapse = network.source != BIAS
     return {
@@ -362,6 +393,8 @@ def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
         "plastic": int(network.plastic.sum()),
         "delay": _extent(network.delay[synapse]),
         "feedback_delay": _extent(network.feedback_delay[network.has_feedback]),
+        "lag": _extent(network.lag[network.lag > 0]),
+        "kept": int(network.kept.sum()),
         "padding": (int((network.padding > 0).sum()), int(network.padding.max(initial=0))),
         "groups": dict(sorted(Counter(filter(None, network.group)).items())),
         "contraction": contraction(network),

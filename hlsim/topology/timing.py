@@ -7,18 +7,28 @@ j -> i and a hop that costs a leaky neuron a tick and an instant one none, it co
 
 ticks. Where every edge is padded to :math:`T_i - T_j - \mathrm{hop}_i`, all of it comes at that tick, and no
 neuron mixes two ticks of the stimulus: retiming (Leiserson & Saxe, Algorithmica 6:5-35, 1991).
+
+Backward, an error that comes to neuron i belongs to the drive that it had :math:`L_i` ticks ago. With
+:math:`d'` the delay of a costate, and a hop there and back that costs a leaky neuron two ticks,
+
+.. math:: L_i = \mathrm{hop}_i + \max_k (L_k + d_{ki} + d'_{ki})
+
+over its targets k; an output's own loss counts as :math:`\mathrm{hop}_i`. A costate that comes sooner
+waits :math:`L_i - L_k - d_{ki} - d'_{ki} - \mathrm{hop}_i` ticks, so that all that meets is of one tick:
+temporal backpropagation (Wan, IJCNN 1990) with any delays, in any graph without a cycle of costates.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from hlsim.errors import TopologyError
+from hlsim.errors import TopologyError, shown
 from hlsim.models import neurons
-from hlsim.topology.expansion import BIAS, spans
+from hlsim.topology.expansion import BIAS, MATCHED, NONE, spans
 
 Ints = NDArray[np.int64]
 
@@ -81,7 +91,7 @@ def furthest(rank: Ints, source: Ints, target: Ints, length: Ints, start: Ints) 
     found = start.copy()
     order = np.argsort(rank[target], kind="stable")
     levels = np.flatnonzero(np.diff(rank[target][order], prepend=-1))
-    for first, last in zip(levels, [*levels[1:], len(order)], strict=True):
+    for first, last in pairwise([*levels, len(order)]):
         edges = order[first:last]
         np.maximum.at(found, target[edges], found[source[edges]] + length[edges])
     return found
@@ -172,3 +182,79 @@ def path_ticks(network: Mapping[str, Any]) -> int:
             f"and {int(most)} to {last!r}; balance it first (topology.balance, [network] balance = true)"
         )
     return int(most)
+
+
+def feedback_hop(model: Sequence[str]) -> Ints:
+    """Return the ticks (n,) from a neuron's drive to its state and from its costate to what it sends."""
+    return 2 * neurons.flags(model, "stateful").astype(np.int64)
+
+
+def lags(nodes: Mapping[str, Any], edges: Mapping[str, Any], dt: float) -> tuple[Ints, Ints]:
+    """Return the lag (n,) of every node, and the ticks (m,) that costates wait.
+
+    Parameters
+    ----------
+    nodes, edges : mapping
+        Fields of a Network; a lag is MATCHED where it is to be worked out.
+    dt : float
+        Length of a tick, in model time.
+
+    Raises
+    ------
+    TopologyError
+        Names a neuron that lags have no meaning for, or a cycle of costates.
+    """
+    given, matched = nodes["lag"], nodes["lag"] == MATCHED
+    if not given.any():
+        return given, np.broadcast_to(np.int64(0), len(edges["source"]))
+    _check_steady(nodes, dt)
+    carries = np.flatnonzero(edges["feedback"] != NONE)
+    # A costate goes from the target of an edge to its source.
+    sender, hearer = edges["target"][carries], edges["source"][carries]
+    outputs, hop = np.isin(np.arange(len(given)), nodes["outputs"]), feedback_hop(nodes["model"])
+    learns = _reached(outputs, sender, hearer)
+    length = (edges["delay"] + edges["feedback_delay"])[carries] + hop[hearer]
+    inner = matched[sender] & matched[hearer] & learns[sender]
+    rank, cycle = longest_paths(matched, sender[inner], hearer[inner])
+    if cycle:
+        raise TopologyError(
+            f"graph: lags have no end in a cycle of costates: {named(nodes['label'], cycle)}; one of its "
+            f"edges needs feedback = 'none', or one of its nodes a lag of its own"
+        )
+    start = np.where(matched, np.where(outputs, hop, 0), given)
+    fixed = matched[hearer] & ~matched[sender] & learns[sender]
+    np.maximum.at(start, hearer[fixed], given[sender[fixed]] + length[fixed])
+    lag = furthest(rank, sender[inner], hearer[inner], length[inner], start)
+    waiting = np.zeros(len(edges["source"]), np.int64)
+    waiting[carries] = np.where(learns[sender], np.maximum(0, lag[hearer] - lag[sender] - length), 0)
+    return lag, waiting
+
+
+def _check_steady(nodes: Mapping[str, Any], dt: float) -> None:
+    """Refuse neurons of which a costate could not tell how old what it belongs to is."""
+    model, clock, label = np.array(nodes["model"]), nodes["clock"], nodes["label"]
+    inputs = neurons.flags(nodes["model"], "is_input")
+    slow = (model == "leaky") & (nodes["parameters"].get("tau", np.zeros(len(model))) == dt)
+    quick = neurons.flags(nodes["model"], "instant") & ~neurons.flags(nodes["model"], "reads_out")
+    rules = (
+        ("update must be 'clock'", clock | inputs, np.where(clock, "clock", "arrival")),
+        ("model must be 'instant', or 'leaky' with tau = dt,", quick | slow | inputs, model),
+        ("period must be 1", nodes["period"] == 1, nodes["period"]),
+        ("send_threshold must be 0", nodes["send_threshold"] == 0, nodes["send_threshold"]),
+        ("costate_threshold must be 0", nodes["costate_threshold"] == 0, nodes["costate_threshold"]),
+        ("send_interval must be 1", nodes["send_interval"] == 1, nodes["send_interval"]),
+    )
+    for rule, holds, values in rules:
+        for i in np.flatnonzero(~holds)[:1]:
+            raise TopologyError(
+                f"node {label[i]!r}: {rule} where neurons have a lag, which counts ticks, "
+                f"got {shown(values[i])}"
+            )
+
+
+def _reached(starts: NDArray[np.bool_], before: Ints, after: Ints) -> NDArray[np.bool_]:
+    """Return the nodes (n,) that edges lead to from some nodes, and these."""
+    found = starts.copy()
+    while (new := found[before] & ~found[after]).any():
+        found[after[new]] = True
+    return found

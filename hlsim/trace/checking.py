@@ -159,7 +159,8 @@ GROWING: Mapping[tuple[str, str], Mapping[str, Rule]] = {
 OPTIONAL: Mapping[str, Rule] = {
     "replica": Rule(WHOLE, ("replica",), 0, "replica"),
     "network/feedback_weight": Rule(REAL, (MEMBER, "edge")),
-    "network/padding": _edge(WHOLE, 0),
+    "network/lag": _node(WHOLE, 0),
+    **{f"network/{name}": _edge(WHOLE, 0) for name in ("padding", "waiting")},
 }
 _SYNAPTIC = Rule(REAL, (MEMBER, "edge"))
 GROWING_COLUMNS: Mapping[str, Rule] = {

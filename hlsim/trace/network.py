@@ -21,7 +21,11 @@ EDGE_FIELDS = ("source", "target", "delay", "feedback_delay", "feedback", "plast
 
 
 # Those that are there only where they are not 0.
-EXTRA_FIELDS = {"padding": ("edge", "ticks of the delay that balancing has added")}
+EXTRA_FIELDS = {
+    "lag": ("node", "how many ticks ago what costates meet was"),
+    "padding": ("edge", "ticks of the delay that balancing has added"),
+    "waiting": ("edge", "ticks of the feedback delay that costates wait"),
+}
 
 
 def dimensions(network: Network, replicas: int) -> dict[str, tuple[np.ndarray, str]]:
