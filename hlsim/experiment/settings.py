@@ -138,13 +138,20 @@ class SimulationTable(Table):
     ensemble: Positive = 1
 
 
+def _matched_or_ticks(value: object) -> object:
+    if value not in ("matched", None) and not is_count(value, 0):
+        raise ValueError(f'must be "matched" or a whole number of ticks >= 0, got {shown(value)}')
+    return value
+
+
 class LearningTable(Table):
-    """Keys other than ``rule`` and ``reset`` are the rule's own and are checked against its parameters."""
+    """Keys of no field here are the rule's own and are checked against its parameters."""
 
     model_config = ConfigDict(extra="allow")
 
     rule: Annotated[str, _one_of("rule", lambda: RULES)] = "hamiltonian"
     reset: bool = False
+    lag: Annotated[Any, AfterValidator(_matched_or_ticks)] = None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -193,12 +200,6 @@ def choices(field: "dataclasses.Field[Any]") -> Any:
     return Literal[names] if names else None
 
 
-def _target_delay(value: object) -> object:
-    if value != "matched" and not is_count(value, 0):
-        raise ValueError(f'must be "matched" or a whole number of ticks >= 0, got {shown(value)}')
-    return value
-
-
 class StimulusTable(Table):
     """Keys of no field here are the source's own and are checked against its parameters."""
 
@@ -206,7 +207,7 @@ class StimulusTable(Table):
 
     source: Annotated[str, _one_of("source", lambda: SOURCES)] | None = None
     hold: Positive = 1
-    target_delay: Annotated[Any, AfterValidator(_target_delay)] = 0
+    target_delay: Annotated[Any, AfterValidator(_matched_or_ticks)] = 0
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -48,6 +48,11 @@ def controls(
 ) -> Controls:
     """Return the controls of a network, with who listens; they hold the links that faults may touch."""
     touchable = None if faults is None else faults.touchable(network, rule, seeds)
+    for i in np.flatnonzero(network.lag)[:1] if touchable is not None else []:
+        raise ExperimentError(
+            f"faults: must be none where neurons have a lag, since a message that is lost or late would meet "
+            f"what it does not belong to, got node {network.label[i]!r} with lag {network.lag[i]}"
+        )
     if touchable is not None and batch > 1:
         raise ExperimentError(
             f"simulation.batch: must be 1 with faults, since replicas that share synapses share no message, "
@@ -158,6 +163,7 @@ def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float, batch
     _check_forms(network, rule)
     _check_rich(network, rule)
     _check_batch(network, rule, batch)
+    _check_lags(network, rule)
     if rule.nudges:
         _check_nudged(network, rule, loss)
         return
@@ -220,6 +226,30 @@ def _check_rich(network: Network, rule: Rule) -> None:
             f"node {network.label[i]!r}: rule {rule.name!r} sends costates, derivatives of what is sent, and "
             f"impulses of model {network.model[i]!r} have none; 'fixed' and rules of synapse() need none"
         )
+
+
+def _check_lags(network: Network, rule: Rule) -> None:
+    """Refuse lags where a costate cannot meet what it belongs to."""
+    for i in np.flatnonzero(network.lag)[:1]:
+        where = f"node {network.label[i]!r}: lag"
+        if not rule.sends_costates or rule.apart:
+            what = "synapses see both sides" if rule.apart else "neurons send no costates"
+            raise ExperimentError(
+                f"{where} has no meaning for rule {rule.name!r}, whose {what}, got {network.lag[i]}"
+            )
+    for i in np.flatnonzero((network.lag > 0) & network.stateful)[:1]:
+        where = f"where leaky node {network.label[i]!r} has a lag"
+        instead = "an instant one with a tick more of delay is the same network"
+        if rule.eta:
+            raise ExperimentError(
+                f"learning.eta: must be 0 {where}, since costates of one tick would fade into the next, "
+                f"got {rule.eta:g}; {instead}"
+            )
+        if rule.sequential:
+            raise ExperimentError(
+                f"learning.order: must be 'explicit' {where}, got 'sequential', in which its synapses learn "
+                f"a tick before it sends; {instead}"
+            )
 
 
 def _check_batch(network: Network, rule: Rule, batch: int) -> None:

@@ -158,29 +158,15 @@ class Simulation(Whole):
         self.env = Clock()
         seeds = [seed + k for k in range(ensemble)]
         self.controls = options.controls(self.network, self.rule, faults, seeds, batch, self._heard)
+        kinds = {"kind": engine, "compiled": compiled, "dtype": dtype, "device": device}
+        more: dict[str, Any] = {"dt": dt, "replicas": self.replicas, **kinds}
         self._engine, facts = build.engine(
-            self.env,
-            self.network,
-            self.rule,
-            self.loss,
-            self.controls,
-            dt=dt,
-            replicas=self.replicas,
-            kind=engine,
-            compiled=compiled,
-            dtype=dtype,
-            device=device,
+            self.env, self.network, self.rule, self.loss, self.controls, **more
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
-        told = {
-            "seed": seed,
-            "hold": hold,
-            "target_delay": target_delay,
-            "reset": reset,
-            "noise": noise,
-            "faults": faults,
-        }
-        self._told_at_first = {**told, "batch": batch, "ensemble": ensemble}
+        told = {"seed": seed, "hold": hold, "reset": reset, "noise": noise, "faults": faults}
+        replicas = {"batch": batch, "ensemble": ensemble}
+        self._told_at_first = {**told, "target_delay": target_delay, **replicas}
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hlsim import Simulation
 from hlsim.models.losses import LOSSES
 from hlsim.models.rules import Hamiltonian
-from tests.support.late import acyclic, feed, stream, through_delays
+from tests.support.late import acyclic, feed, late_descent, stream, through_delays
 
 ROWS = 12
 
@@ -39,3 +39,33 @@ def test_with_weights_that_stand_still_omega_is_the_gradient_through_the_delays(
     np.testing.assert_allclose(
         sim.read("omega")[0], exact, rtol=1e-12, atol=1e-12 * np.abs(exact).max(initial=0)
     )
+
+
+@given(
+    acyclic(("instant",), ("symmetric", "symmetric", "random", "none")),
+    st.sampled_from(("explicit", "sequential")),
+    st.sampled_from(("batched", "reference")),
+    st.sampled_from((0.0, 0.3)),
+    st.integers(0, 1000),
+)
+@settings(max_examples=60, deadline=None)
+def test_with_weights_that_move_it_is_descent_by_a_gradient_that_is_late_by_the_lag(
+    graph: nx.DiGraph, order: str, engine: str, eta: float, seed: int
+) -> None:
+    """Plain numpy, which looks up what belongs together and has nothing wait; 1e-12."""
+    beta = 0.02 if eta else 0.001
+    sim = Simulation(
+        graph,
+        rule=Hamiltonian(beta=beta, eta=eta, order=order),
+        dtype="float64",
+        engine=engine,
+        compiled="never",
+    )
+    ticks = int(sim.network.lag.max()) + 20
+    inputs, targets = stream(sim.network, ticks, seed)
+    feed(sim, inputs, targets)
+    # In the explicit order what meets at a tick is learned at the next one.
+    sim.run(until=ticks + (order == "explicit"), every=1000)
+    w, omega = late_descent(sim.network, inputs, targets, beta, eta, order)
+    np.testing.assert_allclose(sim.read("w")[0], w, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sim.read("omega")[0], omega, rtol=1e-12, atol=1e-12)

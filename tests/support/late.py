@@ -1,6 +1,7 @@
 """Networks with delays and lags, of instant neurons and leaky ones with tau = dt; their exact gradients."""
 
 from collections.abc import Generator
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -110,3 +111,78 @@ def _heard(network: Network, history: list[dict[int, Tensor]], e: int) -> Tensor
     if source < 0:
         return torch.ones((), dtype=torch.float64)
     return history[-1 - ago][source] if ago < len(history) else torch.zeros((), dtype=torch.float64)
+
+
+def late_descent(
+    network: Network, inputs: Array, targets: Array, beta: float, eta: float, order: str
+) -> tuple[Array, Array]:
+    """Return w and omega (edge,) after descent by a gradient that is late by the lags, in plain numpy.
+
+    For instant neurons, squared error, dt = 1. Each neuron i works at tick t for the tick v = t - L_i: its
+    costate is that of its own loss at v, and of what target k worked out for v + d_ki, at v + d_ki + L_k,
+    with the weight of that tick. Nothing here waits or travels: it is looked up.
+    """
+    w, omega, lag = network.weight[0].copy(), np.zeros(network.m), network.lag
+    order_of, backward = _forward(network), _learning(network)
+    rate = np.where(np.isnan(network.beta), beta, network.beta) * network.plastic
+    outputs = {int(i): k for k, i in enumerate(network.outputs)}
+    s, a, h, q, weights = ([np.zeros(0)] * 0 for _ in range(5))  # by tick
+    for t, x in enumerate(inputs):
+        h.append(np.zeros(network.n))
+        a.append(np.zeros(network.n))
+        s.append(np.ones(network.m))
+        q.append(np.zeros(network.n))
+        weights.append(w.copy())
+        h[t][network.inputs] = x
+        for i in order_of:
+            into = np.flatnonzero(network.target == i)
+            for e in into[network.source[into] >= 0]:
+                then = t - network.delay[e]
+                s[t][e] = h[then][network.source[e]] if then >= 0 else 0.0
+            a[t][i] = w[into] @ s[t][into]
+            h[t][i] = _VALUE[network.activation[i]](a[t][i])
+        for i in reversed(order_of):
+            v = t - lag[i]
+            if v < 0:
+                continue
+            z = h[v][i] - targets[v, outputs[i]] if i in outputs else 0.0
+            for e in np.flatnonzero((network.source == i) & backward):
+                k = int(network.target[e])
+                when = v + network.delay[e] + lag[k]
+                through = network.feedback_weight[0, e] if network.feedback[e] == 2 else weights[when][e]
+                z += through * q[when][k]
+            q[t][i] = z * _SLOPE[network.activation[i]](a[v][i])
+        heard = np.array([s[max(0, t - lag[i])][e] for e, i in enumerate(network.target)])
+        step = q[t][network.target] * heard
+        used = omega
+        omega = omega + step - eta * omega
+        w = w - rate * (omega if order == "sequential" else used)
+    return w, omega
+
+
+def _learning(network: Network) -> np.ndarray:
+    """Return the edges (edge,) on which costates go back that come from a loss."""
+    back = np.flatnonzero(network.feedback > 0)
+    graph = nx.DiGraph(zip(network.source[back].tolist(), network.target[back].tolist(), strict=True))
+    graph.add_nodes_from(network.outputs.tolist())
+    reached = {i for k in network.outputs.tolist() for i in (k, *nx.ancestors(graph, k))}
+    return (network.feedback > 0) & np.isin(network.target, list(reached))
+
+
+_VALUE: dict[str, Any] = {
+    "tanh": np.tanh,
+    "sigmoid": lambda a: 1.0 / (1.0 + np.exp(-a)),
+    "identity": lambda a: a,
+}
+_SLOPE: dict[str, Any] = {
+    "tanh": lambda a: 1.0 / np.cosh(a) ** 2,
+    "sigmoid": lambda a: 0.25 / np.cosh(a / 2.0) ** 2,
+    "identity": lambda a: 1.0,
+}
+
+
+def _forward(network: Network) -> list[int]:
+    graph = nx.DiGraph()
+    synapses = np.flatnonzero(network.source >= 0)
+    graph.add_edges_from(zip(network.source[synapses], network.target[synapses], strict=True))
+    return [int(i) for i in nx.topological_sort(graph) if not network.is_input[i]]
