@@ -1,16 +1,25 @@
 """Matched lags: what meets at a synapse belongs together, and is the exact gradient of the late network."""
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
 
-from hlsim import Simulation
+from hlsim import Simulation, topology
 from hlsim.models.losses import LOSSES
 from hlsim.models.rules import Hamiltonian
+from hlsim.stimulus import Arrays, Stage
+from hlsim.topology.network import flatten
+from tests.claims.test_state import ENGINES, assert_goes_on
+from tests.support.agreement import assert_agree
+from tests.support.graphs import Case
 from tests.support.late import acyclic, feed, late_descent, stream, through_delays
 
-ROWS = 12
+ROWS, TICKS = 12, 70
 
 
 @given(
@@ -69,3 +78,141 @@ def test_with_weights_that_move_it_is_descent_by_a_gradient_that_is_late_by_the_
     w, omega = late_descent(sim.network, inputs, targets, beta, eta, order)
     np.testing.assert_allclose(sim.read("w")[0], w, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(sim.read("omega")[0], omega, rtol=1e-12, atol=1e-12)
+
+
+# ---- engines
+
+
+@st.composite
+def cases(draw: DrawFn) -> Case:
+    """Draw a network with rows at every tick or held, resets, and learning that is switched off and on."""
+    leaky = draw(st.booleans())
+    graph = draw(acyclic(("instant", "leaky") if leaky else ("instant",), ("symmetric", "random", "none")))
+    if draw(st.booleans()):
+        for node in graph:
+            graph.nodes[node]["size"] = 6
+        for *_, data in graph.edges(data=True):
+            data["weight"] = {"normal": 0.3}
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    eta = 0.0 if leaky else 0.3
+    rule = Hamiltonian(
+        beta=0.0005 if leaky else 0.02,
+        eta=eta,
+        order="explicit" if leaky else draw(st.sampled_from(("explicit", "sequential"))),
+        weight_decay=draw(st.sampled_from((0.0, 0.1))),
+    )
+    loss = draw(st.sampled_from(("squared_error", "cross_entropy")))
+    case = Case(graph, {"rule": rule, "loss": loss, "seed": draw(st.integers(0, 100))})
+    hold, network = draw(st.sampled_from((1, 7))), case.network
+    script: list[tuple[int, str, Any]] = [(0, "phi", (1.0,))]
+    for tick in range(0, TICKS, hold):
+        script.append((tick, "input", (generator.normal(size=len(network.inputs)),)))
+        script.append((tick, "target", (generator.dirichlet(np.ones(len(network.outputs))),)))
+    for name, arguments in (("reset", ()), ("learn", (False,)), ("learn", (True,)), ("phi", (0.5,))):
+        script += [(int(tick), name, arguments) for tick in generator.integers(1, TICKS, 2)]
+    return Case(graph, case.options, tuple(sorted(script, key=lambda act: act[0])))
+
+
+@given(cases())
+@settings(max_examples=40, deadline=None)
+def test_both_engines_keep_the_same(case: Case) -> None:
+    """Message by message; with matrices and single synapses, resets, and learning switched off and on."""
+    assert_agree(case, TICKS)
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch"])
+@pytest.mark.parametrize("size", [1, 6])
+def test_what_is_kept_is_part_of_the_state(engine: str, size: int) -> None:
+    """Put into a fresh simulation between any two ticks, the run goes on as it would have, bit for bit."""
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+
+    def make() -> Simulation:
+        return Simulation(
+            diamond(size),
+            rule=Hamiltonian(beta=0.02),
+            stimulus=Arrays(np.repeat(rows[:, :2], size, 1), np.repeat(rows[:, 2:3], size, 1)),
+            stages=[Stage(rows=25), Stage("test", rows=6, learn=False), Stage("more", rows=15)],
+            target_delay=4,
+            dtype="float64",
+            **ENGINES[engine],
+        )
+
+    assert make().network.lag.max() == 17
+    for cut in (3, 20, 34):
+        assert_goes_on(make, cut, 46)
+
+
+def diamond(size: int = 1, **edge: Any) -> nx.DiGraph:
+    """Two paths of 4 and 3 ticks from two inputs to an output, one through a node that feeds both."""
+    graph = nx.DiGraph()
+    for name in ("x[0]", "x[1]") if size == 1 else ("x", "u"):
+        graph.add_node(name, model="input", **({} if size == 1 else {"size": size}))
+    node = {"model": "instant", "update": "clock", "lag": "matched", **({} if size == 1 else {"size": size})}
+    graph.add_nodes_from(["a", "b"], **node)
+    graph.add_node("y", role="output", bias=0.1, **node)
+    inputs = list(graph)[:2]
+    ends = [(inputs[0], "a"), (inputs[1], "b"), ("a", "b"), ("b", "y"), ("a", "y")]
+    for (source, target), there, back in zip(ends, (1, 0, 2, 1, 3), (0, 0, 4, 5, 6), strict=True):
+        weight = {"normal": 0.5 / size**0.5}
+        graph.add_edge(source, target, weight=weight, delay=there, feedback_delay=back, **edge)
+    graph.edges["a", "b"]["feedback_delay"] = 9
+    return graph
+
+
+def test_lags_are_the_longest_ways_there_and_back() -> None:
+    """y 0; b 1 + 5; a: by y 3 + 6, by b 6 + 2 + 9 = 17, so that costates from y wait 8 ticks."""
+    network = flatten(diamond())
+    found = dict(zip(network.label, network.lag.tolist(), strict=True))
+    assert found == {"a": 17, "b": 6, "x[0]": 0, "x[1]": 0, "y": 0}
+    ends = zip(network.source.tolist(), network.target.tolist(), strict=True)
+    at = {(network.label[u], network.label[v]): e for e, (u, v) in enumerate(ends)}
+    assert network.waiting[at["a", "y"]] == 8
+    assert network.feedback_delay[at["a", "y"]] == 14
+    # a: 17 slopes, 8 costates that wait, and what b hears: 2 + 6 ticks; b: 6 slopes; inputs: 17 + 1, 6.
+    kept = dict(zip(network.label, network.kept.tolist(), strict=True))
+    assert kept == {"a": 17 + 8 + 8, "b": 6, "x[0]": 18, "x[1]": 6, "y": 0}
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_replicas_keep_their_own(batch: bool) -> None:
+    """A minibatch is the mean of its rows' gradients; members of an ensemble are runs of their own."""
+    rows = np.random.default_rng(0).normal(size=(3, 30, 3))
+
+    def omega(inputs: Any, targets: Any, **options: Any) -> Any:
+        beta = 0.0 if batch else 0.02
+        sim = Simulation(diamond(), rule=Hamiltonian(beta=beta), dtype="float64", compiled="never", **options)
+        feed(sim, inputs, targets)
+        sim.run(until=50)
+        return sim.read("omega")
+
+    by_tick = rows.swapaxes(0, 1)
+    together = omega(by_tick[..., :2], by_tick[..., 2:], **{"batch" if batch else "ensemble": 3})
+    alone = [omega(x[:, :2], x[:, 2:], seed=0 if batch else k)[0] for k, x in enumerate(rows)]
+    expected = np.mean(alone, 0, keepdims=True) if batch else alone
+    np.testing.assert_allclose(together, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("engine", ["reference", "torch"])
+def test_what_a_stage_without_learning_showed_is_never_learned(engine: str) -> None:
+    """Other rows in the test leave the same weights, though what neurons keep of them meets costates later.
+
+    With delays that are balanced and matched targets: else rows of the test reach the outputs later still.
+    """
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+
+    def weights(test: float) -> Any:
+        shown = rows.copy()
+        shown[25:35] += test
+        sim = Simulation(
+            topology.balance(diamond()),
+            rule=Hamiltonian(beta=0.05),
+            stimulus=Arrays(shown[:, :2], shown[:, 2:], splits={"a": slice(25), "b": slice(25, 35)}),
+            stages=[Stage("a", "a"), Stage("b", "b", learn=False), Stage("c", "a")],
+            target_delay="matched",
+            dtype="float64",
+            **ENGINES[engine],
+        )
+        sim.run()
+        return sim.read("w")
+
+    np.testing.assert_array_equal(weights(0.0), weights(1.0))
