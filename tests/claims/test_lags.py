@@ -1,5 +1,6 @@
 """Matched lags: what meets at a synapse belongs together, and is the exact gradient of the late network."""
 
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -9,11 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from hlsim import Simulation, topology
+from hlsim import Simulation, analysis, cli, experiment, topology
+from hlsim.analysis import oracle
+from hlsim.analysis.ages import ages, exact_from
+from hlsim.errors import ExperimentError, TopologyError, TraceError
 from hlsim.models.losses import LOSSES
-from hlsim.models.rules import Hamiltonian
+from hlsim.models.rules import Equilibrium, Hamiltonian
+from hlsim.simulation.faults import Faults
 from hlsim.stimulus import Arrays, Stage
 from hlsim.topology.network import flatten
+from hlsim.trace.network import network_of
 from tests.claims.test_state import ENGINES, assert_goes_on
 from tests.support.agreement import assert_agree
 from tests.support.graphs import Case
@@ -216,3 +222,204 @@ def test_what_a_stage_without_learning_showed_is_never_learned(engine: str) -> N
         return sim.read("w")
 
     np.testing.assert_array_equal(weights(0.0), weights(1.0))
+
+
+# ---- what it looks like
+
+
+@given(acyclic(("instant",)))
+@settings(max_examples=40, deadline=None)
+def test_what_meets_is_of_one_tick(graph: nx.DiGraph) -> None:
+    """By the delays of all paths, where they are balanced: the output in an error is as old as the state."""
+    network = flatten(topology.balance(graph))
+    found = ages(network)
+    known = found.staleness.notnull().values
+    assert known.any()
+    np.testing.assert_array_equal(found.staleness.values[known], 0.0)
+
+
+@given(acyclic(("instant",)), st.sampled_from(("explicit", "sequential")))
+@settings(max_examples=20, deadline=None)
+def test_on_a_held_input_the_gradient_is_exact_when_the_longest_paths_say(
+    graph: nx.DiGraph, order: str
+) -> None:
+    """What enters omega from that step on, beside backpropagation."""
+    inputs, targets = stream(flatten(graph), 1, 0)
+    sim = Simulation(
+        graph,
+        rule=Hamiltonian(beta=0.0, eta=0.0, order=order),
+        stimulus=Arrays(inputs, targets),
+        hold=250,
+        dtype="float64",
+        compiled="never",
+    )
+    trace = sim.run(every=1, sampled=["omega"])
+    omega, steps = trace["sampled/omega"], exact_from(sim.network, order)
+    exact = oracle.backpropagation(sim.network, sim.network.weight, inputs, targets, LOSSES["squared_error"])[
+        0
+    ]
+    entered = np.diff(omega, axis=0, prepend=0.0 * omega[:1])
+    for edge in np.flatnonzero(np.isfinite(steps)):
+        after = entered[int(steps[edge]) :, edge]
+        np.testing.assert_allclose(after, exact[edge], rtol=1e-9, atol=1e-12)
+
+
+def test_locality_tells_what_is_kept() -> None:
+    sim = Simulation(diamond(), stimulus=Arrays(np.ones((9, 2)), np.ones((9, 1))))
+    trace = sim.run()
+    found = analysis.locality(trace)
+    assert dict(zip(found.node.values.tolist(), found.kept_for_lags.values.tolist(), strict=True)) == {
+        "a": 33,
+        "b": 6,
+        "x[0]": 18,
+        "x[1]": 6,
+        "y": 0,
+    }
+    unaided = diamond()
+    for node in "aby":
+        del unaided.nodes[node]["lag"]
+    plain = analysis.locality(Simulation(unaided, stimulus=Arrays(np.ones((9, 2)), np.ones((9, 1)))).run())
+    assert plain.kept_by_backpropagation.equals(found.kept_by_backpropagation)
+    assert not plain.kept_for_lags.any()
+
+
+def test_staleness_of_messages_is_refused() -> None:
+    sim = Simulation(diamond(), stimulus=Arrays(np.ones((9, 2)), np.ones((9, 1))))
+    with pytest.raises(
+        TraceError, match=r"^staleness: what neurons keep for a lag is in no trace, got node 'a'"
+    ):
+        analysis.staleness(sim.run(events=["message", "update"]))
+
+
+# ---- where lags are written, and where they are refused
+
+
+@pytest.mark.parametrize("form", ["json", "graphml"])
+def test_lags_come_through_files(form: str, tmp_path: Path) -> None:
+    """A number and a word in one graph."""
+    graph = diamond()
+    graph.nodes["b"]["lag"] = 4
+    topology.save(graph, tmp_path / f"graph.{form}")
+    again = topology.load(tmp_path / f"graph.{form}")
+    assert {node: again.nodes[node].get("lag") for node in again} == {
+        node: graph.nodes[node].get("lag") for node in graph
+    }
+    assert flatten(again).lag.tolist() == flatten(graph).lag.tolist()
+
+
+def test_a_lag_of_its_own_ends_the_way_back() -> None:
+    """b 4 instead of 6: the costates of a count from there, 4 + 2 + 9; those of b come 2 ticks too late."""
+    graph = diamond()
+    graph.nodes["b"]["lag"] = 4
+    network = flatten(graph)
+    assert dict(zip(network.label, network.lag.tolist(), strict=True))["a"] == 15
+    graph.add_edge("y", "b", delay=3)
+    graph.add_edge("b", "b", delay=1)
+    assert (flatten(graph).lag >= 0).all()
+
+
+EXPERIMENT = """\
+[network]
+topology = "graph.json"
+
+[simulation]
+until = 9
+compiled = "auto"
+
+[learning]
+lag = "matched"
+"""
+
+
+def test_an_experiment_gives_all_neurons_a_lag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the graph's own come first; info shows lags and what they cost, and the trace has them."""
+    graph = diamond()
+    for node in "aby":
+        del graph.nodes[node]["lag"]
+    topology.save(graph, tmp_path / "graph.json")
+    (tmp_path / "experiment.toml").write_text(EXPERIMENT, encoding="utf-8")
+    trace = experiment.load(tmp_path).run()
+    assert trace["network/lag"].max() == 17
+    assert trace["network/waiting"].sum() == 8
+    assert network_of(trace).lag.tolist() == flatten(diamond()).lag.tolist()
+    assert not experiment.load(tmp_path, ["learning.lag=0"]).network.lag.any()
+    with pytest.raises(SystemExit):
+        cli.main(["info", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "numbers kept for lags" in shown
+    assert "63" in shown
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["validate", str(tmp_path), "--set", "learning.lag=soon"])
+    assert ended.value.code == 2
+    told = "experiment.toml: [learning] lag must be \"matched\" or a whole number of ticks >= 0, got 'soon'"
+    assert told in capsys.readouterr().err
+
+
+REFUSED = [
+    ({}, {"a": {"update": "arrival"}}, "node 'a': lag needs update = 'clock', got 'matched'"),
+    ({}, {"x[0]": {"lag": 3}}, "node 'x[0]': lag has no meaning for model 'input', got 3"),
+    ({}, {"a": {"lag": -1}}, "node 'a': lag must be 'matched' or a whole number of ticks >= 0, got -1"),
+    (
+        {},
+        {"b": {"update": "arrival", "lag": None}},
+        "node 'b': update must be 'clock' where neurons have a lag",
+    ),
+    (
+        {},
+        {"b": {"period": 2}},
+        "node 'b': period must be 1 where neurons have a lag, which counts ticks, got 2",
+    ),
+    ({}, {"b": {"send_threshold": 0.5}}, "node 'b': send_threshold must be 0 where neurons have a lag"),
+    ({}, {"x[1]": {"send_interval": 2}}, "node 'x[1]': send_interval must be 1 where neurons have a lag"),
+    (
+        {},
+        {"b": {"model": "leaky", "tau": 2.0}},
+        "node 'b': model must be 'instant', or 'leaky' with tau = dt, where neurons have a lag",
+    ),
+    ({}, {"b": {"model": "leaky"}}, "learning.eta: must be 0 where leaky node 'b' has a lag"),
+    (
+        {"rule": Hamiltonian(eta=0.0, order="sequential")},
+        {"b": {"model": "leaky"}},
+        "learning.order: must be 'explicit' where leaky node 'b' has a lag",
+    ),
+    (
+        {"rule": Equilibrium()},
+        {},
+        "node 'a': lag has no meaning for rule 'equilibrium', whose neurons send no",
+    ),
+    ({"faults": Faults(loss=0.1)}, {}, "faults: must be none where neurons have a lag"),
+    (
+        {"compiled": "always"},
+        {},
+        "simulation.compiled: must not be 'always' here: what neurons with a lag keep is kept in torch",
+    ),
+    ({}, {"a": {"lag": 2**24}}, "simulation: what is sent is kept for up to 1,677,721 ticks, which is"),
+    ({"engine": "reference"}, {"a": {"lag": 2**50}}, "simulation: 1 replicas of 5 nodes"),
+]
+
+
+@pytest.mark.parametrize(("options", "nodes", "said"), REFUSED)
+def test_where_a_costate_cannot_meet_what_it_belongs_to_lags_are_refused(
+    options: dict[str, Any], nodes: dict[str, Any], said: str
+) -> None:
+    graph = diamond()
+    for node, data in nodes.items():
+        graph.nodes[node].update(data)
+        for name in [name for name, value in data.items() if value is None]:
+            del graph.nodes[node][name]
+    with pytest.raises((ExperimentError, TopologyError)) as raised:
+        Simulation(graph, **options)
+    assert str(raised.value).startswith(said)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_cycle_of_costates_is_named() -> None:
+    graph = diamond()
+    graph.add_edge("y", "b", delay=2)
+    with pytest.raises(TopologyError) as raised:
+        flatten(graph)
+    assert str(raised.value).startswith(
+        "graph: lags have no end in a cycle of costates: b -> y -> b; one of its"
+    )
+    graph.edges["y", "b"]["feedback"] = "none"
+    assert flatten(graph).lag.max() == 17

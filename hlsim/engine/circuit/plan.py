@@ -81,7 +81,7 @@ def make(
     near = _near(network, replicas)
     if replicas > 1 and network.weight.shape[0] == 1:
         _check_shared(network, readable, near)
-    _check_lags(network, near)
+    _check_lags(network, near, longest_ring(network, replicas))
     pulled = readable & near
     groups = [
         (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
@@ -163,13 +163,13 @@ def _check_shared(network: Network, pulled: NDArray[np.bool_], near: NDArray[np.
         )
 
 
-def _check_lags(network: Network, near: NDArray[np.bool_]) -> None:
+def _check_lags(network: Network, near: NDArray[np.bool_], longest: int) -> None:
     """Refuse lags that need more than is kept of what was sent."""
-    late = np.flatnonzero(~near & (network.lag[network.target] > 0))[:1]
-    for i in network.target[late]:
+    i = int(network.lag.argmax())
+    if network.lag[i] and not near.all():
         raise ExperimentError(
-            f"simulation: what synapses heard is kept for up to {longest_ring(network, 1):,} ticks, which "
-            f"is too little for node {network.label[i]!r} with its lag of {network.lag[i]:,}"
+            f"simulation: what is sent is kept for up to {longest:,} ticks, which is too little for node "
+            f"{network.label[i]!r} with its lag of {network.lag[i]:,} and delays beside it"
         )
 
 
