@@ -9,6 +9,7 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
+from hlsim.engine.loops import LINKED
 from hlsim.models import ops
 
 
@@ -24,7 +25,7 @@ def _is_complex(x: Any) -> bool:
 
 
 def _elementary(function: Callable, of_real: Callable, of_complex: Callable | None = None) -> None:
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(x: Any) -> Callable:
         return of_complex if of_complex is not None and _is_complex(x) else of_real
 
@@ -55,7 +56,7 @@ _elementary(
 _elementary(ops.step, lambda x: 1.0 if x > 0 else 0.0, lambda x: 1.0 if x.real > 0 else 0.0)
 
 
-@overload(ops.where, strict=False)
+@overload(ops.where, LINKED, strict=False)
 def _where(condition: Any, x: Any, y: Any) -> Callable:  # noqa: ARG001 (numba counts)
     return lambda condition, x, y: x if condition else y
 

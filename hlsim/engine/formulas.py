@@ -40,6 +40,7 @@ from numba.extending import (
 )
 
 from hlsim.engine.elementary import made
+from hlsim.engine.loops import LINKED
 from hlsim.models import ops
 from hlsim.models.neurons import ACTIVATIONS, Activation, Neuron, Parameters
 from hlsim.models.rules.rule import ABSTRACT, Post, Pre, Rule, given
@@ -236,7 +237,7 @@ def optional(name: str, arguments: str, otherwise: str) -> Callable:
     """Return a function (object, arguments) that is its formula, or ``otherwise`` where it has none."""
     function = made(f"def made(object, {arguments}):\n    raise NotImplementedError\n")
 
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(*given: Any) -> Callable:
         own = _has(given[0], name)
         result = f"object.{name}({arguments})" if own else otherwise
@@ -253,7 +254,7 @@ def one_of(name: str, arguments: str, otherwise: str) -> Callable:
     """
     function = made(f"def made(models, k, parameters, i, {arguments}):\n    raise NotImplementedError\n")
 
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(*given: Any) -> Callable:
         names: dict[str, Any] = {}
         lines = [f"def made(models, k, parameters, i, {arguments}):"]
@@ -365,7 +366,7 @@ def of_state(
     taken = ", ".join(["models, k, parameters, x, out, i", *filter(None, [arguments])])
     function = made(f"def made({taken}):\n    raise NotImplementedError\n")
 
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(*types_: Any) -> Callable:
         names: dict[str, Any] = {}
         lines = [f"def made({taken}):"]
@@ -515,6 +516,13 @@ def compiles(thing: object, complex_states: bool = False) -> bool:
     return _COMPILES[known]
 
 
+def fits_any_rule(thing: Activation | Neuron) -> bool:
+    """Tell whether loops may know a model or an activation whatever their rule asks of it."""
+    if not (compiles(thing) and compiles(thing, True)):
+        return False
+    return not isinstance(thing, Neuron) or _has(type_of(thing), "partials") or derives(thing)
+
+
 _COMPILES: dict[tuple[type, bool], bool] = {}
 
 
@@ -555,7 +563,7 @@ def part(fields: Any, where: slice) -> Any:
     raise NotImplementedError
 
 
-@overload(part, strict=False)
+@overload(part, LINKED, strict=False)
 def _part(fields: Any, *_: Any) -> Callable:
     views = "".join(f"fields[{j}][where], " for j in range(len(fields)))
     return made(f"def made(fields, where):\n    return ({views})\n")
@@ -566,7 +574,7 @@ def at(rule: Any, fields: Any, k: int) -> Any:
     raise NotImplementedError
 
 
-@overload(at, strict=False)
+@overload(at, LINKED, strict=False)
 def _at(rule: Any, fields: Any, *_: Any) -> Callable:
     named = namedtuple("Fields", _CLASSES[rule.cls].synapse_fields)  # type: ignore[misc,attr-defined]
     values = ", ".join(f"fields[{j}][k]" for j in range(len(fields)))
@@ -578,7 +586,7 @@ def put(fields: Any, k: int, new: Any, moves: bool) -> None:
     raise NotImplementedError
 
 
-@overload(put, strict=False)
+@overload(put, LINKED, strict=False)
 def _put(fields: Any, *_: Any) -> Callable:
     row = "    fields[{0}][k] = new[{0}] if moves else fields[{0}][k]\n"
     lines = [row.format(j) for j in range(len(fields))] or ["    pass\n"]

@@ -1,11 +1,68 @@
 """How loops are compiled: those that Python calls, which are kept on disk, and those inside them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from numba import _dynfunc, njit
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.typed_passes import NativeLowering
 
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
+
+
+class _Linked(JITCodeLibrary):  # type: ignore[misc]
+    """Code that becomes part of whatever calls it, and is optimized there.
+
+    Numba optimizes a function together with all that it calls, and makes machine code of it; then again
+    within each of its callers, and of theirs. Of loops inside loops only the outermost one is ever called.
+    """
+
+    def _optimize_final_module(self) -> None:
+        """Leave that to the caller."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(NativeLowering):  # type: ignore[misc]
+    """Lowers a function that has no address of its own."""
+
+    _name = "linked_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        name, context = state.func_id.func_qualname, state.targetctx
+        state.library = _Linked(context.codegen(), name)
+        state.library.enable_object_caching()
+        state.flags.no_compile = True
+        super().run_pass(state)
+        # Numba tells functions by what Python would call.
+        lowered = state["cr"]
+        module = lowered.fndesc.lookup_module()
+        called = _dynfunc.make_function(module, name, "", 0, lowered.env, (state.library,))
+        context.insert_user_function(called, lowered.fndesc, [state.library])
+        state["cr"] = lowered._replace(cfunc=called)
+        return True
+
+
+class _Inside(CompilerBase):  # type: ignore[misc]
+    """Compiles what only compiled functions call."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        plan = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes = PassManager("linked")
+        for each, text in plan.passes:
+            passes.add_pass(_Lowering if each is NativeLowering else each, text)
+        passes.finalize()
+        return [passes]
+
+
+# Not for what users write: a function without an address can neither print nor say what it got in an error.
+LINKED: Mapping[str, Any] = MappingProxyType({"pipeline_class": _Inside})
 # Dividing by 0 gives infinity or NaN, as in torch.
 _PLAIN: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 _BOTH: dict[str, Any] = {
@@ -18,6 +75,7 @@ _CALLED: dict[str, Any] = {**_BOTH, "nogil": True}
 # What Python would need to call a loop takes long to compile where many arrays are passed.
 _INSIDE: dict[str, Any] = {
     **_BOTH,
+    **LINKED,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
