@@ -166,6 +166,7 @@ class Simulation(Whole):
             compiled=compiled,
             dtype=dtype,
             device=device,
+            ticks=options.expected_ticks(stimulus, stages, self.rule, hold, batch),
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
         told = {"seed": seed, "hold": hold, "reset": reset, "noise": noise, "faults": faults}
