@@ -159,7 +159,8 @@ class Simulation(Whole):
         seeds = [seed + k for k in range(ensemble)]
         self.controls = options.controls(self.network, self.rule, faults, seeds, batch, self._heard)
         kinds = {"kind": engine, "compiled": compiled, "dtype": dtype, "device": device}
-        more: dict[str, Any] = {"dt": dt, "replicas": self.replicas, **kinds}
+        ticks = options.expected_ticks(stimulus, stages, self.rule, hold, batch)
+        more: dict[str, Any] = {"dt": dt, "replicas": self.replicas, "ticks": ticks, **kinds}
         self._engine, facts = build.engine(
             self.env, self.network, self.rule, self.loss, self.controls, **more
         )
