@@ -16,6 +16,7 @@ from hlsim import usercode
 from hlsim.errors import TopologyError, plain, shown, unknown
 from hlsim.textdata import read_json
 from hlsim.topology import graphml
+from hlsim.topology.attributes import edge_attributes, node_attributes
 from hlsim.topology.columns import Edges
 from hlsim.topology.listing import Listing
 
@@ -254,9 +255,18 @@ def _name(where: str, value: Any) -> Any:
 
 def _from_graphml(path: Path) -> nx.Graph:
     listing = graphml.read(path)
-    for *_, data in listing.edges:
-        data.update({name: _from_text(data[name]) for name in STRUCTURED if name in data})
+    for known, elements in ((node_attributes(), listing.nodes), (edge_attributes(), listing.edges)):
+        for *_, data in elements:
+            structured = [name for name, value in data.items() if _is_structured(name, value, known)]
+            data.update({name: _from_text(data[name]) for name in structured})
     return listing.graph()
+
+
+def _is_structured(name: str, value: Any, known: Mapping[str, Any]) -> bool:
+    """Tell whether a value may be JSON text: of ours by name, of others by its looks."""
+    if name in known:
+        return name in STRUCTURED
+    return isinstance(value, str) and value.startswith(("[", "{"))
 
 
 def _from_text(value: Any) -> Any:
