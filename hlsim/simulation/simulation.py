@@ -151,8 +151,7 @@ class Simulation(Whole):
         options.check_rule(self.network, self.rule, self.loss, dt, batch)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         options.check_room(self.network, self.rule, self.replicas, dtype)
-        self.env = Clock()
-        seeds = [seed + k for k in range(ensemble)]
+        self.env, seeds = Clock(), [seed + k for k in range(ensemble)]
         self.controls = options.controls(self.network, self.rule, faults, seeds, batch, self._heard)
         self._engine, facts = build.engine(
             self.env,

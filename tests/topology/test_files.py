@@ -272,7 +272,12 @@ def node_link(**other: str) -> str:
         ("graph.json", EMPTY, {"delay": 1}, "a graph file takes no parameters, got delay"),
         ("graph.graphml", "<graphml>", {}, "not GraphML: no element found: line 1, column 9"),
         ("graph.graphml", "<graphml/>", {}, "not GraphML: "),
-        ("graph.gml", "", {}, "unknown kind of graph file '.gml' (did you mean '.graphml'?); known: "),
+        (
+            "graph.graphmll",
+            "",
+            {},
+            "unknown kind of graph file '.graphmll' (did you mean '.graphml'?); known: ",
+        ),
     ],
 )
 def test_a_bad_graph_file_is_named_with_what_is_wrong(
@@ -321,7 +326,9 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     graph.add_node("a", thing=object())
     with pytest.raises(TopologyError, match=r"graph\.graphml: .*object"):
         topology.save(graph, tmp_path / "graph.graphml")
-    with pytest.raises(TopologyError, match=r"unknown kind of graph file '\.py'; known: \.graphml, \.json$"):
+    with pytest.raises(
+        TopologyError, match=r"unknown kind of graph file '\.py'; known: \.gexf, \.gml, \.graphml, \.json$"
+    ):
         topology.save(graph, tmp_path / "topology.py")
 
 
