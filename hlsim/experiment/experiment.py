@@ -22,6 +22,7 @@ from hlsim.simulation.noise import Noise
 from hlsim.simulation.watch import Progress
 from hlsim.stimulus import SOURCES, Stage, Stream
 from hlsim.textdata import read_toml
+from hlsim.topology.checking import refuse_foreign
 from hlsim.topology.network import Network, flatten
 from hlsim.trace import Trace
 
@@ -108,6 +109,8 @@ class Experiment:
         table, simulation = self.settings.network, self.settings.simulation
         graph = topology.load(self._file(table.topology), table.parameters)
         lag = {} if self.settings.learning.lag is None else {"lag": self.settings.learning.lag}
+        if table.foreign == "refuse":
+            refuse_foreign(graph)
         seeds = range(simulation.seed, simulation.seed + simulation.ensemble)
         return flatten(
             graph,

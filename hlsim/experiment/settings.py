@@ -123,6 +123,7 @@ class NetworkTable(Table):
     balance: bool = False
     node_defaults: dict[str, Any] = {}
     edge_defaults: dict[str, Any] = {}
+    foreign: Literal["keep", "refuse"] = "keep"
 
 
 class SimulationTable(Table):
