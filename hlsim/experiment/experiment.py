@@ -108,13 +108,12 @@ class Experiment:
         """Build the topology with its parameters and flatten it."""
         table, simulation = self.settings.network, self.settings.simulation
         graph = topology.load(self._file(table.topology), table.parameters)
-        lag = {} if self.settings.learning.lag is None else {"lag": self.settings.learning.lag}
         if table.foreign == "refuse":
             refuse_foreign(graph)
         seeds = range(simulation.seed, simulation.seed + simulation.ensemble)
         return flatten(
             graph,
-            node_defaults=lag | table.node_defaults,
+            node_defaults=self.settings.learning.node_defaults | table.node_defaults,
             edge_defaults=table.edge_defaults,
             seeds=seeds,
             dt=simulation.dt,

@@ -152,14 +152,19 @@ class LearningTable(Table):
 
     rule: Annotated[str, _one_of("rule", lambda: RULES)] = "hamiltonian"
     reset: bool = False
-    lag: Annotated[Any, AfterValidator(_matched_or_ticks)] = None
 
     @property
     def parameters(self) -> dict[str, Any]:
         """Return what the rule takes."""
-        given = self.model_dump(include=type(self).model_fields.keys() - LearningTable.model_fields.keys())
+        given = self.model_dump(include={field.name for field in _parameters(RULES[self.rule])})
         # of what a rule takes only phi may be a table
         return {name: of_form(value) if isinstance(value, dict) else value for name, value in given.items()}
+
+    @property
+    def node_defaults(self) -> dict[str, Any]:
+        """Return what it says of nodes: their lag, where that is no parameter of the rule's own."""
+        lag = None if "lag" in self.parameters else getattr(self, "lag", None)
+        return {} if lag is None else {"lag": lag}
 
 
 # How the annotation of a rule's parameter reads in TOML; bounds that are not here the rule checks itself.
@@ -184,7 +189,9 @@ def learning_table(rule: str) -> type[LearningTable]:
 def _learning_table(rule: Any) -> type[LearningTable]:
     parameters: dict[str, Any] = {"rule": (str, rule.name)}
     kinds = get_type_hints(rule)
-    for field in (field for field in dataclasses.fields(rule) if field.init):
+    if rule.sends_costates:
+        parameters["lag"] = (Annotated[Any, AfterValidator(_matched_or_ticks)], None)
+    for field in _parameters(rule):
         kind = Rate if field.name in _RATES else choices(field) or _OF_A_RULE.get(kinds[field.name])
         if kind is None or field.default is dataclasses.MISSING:
             wanted = "needs a default, and a type among float, int, int | None, bool, str"
@@ -193,6 +200,10 @@ def _learning_table(rule: Any) -> type[LearningTable]:
     return create_model(
         f"{rule.name}Table", __base__=LearningTable, __cls_kwargs__={"extra": "forbid"}, **parameters
     )
+
+
+def _parameters(rule: Any) -> "list[dataclasses.Field[Any]]":
+    return [field for field in dataclasses.fields(rule) if field.init]
 
 
 def choices(field: "dataclasses.Field[Any]") -> Any:

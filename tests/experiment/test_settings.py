@@ -55,6 +55,7 @@ def test_only_the_topology_has_no_default(folder: Path) -> None:
         "phi": 1.0,
         "weight_decay": 0.0,
         "reset": False,
+        "lag": None,
     }
     assert settings.stimulus.hold == 1
     assert settings.loss.kind == "squared_error"
@@ -197,3 +198,17 @@ def test_a_whole_number_has_an_upper_bound(folder: Path, table: str, body: str, 
     """Ticks are added to each other in 64 bits."""
     error = refused(toml(folder, f"{NETWORK}[{table}]\n{body}\n"))
     assert error.startswith(f"experiment.toml: [{table}] {message}")
+
+
+def test_a_lag_is_of_neurons_unless_the_rule_has_one_of_its_own(folder: Path) -> None:
+    """That of oscillating_equilibrium counts steps; rules that send no costates know none."""
+
+    def table(rule: str) -> Any:
+        text = f'{NETWORK}[learning]\nrule = "{rule}"\nlag = 3\n'
+        return experiment.load(toml(folder, text)).settings.learning
+
+    own, given = table("oscillating_equilibrium"), table("hamiltonian")
+    assert (own.parameters["lag"], own.node_defaults) == (3, {})
+    assert ("lag" in given.parameters, given.node_defaults) == (False, {"lag": 3})
+    error = refused(toml(folder, f'{NETWORK}[learning]\nrule = "equilibrium"\nlag = 3\n'))
+    assert error.startswith("experiment.toml: [learning] unknown key 'lag'")
