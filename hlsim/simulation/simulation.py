@@ -502,22 +502,22 @@ class Simulation(Whole):
             raise ExperimentError(f"restore: must come before the first tick, got tick {self.tick}")
         super().restore(arrays)
 
-    def save(self) -> dict[str, NDArray[Any]]:
+    def collect(self) -> dict[str, NDArray[Any]]:
         """Return the state of the engine, of the stages, and of all that acts and watches."""
         before = {name: getattr(self._before, name) for name in _FED}
         going_on = self._recorder
         under_way = self._before.under_way if going_on is None else going_on.under_way(self.tick)
         before["under_way"] = dict(under_way or {})
         parts = {"clock": self.env, "before": before, "stages": as_json(self._stages)}
-        return {**super().save(), **dict(taken(parts)), **prefixed("engine", self._engine.state())}
+        return {**super().collect(), **dict(taken(parts)), **prefixed("engine", self._engine.state())}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Stand where another one stood."""
         # First, since what others have planned is forgotten with that.
-        self.env.load(arrays.within("clock"))
+        self.env.put_back(arrays.within("clock"))
         self._engine.restore(arrays.within("engine"))
         self._lead_again(of_json(as_text(arrays["stages"])), int(arrays["led"]))
-        super().load(arrays)
+        super().put_back(arrays)
         before = put({name: getattr(self._before, name) for name in _FED}, "before", arrays)
         under_way = dict(arrays.within("before").within("under_way")) or None
         self._before = replace(self._before, **before, under_way=under_way)
