@@ -189,6 +189,34 @@ class Table:
         if self._signal is not None:
             _make_plottable(group, self._signal)
 
+    def find(self, file: h5py.File, rows: int) -> None:
+        """Go on in a file in which it was laid out before, after so many rows; those beyond are cut off.
+
+        Raises
+        ------
+        TraceError
+            It is not there in this form, or has fewer rows.
+        """
+        columns = {column.name: column.dtype for column in self._columns}
+        for name in dict.fromkeys((self._axis, *columns)):
+            path = f"{self._group}/{name}"
+            shape = self._buffers[name].shape[1:] if name in columns else ()
+            dataset = file.get(path)
+            formed = isinstance(dataset, h5py.Dataset) and dataset.shape[1:] == shape
+            if not formed or dataset.dtype != np.dtype(columns.get(name, "f4")):
+                raise TraceError(f"/{path}: must be as this run lays it out, it is not")
+            if len(dataset) < rows:
+                raise TraceError(f"/{path}: must have at least {rows} rows, got {len(dataset)}")
+            self._datasets[name] = dataset
+        for dataset in self._datasets.values():
+            dataset.resize(rows, axis=0)
+        self._written = rows
+
+    @property
+    def path(self) -> str:
+        """Return the path of its axis, by which it is known."""
+        return f"{self._group}/{self._axis}"
+
     def holds(self, count: int) -> bool:
         """Tell whether so many more rows have room without a file to write to."""
         return self._filled + count < self.rows
