@@ -64,9 +64,9 @@ class Clock(simpy.Environment, Stateful):
         """Say that the phases of a tick are over."""
         self._over = max(self._over, tick)
 
-    def halt(self) -> None:
+    def halt(self, wanted: bool = True) -> None:
         """Let ``run`` return as soon as all of a tick is over; may be asked for by a signal, or a thread."""
-        self._halting = True
+        self._halting = wanted
 
     def step(self) -> None:
         """Go on to the next event, or end the run where that was asked for."""

@@ -303,15 +303,19 @@ class Protocol(Cursor):
 
     def collect(self) -> dict[str, NDArray[Any]]:
         """Return where it stands, and the row that is shown."""
+        self.check_resumes()
+        shown = self._shown
+        fields = ("input", "target", "label", "real")
+        return {**super().collect(), **dict(taken({f"shown/{x}": getattr(shown, x, None) for x in fields}))}
+
+    def check_resumes(self) -> None:
+        """Refuse, where rows are left that cannot be begun with any of them: ExperimentError."""
         for stage in self._stages[max(0, self._stage) :]:
             if not self._stream.resumes(stage.split):
                 raise ExperimentError(
                     "state: rows without an end can be resumed only where a parameter 'start' says with "
                     f"which to begin, got {self._stream}"
                 )
-        shown = self._shown
-        fields = ("input", "target", "label", "real")
-        return {**super().collect(), **dict(taken({f"shown/{x}": getattr(shown, x, None) for x in fields}))}
 
     def put_back(self, arrays: Arrays) -> None:
         """Stand where another one stood."""

@@ -5,18 +5,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Timer
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlsim.engine.clock import RECORD, Call, Clock, call_at
+from hlsim.engine.controls import Changes
 from hlsim.engine.interface import Engine
 from hlsim.engine.snapshot import Array, Arrays, Stateful, as_text, text
 from hlsim.simulation.protocol import Presentation
 from hlsim.topology.network import Network
-from hlsim.trace.recorder import Recorder
+from hlsim.trace.recorder import Before, Recorder
 
 try:
     import resource
@@ -58,6 +59,28 @@ def told_of_compiling(progress: Callable[[Progress], None] | None, tick: int, en
         yield
     finally:
         timer.cancel()
+
+
+def fed_after(before: Before, changes: Changes) -> Before:
+    """Return what is in force once an engine has taken changes, as it was used."""
+    return replace(
+        before,
+        input=before.input if changes.input is None else changes.input,
+        target=changes.target if changes.target is not None or changes.no_target else before.target,
+        phi=before.phi if changes.phi is None else changes.phi,
+        learn=before.learn if changes.learn is None else changes.learn,
+        noise=before.noise if changes.noise is None else bool(changes.noise.any()),
+    )
+
+
+def tell_of_changes(recorder: Recorder, tick: int, changes: Changes, fed: Before) -> None:
+    """Record what changed: links, what is fed, and what else the controls were asked for."""
+    for change in changes.links:
+        recorder.link(tick, change.what, change.kind, change.cells, change.value)
+    if changes.input is not None or changes.target is not None or changes.no_target:
+        recorder.stimulus(tick, fed.input, fed.target)
+    noise = None if changes.noise is None else fed.noise
+    recorder.controls(tick, phi=changes.phi, learn=changes.learn, noise=noise, reset=changes.reset)
 
 
 class Watch:

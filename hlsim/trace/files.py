@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -113,3 +114,12 @@ def sync_folder(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why HDF5 could not write; its own messages have many."""
+    inner = re.search("error message = '([^']*)'", str(error))
+    if inner:
+        return inner[1]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0]

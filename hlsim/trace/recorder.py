@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 import shutil
 import sys
 import time
@@ -227,6 +226,7 @@ class Recorder:
             why = error if isinstance(error, TraceError) else f"has no {error}"
             raise TraceError(f"{path}: is not the trace of this checkpoint: {why}") from None
         layout.change_attributes(file, header)
+        self._attributes["start"] = file.attrs["start"]
         for name, text in layout.UNFINISHED.items():
             recovery.set_text(file, name, text)
         self._over = self._seen = self._before.tick - 1
@@ -455,7 +455,7 @@ class Recorder:
             raise
         except (OSError, RuntimeError) as error:
             self._failed = True
-            raise TraceError(f"{self.path}: cannot write: {_reason(error)}") from error
+            raise TraceError(f"{self.path}: cannot write: {files.reason(error)}") from error
 
     def _append(self, table: Table, row: Mapping[str, ArrayLike]) -> None:
         with self._writing():
@@ -480,6 +480,11 @@ class Recorder:
         with self._writing():
             for table in self._tables:
                 table.flush()
+
+    @property
+    def start(self) -> str:
+        """When the run of the trace began."""
+        return str(self._attributes["start"])
 
     def sync(self) -> dict[str, int]:
         """Bring what is over to the disk; return how many rows each table has there, by its axis."""
@@ -584,12 +589,3 @@ def _squeezed(name: str, value: ArrayLike, replicas: int) -> np.ndarray:
     if array.shape[:1] != (replicas,):
         raise TraceError(f"{name}: must have replicas as its first axis, {replicas}, got shape {array.shape}")
     return array if replicas > 1 else array[0]
-
-
-def _reason(error: Exception) -> str:
-    """Return in one line why HDF5 could not write; its own messages have many."""
-    inner = re.search("error message = '([^']*)'", str(error))
-    if inner:
-        return inner[1]
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.splitlines()[0]
