@@ -13,6 +13,7 @@ Processes are forked off one that has loaded everything, which makes a kill chea
 """
 
 import argparse
+import importlib
 import os
 import random
 import shutil
@@ -28,13 +29,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import scipy.sparse.csgraph  # noqa: F401
 
-# Whatever a command loads is loaded here, once.
 from hlsim import cli, trace
 from hlsim.analysis import differences
 from hlsim.trace import checkpoint, files, recorder, recovery, tables
 
+# Whatever a command loads is loaded once, before processes are forked off.
+LOADED = (
+    *("hlsim.cli.profiling", "hlsim.cli.terminal", "hlsim.experiment.forecast", "hlsim.simulation"),
+    *("scipy.sparse.csgraph", "sklearn.datasets", "numba"),
+)
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """\
 [network]
@@ -53,7 +57,7 @@ rows = {rows}
 
 [[stage]]
 name = "test"
-rows = 20
+rows = {test}
 learn = false
 
 [record]
@@ -82,8 +86,8 @@ FAULTS = (
 EQUILIBRIUM = '\n[learning]\nrule = "equilibrium"\nbeta = 0.05\n'
 # By name: what fills the form, what is added, and options.
 OWN: dict[str, tuple[dict[str, object], str, tuple[str, ...]]] = {
-    "clock": ({"update": "clock"}, "", ("compiled=never", "checkpoint_every=37")),
-    "reference": ({"update": "arrival", "rows": 30}, FAULTS, ("engine=reference", "checkpoint_every=29")),
+    "clock": ({"update": "clock"}, "", ("compiled=never", "checkpoint_every=17")),
+    "reference": ({"update": "arrival", "rows": 20}, FAULTS, ("engine=reference", "checkpoint_every=13")),
     "equilibrium": ({"update": "clock", "hold": 12, "rows": 40}, EQUILIBRIUM, ("checkpoint_every=41",)),
     "faults": ({"update": "arrival", "threshold": 0.01}, FAULTS, ("checkpoint_every='0.05 s'",)),
     "ensemble": ({"update": "clock"}, "", ("ensemble=3", "checkpoint_every='0.03 s'")),
@@ -184,8 +188,8 @@ def prepare(folder: Path, quick: bool) -> list[Case]:
         place = folder / name
         place.mkdir()
         model = "readout" if name == "equilibrium" else "leaky"
-        form = {"model": model, "threshold": 0.0, "hold": 5, "rows": 120, **given}
-        form |= {"rows": 20} if quick else {}
+        form = {"model": model, "threshold": 0.0, "hold": 5, "rows": 100, "test": 15, **given}
+        form |= {"rows": 10, "test": 4} if quick else {}
         (place / "experiment.toml").write_text(HEAD.format(**form) + more)
         (place / "topology.py").write_text(TOPOLOGY)
         (place / "rows.py").write_text(ROWS)
@@ -215,7 +219,7 @@ def kill(case: Case, draw: random.Random, action: Callable[[], object], log: Pat
     if draw.random() < 0.5:
         after = draw.uniform(0, 1.05 * case.seconds)
         return f"after {after:.2f} s" if forked(action, after, log) == -signal.SIGKILL else None
-    step, number, after_it = draw.choice(list(STEPS)), 1 + int(draw.expovariate(0.1)), draw.random() < 0.5
+    step, number, after_it = draw.choice(list(STEPS)), 1 + int(draw.expovariate(0.25)), draw.random() < 0.5
     code = forked(dies_in(step, number, after_it, action), log=log)
     where = f"{'after' if after_it else 'before'} {step}, {number}"
     return where if code == -signal.SIGKILL else None
@@ -283,6 +287,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    for each in LOADED:
+        importlib.import_module(each)
     draw, count, moments = random.Random(options.seed), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
