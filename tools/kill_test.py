@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAD = """\
 [network]
 topology = "topology.py"
-parameters = {{ model = "{model}" }}
+parameters = {{ symmetric = {symmetric} }}
 node_defaults = {{ update = "{update}", send_threshold = {threshold} }}
 
 [stimulus]
@@ -67,9 +67,9 @@ events = ["message", "update"]
 TOPOLOGY = """\
 import hlsim
 
-def build(model="leaky"):
-    graph = hlsim.topology.layered([2, 8, 2], seed=1, delay=1, model=model)
-    return graph.to_undirected() if model == "readout" else graph
+def build(symmetric=False):
+    graph = hlsim.topology.layered([2, 8, 2], seed=1, delay=1, model="leaky")
+    return graph.to_undirected() if symmetric else graph
 """
 ROWS = """\
 import math
@@ -187,8 +187,8 @@ def prepare(folder: Path, quick: bool) -> list[Case]:
             continue
         place = folder / name
         place.mkdir()
-        model = "readout" if name == "equilibrium" else "leaky"
-        form = {"model": model, "threshold": 0.0, "hold": 5, "rows": 100, "test": 15, **given}
+        symmetric = "true" if name == "equilibrium" else "false"
+        form = {"symmetric": symmetric, "threshold": 0.0, "hold": 5, "rows": 100, "test": 15, **given}
         form |= {"rows": 10, "test": 4} if quick else {}
         (place / "experiment.toml").write_text(HEAD.format(**form) + more)
         (place / "topology.py").write_text(TOPOLOGY)
