@@ -11,19 +11,17 @@ from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hlsim.engine.snapshot import prefixed
 from hlsim.errors import ExperimentError, HlsimWarning, Stopped, TraceError, is_count, plain, shown
 from hlsim.textdata import read_toml
 from hlsim.trace import checkpoint, layout, reader
 from hlsim.trace.checkpoint import Checkpoint, beside
-
-if TYPE_CHECKING:
-    from hlsim.simulation.saved import Saved
-    from hlsim.trace.recorder import Recorder
+from hlsim.trace.recorder import Recorder
 
 # Ticks, or a time.
 Every = int | str | None
@@ -32,6 +30,27 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h|d)")
 # Of other versions of these a run may differ in the last digits.
 LIBRARIES = ("torch", "numpy")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Kept(Protocol):
+    """What has a state that a checkpoint holds: a simulation, of which ``Saved`` tells more."""
+
+    origin: str
+
+    @property
+    def experiment(self) -> str: ...
+
+    @property
+    def tick(self) -> int: ...
+
+    @property
+    def made_of(self) -> Mapping[str, NDArray[np.uint8]]: ...
+
+    def check_state(self) -> None: ...
+
+    def state(self) -> dict[str, NDArray[Any]]: ...
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None: ...
 
 
 def period(every: Every) -> tuple[int | None, float | None]:
@@ -178,7 +197,7 @@ class Checkpoints:
 
 
 def place(
-    sim: "Saved", record: str | Path | None, every: Every, *, interruptible: bool, overwrite: bool
+    sim: Kept, record: str | Path | None, every: Every, interruptible: bool, overwrite: bool
 ) -> Path | None:
     """Return where checkpoints of a run go; None: it has no trace in a file.
 
@@ -203,9 +222,7 @@ def place(
 # ---- what stands in one
 
 
-def save(
-    sim: "Saved", path: Path, recorder: "Recorder | None" = None, recording: Recording | None = None
-) -> None:
+def save(sim: Kept, path: Path, recorder: Recorder | None = None, recording: Recording | None = None) -> None:
     """Write the state of a simulation, and how many rows of its trace belong to it."""
     about = _about(sim)
     rows: dict[str, Any] = {}
@@ -216,7 +233,7 @@ def save(
     checkpoint.write(path, about, {**prefixed("state", sim.state()), **prefixed("rows", rows)})
 
 
-def _about(sim: "Saved") -> dict[str, Any]:
+def _about(sim: Kept) -> dict[str, Any]:
     made_of = sim.made_of
     return {
         "tick": sim.tick,
@@ -268,7 +285,7 @@ def check_unfinished(trace: Path, until: int | None) -> None:
         raise TraceError(f"{trace}: is complete; until says how far to go on")
 
 
-def take(sim: "Saved", found: Checkpoint) -> None:
+def take(sim: Kept, found: Checkpoint) -> None:
     """Put the state of a checkpoint into a simulation that was made alike.
 
     Raises

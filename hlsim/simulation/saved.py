@@ -30,15 +30,15 @@ class Saved(Whole):
     ----------
     env : Clock
         Its time.
-    experiment, origin : str
-        TOML text, and the file that it was read from; empty where there is none. Kept in checkpoints.
+    origin : str
+        The file of its experiment, kept in checkpoints; empty where there is none.
     """
 
     FREE = "before/under_way/"
 
     env: Clock
-    experiment: str
-    origin: str
+    origin = ""
+    _header: dict[str, Any]
     _engine: Engine
     _told_at_first: dict[str, Any]
     _before: Before
@@ -53,6 +53,11 @@ class Saved(Whole):
     def tick(self) -> int:
         """The next tick to run."""
         return self.env.last + 1
+
+    @property
+    def experiment(self) -> str:
+        """TOML text of its experiment, as it stands in traces; empty where there is none."""
+        return str(self._header["experiment"])
 
     def _lead(self, protocol: Protocol, stages: tuple[Stage, ...]) -> None:
         raise NotImplementedError

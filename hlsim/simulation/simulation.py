@@ -92,8 +92,6 @@ class Simulation(Saved):
     controls : Controls
         Stimulus, targets, phi, the learning switch and resets; pull of the loss, ends of phases, noise and
         links.
-    origin : str
-        The file of the experiment, kept in checkpoints; empty where there is none.
     """
 
     STATE = (*_ACTING, *_WATCHING, "_wall", "_sent_before", "_stages_end", "_led")
@@ -165,7 +163,6 @@ class Simulation(Saved):
             dtype=dtype,
             device=device,
         )
-        self.experiment, self.origin = experiment, ""
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
         told = {"seed": seed, "hold": hold, "reset": reset, "noise": noise, "faults": faults}
         self._told_at_first = {**told, "batch": batch, "ensemble": ensemble}
@@ -274,8 +271,7 @@ class Simulation(Saved):
         overwrite : bool
             Whether a finished trace at ``record`` is replaced.
         checkpoint_every : int or str, optional
-            Ticks, or wall time such as "10 min", after which a checkpoint is written beside the trace, and
-            once more at the end; ``resume`` goes on from the last one. See docs/reliability.md.
+            Ticks, or time as "10 min", between two checkpoints beside the trace; see ``resume``.
         interruptible : bool
             Whether SIGINT and SIGTERM end the run between two ticks, after a last checkpoint: ``Stopped``.
 
@@ -289,16 +285,13 @@ class Simulation(Saved):
         NumericalError
             A state became infinite or NaN; the trace up to there is kept.
         """
+        place = checkpoints.place(self, record, checkpoint_every, interruptible, overwrite)
         if stages is not None:
             self._follow_up(stages, record, overwrite)
         end = self._end(until)
-        place = checkpoints.place(
-            self, record, checkpoint_every, interruptible=interruptible, overwrite=overwrite
-        )
-        fields = options.sampled(self.rule, sampled)
-        told = Recording(end, until is None, every, list(fields), list(events), checkpoint_every)
-        recorder = self._recorder_of(record, told, overwrite)
-        return self._record(recorder, told, place, progress, interruptible)
+        names = list(options.sampled(self.rule, sampled))
+        told = Recording(end, until is None, every, names, list(events), checkpoint_every)
+        return self._record(self._recorder_of(record, told, overwrite), told, place, progress, interruptible)
 
     def _record(
         self,
@@ -511,7 +504,7 @@ class Simulation(Saved):
         checkpoints.take(self, found)
         if until is not None:
             told = replace(told, end=self._end(until), whole=False)
-        checkpoints.place(self, path, told.checkpoint_every, interruptible=interruptible, overwrite=True)
+        checkpoints.place(self, path, told.checkpoint_every, interruptible, overwrite=True)
         recorder = self._recorder_of(path, told, rows=checkpoints.rows(found))
         return self._record(recorder, told, found.path, progress, interruptible)
 
