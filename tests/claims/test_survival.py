@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from hlsim import Simulation, topology
+from hlsim import Simulation, topology, trace
 from hlsim.errors import ExperimentError, NumericalError, Stopped, TopologyError, TraceError
 from hlsim.models.rules import Equilibrium, HolomorphicEquilibrium
 from hlsim.simulation import checkpoints
@@ -123,6 +123,19 @@ def stop(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_stages_that_followed_on_others_are_gone_on_with(tmp_path: Path) -> None:
+    """In a simulation made as the first one was, in the trace of the second call."""
+    given = {"stages": [Stage("one", rows=3)], **ENGINES["torch"]}
+    more = [Stage("two", shuffle=True), Stage("three", learn=False)]
+    whole, other = small(**given), small(**given)
+    for sim in (whole, other):
+        sim.run()
+    whole.run(stages=more, record=tmp_path / "whole.h5", **EVERYTHING).close()
+    assert cut(other, 20, tmp_path / "cut.h5", stages=more, checkpoint_every=4, **EVERYTHING)
+    small(**given).resume(tmp_path / "cut.h5").close()
+    assert_identical(tmp_path / "whole.h5", tmp_path / "cut.h5")
+
+
 def test_minibatches_go_on(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(9, 3))
 
@@ -153,6 +166,38 @@ def test_the_end_of_a_run_is_a_checkpoint_and_it_goes_on_from_there_if_it_is_sai
     small(**given).resume(path, until=31).close()
     small(**given).run(until=31, record=whole, **EVERYTHING).close()
     assert_identical(whole, path)
+
+
+def test_what_came_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
+    """Also where the run now ends before the tick that it had reached."""
+    whole, path = tmp_path / "whole.h5", tmp_path / "t.h5"
+    assert cut(small(), 35, path, until=40, checkpoint_every=20, **EVERYTHING)
+    small().resume(path, until=25).close()
+    small().run(until=25, record=whole, **EVERYTHING).close()
+    assert_identical(whole, path)
+
+
+def test_a_trace_that_was_complete_and_is_gone_on_with_has_no_end_until_it_ends_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "t.h5"
+    small().run(until=20, record=path, checkpoint_every=10, **EVERYTHING).close()
+    seen = []
+
+    def look(*_: object) -> None:
+        with trace.open(path) as live:
+            seen.append((live.status, live.summary, live["network/traffic_state"].max()))
+            assert all(np.isnan(live[name]).all() for name in live.names() if name.startswith("final/"))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "write", look)
+        with pytest.raises(KeyboardInterrupt):
+            small().resume(path, until=60)
+    assert seen == [("running", {}, -1)]
+    with trace.open(path) as left:
+        assert left.status == "interrupted"
+        assert np.isnan(left["final/w"]).all()
 
 
 def test_what_was_cut_off_at_its_very_end_is_concluded(tmp_path: Path) -> None:

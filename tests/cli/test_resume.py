@@ -100,6 +100,17 @@ def test_what_cannot_go_on_is_one_line(cut_off: Path, hlsim_: Command) -> None:
     assert_one_line(hlsim_("resume", "plain.h5", "--until", "30"), "is of no experiment; Simulation.resume")
 
 
+def test_a_checkpoint_is_no_trace(cut_off: Path, hlsim_: Command) -> None:
+    """Whatever reads traces says so, and leaves it as it is."""
+    before = Path("cut.checkpoint.h5").read_bytes()
+    for command in ("info", "analyze", "report", "resume"):
+        assert_one_line(hlsim_(command, "cut.checkpoint.h5"), "cut.checkpoint.h5: is no hlsim trace")
+    assert_one_line(hlsim_("diff", "whole.h5", "cut.checkpoint.h5"), "is no hlsim trace")
+    run = hlsim_("run", "tiny", "-q", "-o", "cut.checkpoint.h5", "--overwrite")
+    assert_one_line(run, "cut.checkpoint.h5: cannot write: it exists and is no hlsim trace")
+    assert Path("cut.checkpoint.h5").read_bytes() == before
+
+
 def test_two_do_not_go_on_with_one_trace(cut_off: Path, hlsim_: Command) -> None:
     with trace.Recorder("busy.h5", header={}, network=hlsim.experiment.load("tiny").network):
         shutil.copy("cut.checkpoint.h5", "busy.checkpoint.h5")
