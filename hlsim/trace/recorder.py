@@ -184,8 +184,13 @@ class Recorder:
             with files.aside(path) as mine:
                 shutil.copyfile(path, mine)
                 with self._opening(mine, "r+"):
-                    self._find(path, header, rows)
+                    self._cut(path, header, rows)
+                    self._to_disk()
+                self._file.close()
+                # What is open when SWMR mode starts, HDF5 opens anew, and then does not always read right.
+                with self._opening(mine, "r+"):
                     self._open_to_readers(mine)
+                    self._find()
                     files.place(mine, path, overwrite=True)
 
     @contextmanager
@@ -195,7 +200,6 @@ class Recorder:
         try:
             yield
         except BaseException:
-            self._open = False
             recovery.abandon(self._file)
             if self._lock is not None:
                 self._lock.release()
@@ -211,15 +215,20 @@ class Recorder:
         self._file.flush()
         os.fsync(self._file.id.get_vfd_handle())
 
-    def _find(self, path: Path, header: Mapping[str, Any], rows: Mapping[str, int]) -> None:
-        """Find every dataset as it was laid out before, and forget what came after some rows, and the end."""
+    def _find(self) -> None:
+        """Find every dataset as it was laid out before."""
+        for table in self._tables:
+            table.find(self._file)
+        self._finals = {name: self._file["final"][name] for name in self._final_names}
+
+    def _cut(self, path: Path, header: Mapping[str, Any], rows: Mapping[str, int]) -> None:
+        """Forget what came after some rows, and the end."""
         file = self._file
         try:
             for table in self._tables:
-                table.find(file, rows[table.path])
-            self._finals = {name: file["final"][name] for name in self._final_names}
-            for dataset in self._finals.values():
-                dataset[...] = np.nan
+                table.cut(file, rows[table.path])
+            for name in self._final_names:
+                file["final"][name][...] = np.nan
             for name in layout.TRAFFIC:
                 file["network"][name][...] = layout.UNKNOWN_COUNT
         except (KeyError, TraceError) as error:
