@@ -27,6 +27,7 @@ from hlsim.models.neurons import ACTIVATIONS, TAKEN
 from hlsim.models.rules.phi import form
 from hlsim.models.rules.rule import Rule, missing_hold
 from hlsim.simulation.faults import FaultProcess, Faults
+from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.stimulus import OneHot, Stage, Stream
 from hlsim.stimulus.stages import length
 from hlsim.topology.network import Network, check_stability, flatten
@@ -54,6 +55,22 @@ def controls(
     made = Controls(batch * len(seeds), *columns, network.n, phases=rule.nudges, touchable=touchable)
     made.listen(listener)
     return made
+
+
+def noise_process(
+    noise: Noise | None,
+    controls: Controls,
+    seeds: Sequence[int],
+    batch: int,
+    labels: Sequence[str],
+    env: Clock,
+) -> NoiseProcess | None:
+    """Return what draws the noise, begun; None: there is none."""
+    if noise is None:
+        return None
+    process = NoiseProcess(noise, controls, seeds, batch, labels)
+    process.begin(env)
+    return process
 
 
 def fault_process(faults: Faults | None, controls: Controls, rule: Rule, env: Clock) -> FaultProcess | None:
