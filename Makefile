@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test verify bench fuzz lint format install clean
+.PHONY: demo test verify bench fuzz kill soak lint format install clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
@@ -28,6 +28,16 @@ EXAMPLES ?= 10000
 SEED ?= 0
 fuzz: $(READY)
 	$(BIN)/python tools/fuzz.py --examples $(EXAMPLES) --seed $(SEED)
+
+# Runs of KILLS processes that are killed at random moments go on, bit for bit.
+KILLS ?= 200
+kill: $(READY)
+	$(BIN)/python tools/kill_test.py --kills $(KILLS) --seed $(SEED)
+
+# A run of TICKS ticks takes no more memory at its end than after its first part.
+TICKS ?= 1000000
+soak: $(READY)
+	$(BIN)/python tools/soak.py --ticks $(TICKS)
 
 lint: $(READY)
 	$(BIN)/ruff check --quiet

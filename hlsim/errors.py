@@ -63,6 +63,25 @@ class NumericalError(HlsimError, ArithmeticError):
         return NumericalError(tick, node, what, value, hint)
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal has ended a run.
+
+    Attributes
+    ----------
+    signal : int
+        Its number.
+    tick : int or None
+        The run has ended before this tick, with a checkpoint; None: within one, asked for twice.
+    without : str
+        Why there is no checkpoint; empty where there is one.
+    """
+
+    def __init__(self, signal: int, tick: int | None, without: str) -> None:
+        # SimPy makes an exception of a process anew from its arguments.
+        super().__init__(signal, tick, without)
+        self.signal, self.tick, self.without = signal, tick, without
+
+
 class HlsimWarning(UserWarning):
     """Base of every warning: something that a run does, or finds, and that its user may not have meant."""
 

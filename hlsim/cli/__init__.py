@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from hlsim.cli import analyze, diff, look, report, run, stability, sweep
+from hlsim.cli import analyze, diff, look, report, resume, run, stability, sweep
 from hlsim.cli.app import app, printable
 from hlsim.errors import HlsimError
 
@@ -16,6 +16,7 @@ __all__ = ["app", "main"]
 # In the order in which --help lists them.
 for _command in (
     run.run,
+    resume.resume,
     sweep.sweep,
     look.validate,
     look.info,
@@ -28,7 +29,7 @@ for _command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 an error of the user's, told in one line, 130 interrupted."""
+    """Run the command line and exit: 0 done, 2 an error of the user's in one line, 130 or 143 interrupted."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hlsim.cli.app import INTERRUPTED, ExperimentPath, Overrides, default_trace, described
-from hlsim.errors import ExperimentError
+from hlsim.cli.app import ExperimentPath, Overrides, default_trace, described
+from hlsim.errors import ExperimentError, HlsimError, Stopped
 
 if TYPE_CHECKING:
     from hlsim.cli.profiling import Profile
     from hlsim.experiment import Experiment
+    from hlsim.simulation.watch import Progress
     from hlsim.trace import Trace
 
 
@@ -94,40 +99,83 @@ def _show_plan(wanted: Experiment, file: Path) -> None:
 
 
 def _run(wanted: Experiment, file: Path, overwrite: bool, quiet: bool, profile: Profile | None) -> None:
-    from hlsim.cli import terminal
     from hlsim.trace.reader import check_free
 
     check_free(file, overwrite, "say --overwrite")
+
+    def start(progress: Callable[[Progress], None] | None) -> Trace:
+        return wanted.run(file, progress, overwrite=overwrite, interruptible=True)
+
+    record(start, wanted.name, file, quiet, profile)
+
+
+def record(
+    start: Callable[[Callable[[Progress], None] | None], Trace],
+    name: str,
+    file: Path,
+    quiet: bool,
+    profile: Profile | None = None,
+) -> None:
+    """Start a run, or go on with one, and show how it goes and ends; if it is interrupted, how to go on."""
+    from hlsim.cli import terminal
+
     try:
-        if quiet:
-            wanted.run(file, overwrite=overwrite).close()
-        else:
-            with terminal.progress(sys.stderr) as progress, profile or nullcontext():
-                trace = wanted.run(file, progress, overwrite=overwrite)
-            _show_end(wanted, trace, file, profile)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"hlsim: interrupted{_kept(file)}\n")
-        raise typer.Exit(INTERRUPTED) from None
+        with _ended_by_sigterm():
+            if quiet:
+                start(None).close()
+            else:
+                with terminal.progress(sys.stderr) as progress, profile or nullcontext():
+                    trace = start(progress)
+                _show_end(name, trace, file, profile)
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"hlsim: interrupted{_kept(file, error)}\n")
+        raise typer.Exit(128 + getattr(error, "signal", signal.SIGINT)) from None
 
 
-def _kept(file: Path) -> str:
-    """Tell of the trace of an interrupted run; there is none where the run had not begun."""
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, before it has begun too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise Stopped(number, None, "")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _kept(file: Path, error: KeyboardInterrupt) -> str:
+    """Tell of the trace of an interrupted run, and how to go on; there is none if the run had not begun."""
     if not file.is_file():
         return ""
     from hlsim import trace as traces
+    from hlsim.simulation import checkpoints
 
     with traces.open(file) as trace:
-        return f"; the trace up to there is in {file}" if trace.status == "interrupted" else ""
+        if trace.status != "interrupted":
+            return ""
+    without = f"; no checkpoint: {error.without}" if isinstance(error, Stopped) and error.without else ""
+    kept = f"; the trace up to there is in {file}{without}"
+    try:
+        tick = checkpoints.read(file).about["tick"]
+    except HlsimError:
+        return kept
+    return f"{kept}; hlsim resume {shlex.quote(str(file))} goes on from tick {tick}"
 
 
-def _show_end(wanted: Experiment, trace: Trace, file: Path, profile: Profile | None) -> None:
+def _show_end(name: str, trace: Trace, file: Path, profile: Profile | None) -> None:
     from hlsim.cli import terminal
     from hlsim.report.words import size
 
     with trace:
         terminal.show(
-            wanted.name,
+            name,
             [*terminal.run_rows(trace.summary), ("trace", f"{file}, {size(file.stat().st_size)}")],
         )
         if profile is not None:
-            terminal.show_profile(wanted.name, profile, trace.summary["ticks"])
+            terminal.show_profile(name, profile, trace.summary["ticks"])

@@ -44,9 +44,12 @@ class Clock(simpy.Environment, Stateful):
     """SimPy's environment, which knows how far ticks have come, and whose processes and events are whose."""
 
     STATE = ("_now", "_over")
+    SCRATCH = ("_halting",)
 
     # The last tick at which something was called after all of its phases.
     _over = -1
+    # Whether a run is to end as soon as it stands between two ticks.
+    _halting = False
 
     def __init__(self, initial_time: int = 0) -> None:
         super().__init__(initial_time)
@@ -61,6 +64,18 @@ class Clock(simpy.Environment, Stateful):
         """Say that the phases of a tick are over."""
         self._over = max(self._over, tick)
 
+    def halt(self, wanted: bool = True) -> None:
+        """Let ``run`` return as soon as all of a tick is over; may be asked for by a signal, or a thread."""
+        self._halting = wanted
+
+    def step(self) -> None:
+        """Go on to the next event, or end the run where that was asked for."""
+        if self._halting and self.peek() > self.now:
+            # An engine may have gone on by itself through ticks up to the next event, and never beyond.
+            self._halting, self._now = False, self.peek()  # type: ignore[assignment]
+            raise simpy.core.StopSimulation(None)
+        super().step()
+
     def process(self, generator: Generator[simpy.Event, Any, Any]) -> simpy.Process:
         """Run a process of a user's beside the network."""
         made = simpy.Process(self, generator)
@@ -73,12 +88,12 @@ class Clock(simpy.Environment, Stateful):
         events = (name for call in calls(self) if (name := _of_user(call)) is not None)
         return next(iter(alive), None) or next(events, None)
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return the time; what is planned, those save who have planned it."""
         # A user may have stopped it between two ticks.
         return {"now": np.array(float(self.now)), "over": np.array(self._over)}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Go to the time that another clock saved, with nothing planned: whoever plans is loaded after it."""
         now = float(arrays["now"])
         self._now = int(now) if now.is_integer() else now
@@ -140,11 +155,11 @@ class Ticks(Stateful):
             self._asked.add(tick)
             call_at(self._env, tick, TICK, partial(self._run, tick))
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return the ticks that were asked for, and the last one that has run."""
         return {"asked": np.array(sorted(self._asked), np.int64), "done": np.array(self._done)}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Ask for the ticks that others were asked for."""
         self._asked.clear()
         self._done = int(arrays["done"])
@@ -189,9 +204,9 @@ class Cursor(Stateful):
         """Go on at a tick, and at no other that was asked for before."""
         self._plan(tick, 1)
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Stand where another one stood; it has begun."""
-        super().load(arrays)
+        super().put_back(arrays)
         self._plan(self._at, self._priority)
 
     def _plan(self, tick: int, priority: int) -> None:

@@ -44,13 +44,13 @@ class Changes(Stateful):
         given = (self.input, self.target, self.phi, self.learn, self.nudge, self.mark, self.noise)
         return not (self.reset or self.no_target or self.links) and all(value is None for value in given)
 
-    def save(self) -> dict[str, NDArray[Any]]:
+    def collect(self) -> dict[str, NDArray[Any]]:
         """Return what was asked for."""
         switches = [self.phi, self.learn, self.nudge]
         mark = [] if self.mark is None else list(vars(self.mark).values())
         links = [(PROPERTIES.index(each.what), each.kind, len(each.cells)) for each in self.links]
         return {
-            **super().save(),
+            **super().collect(),
             **numbers("switches", switches, (len(switches),)),
             **numbers("mark", mark, (len(mark),)),
             "links": np.array(links, np.int64).reshape(-1, 3),
@@ -58,9 +58,9 @@ class Changes(Stateful):
             "links_value": np.array([each.value for each in self.links], np.float64),
         }
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what others were asked for."""
-        super().load(arrays)
+        super().put_back(arrays)
         self.phi, self.learn, self.nudge = as_numbers("switches", arrays, (3,))
         mark = as_numbers("mark", arrays, arrays["mark"].shape)
         self.mark = Phase(*mark) if mark else None

@@ -66,11 +66,11 @@ class Stateful:
     APART: ClassVar[tuple[str, ...]] = ()
     SCRATCH: ClassVar[tuple[str, ...]] = ()
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return copies of all that changes, by name."""
         return dict(taken({name.strip("_"): getattr(self, name) for name in declared(type(self), "STATE")}))
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another one like this saved."""
         for name in declared(type(self), "STATE"):
             old = getattr(self, name)
@@ -92,7 +92,7 @@ class Whole(Stateful):
 
     def state(self) -> dict[str, Array]:
         """Return copies of all that changes in a run, and of what it is made of: plain arrays by name."""
-        return {**prefixed("made_of", self.made_of), **self.save()}
+        return {**prefixed("made_of", self.made_of), **self.collect()}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take the ``state`` of another one that was made alike; this one has not run.
@@ -105,7 +105,7 @@ class Whole(Stateful):
         given = Arrays(arrays)
         check_same(self.made_of, given.within("made_of"))
         check_names(self.state(), given, self.FREE)
-        self.load(given)
+        self.put_back(given)
 
 
 def declared(cls: type, what: str) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def taken(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Arr
     for key, value in values.items():
         name = f"{where}{key}"
         if isinstance(value, Stateful):
-            yield from prefixed(name, value.save()).items()
+            yield from prefixed(name, value.collect()).items()
         elif isinstance(value, Mapping):
             yield from taken(value, f"{name}/")
         elif isinstance(value, list | tuple):
@@ -147,7 +147,7 @@ def _array(value: Any) -> Array:
 def put(old: Any, name: str, arrays: Arrays) -> Any:
     """Return the value that ``taken`` made arrays of; ``old`` itself, changed in place, where that can be."""
     if isinstance(old, Stateful):
-        old.load(arrays.within(name))
+        old.put_back(arrays.within(name))
         return old
     if isinstance(old, Mapping | list | tuple):
         return _put_parts(old, arrays.within(name))

@@ -1,5 +1,5 @@
 """One run as a file: an ``experiment.toml`` and a topology, read, checked and built."""
 
-from hlsim.experiment.experiment import FILE, Experiment, load
+from hlsim.experiment.experiment import FILE, Experiment, load, resume
 
-__all__ = ["FILE", "Experiment", "load"]
+__all__ = ["FILE", "Experiment", "load", "resume"]

@@ -11,20 +11,20 @@ from typing import Any
 import tomli_w
 
 from hlsim import models, topology, usercode
-from hlsim.errors import ExperimentError, shown
+from hlsim.errors import ExperimentError, check_count, shown
 from hlsim.experiment.parsing import names, override, parse
 from hlsim.experiment.settings import Settings, StageTable, SweepTable
 from hlsim.models.losses import LOSSES, Custom, Loss
 from hlsim.models.rules import RULES, Rule
 from hlsim.models.rules.phi import of_form
-from hlsim.simulation import Simulation
+from hlsim.simulation import Simulation, checkpoints
 from hlsim.simulation.noise import Noise
 from hlsim.simulation.watch import Progress
 from hlsim.stimulus import SOURCES, Stage, Stream
 from hlsim.textdata import read_toml
 from hlsim.topology.checking import refuse_foreign
 from hlsim.topology.network import Network, flatten
-from hlsim.trace import Trace
+from hlsim.trace import Trace, reader
 
 FILE = "experiment.toml"
 
@@ -69,7 +69,7 @@ class Experiment:
             For anything that does not fit together, in one line.
         """
         table = self.settings.simulation
-        return Simulation(
+        made = Simulation(
             self.network,
             rule=self.rule(),
             stimulus=self.stream,
@@ -81,8 +81,10 @@ class Experiment:
             noise=self.noise(),
             faults=self.settings.faults.build(),
             experiment=self.toml(),
-            **table.model_dump(exclude={"until"}),
+            **table.model_dump(exclude={"until", "checkpoint_every"}),
         )
+        made.origin = str(self.path.resolve())
+        return made
 
     def run(
         self,
@@ -90,6 +92,7 @@ class Experiment:
         progress: Callable[[Progress], None] | None = None,
         *,
         overwrite: bool = False,
+        interruptible: bool = False,
     ) -> Trace:
         """Build the simulation and run it to its end; see ``Simulation.run`` for the parameters."""
         table = self.settings.record
@@ -101,6 +104,8 @@ class Experiment:
             events=table.events,
             progress=progress,
             overwrite=overwrite,
+            checkpoint_every=self.settings.simulation.checkpoint_every,
+            interruptible=interruptible,
         )
 
     @cached_property
@@ -160,6 +165,58 @@ class Experiment:
     def __reduce__(self) -> tuple[Any, ...]:
         # as text: the tables of rules and sources are classes made while a program runs, which pickle refuses
         return _from_text, (self.toml(), self.path)
+
+
+def resume(
+    trace: str | Path,
+    until: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    path: str | Path | None = None,
+    interruptible: bool = False,
+) -> Trace:
+    """Go on with the trace of an experiment from the checkpoint beside it; see ``Simulation.resume``.
+
+    The experiment is that which stands in the trace, with the files that it names; they are run, as they are
+    by ``load``.
+
+    Parameters
+    ----------
+    trace : path
+    until : int, optional
+        Up to another tick than the experiment says.
+    path : str or Path, optional
+        The folder or file of the experiment, where it is not where it was.
+
+    Raises
+    ------
+    HlsimError
+        There is no checkpoint, it is of something else, or the trace has come to its end.
+    """
+    return (
+        resumed(trace, until, path)
+        .simulation()
+        .resume(trace, until, progress=progress, interruptible=interruptible)
+    )
+
+
+def resumed(trace: str | Path, until: int | None = None, path: str | Path | None = None) -> Experiment:
+    """Return the experiment of a trace that is to be gone on with; see ``resume``."""
+    checkpoints.check_unfinished(Path(trace), until)
+    found = checkpoints.read(Path(trace))
+    text, origin = str(reader.attributes(Path(trace))["experiment"]), str(found.about["origin"])
+    if not (text and origin):
+        raise ExperimentError(f"{trace}: is of no experiment; Simulation.resume goes on with it")
+    file = Path(origin if path is None else path)
+    file = file / FILE if file.is_dir() else file
+    if not file.is_file():
+        raise ExperimentError(f"{file}: the experiment of {trace} is not there; say where it is")
+    data = read_toml(text)
+    if until is not None:
+        check_count("until", until)
+        data["simulation"]["until"] = until
+    _register(data, file)
+    return Experiment(parse(data, str(trace)), file)
 
 
 def _from_text(text: str, path: Path) -> Experiment:

@@ -31,6 +31,7 @@ from hlsim.models.neurons import node_fields
 from hlsim.models.rules import RULES, synapse_fields
 from hlsim.models.rules import Phi as RulePhi
 from hlsim.models.rules.phi import of_form
+from hlsim.simulation.checkpoints import period
 from hlsim.simulation.faults import Change, Faults, Links
 from hlsim.stimulus import SOURCES
 from hlsim.trace.layout import EVENTS, quantities
@@ -126,8 +127,17 @@ class NetworkTable(Table):
     foreign: Literal["keep", "refuse"] = "keep"
 
 
+def _period(value: Any) -> Any:
+    try:
+        period(value)
+    except ExperimentError as error:
+        raise ValueError(str(error).removeprefix("checkpoint_every: ")) from None
+    return value
+
+
 class SimulationTable(Table):
     until: Positive | None = None
+    checkpoint_every: Annotated[Any, AfterValidator(_period)] = None
     dt: Step = 1.0
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     dtype: Literal["float32", "float64"] = "float32"

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from hlsim.errors import TraceError
 from hlsim.report.charts import Chart
+from hlsim.trace import files
 
 GENERATOR = "hlsim report"
 HEAD = 1000  # bytes of a page that say what made it
@@ -110,7 +111,7 @@ def _figure(block: Figure, places: Sequence[Markup], heading: str) -> Text:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a page.
+    """Write a page, whole or not at all.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def write(path: Path, text: str) -> None:
     """
     check(path)
     try:
-        path.write_text(text, encoding="utf-8")
+        files.write(path, text.encode())
     except OSError as error:
         raise TraceError(f"{path}: cannot write: {error.strerror}") from error
 

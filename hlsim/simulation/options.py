@@ -66,27 +66,27 @@ def controls(
     return made
 
 
-def fault_process(faults: Faults | None, controls: Controls, rule: Rule, env: Clock) -> FaultProcess | None:
-    """Return what lets faults happen, begun; None: there are none."""
-    if faults is None or controls.touchable is None:
-        return None
-    process = FaultProcess(faults, controls, controls.touchable, rule)
-    process.begin(env)
-    return process
-
-
 def noise_process(
     noise: Noise | None,
     controls: Controls,
     seeds: Sequence[int],
     batch: int,
-    network: Network,
+    labels: Sequence[str],
     env: Clock,
 ) -> NoiseProcess | None:
-    """Return what draws noise, begun; None: there is none."""
+    """Return what draws the noise, begun; None: there is none."""
     if noise is None:
         return None
-    process = NoiseProcess(noise, controls, seeds, batch, network.label)
+    process = NoiseProcess(noise, controls, seeds, batch, labels)
+    process.begin(env)
+    return process
+
+
+def fault_process(faults: Faults | None, controls: Controls, rule: Rule, env: Clock) -> FaultProcess | None:
+    """Return what lets faults happen, begun; None: there are none."""
+    if faults is None or controls.touchable is None:
+        return None
+    process = FaultProcess(faults, controls, controls.touchable, rule)
     process.begin(env)
     return process
 

@@ -240,21 +240,25 @@ class Protocol(Cursor):
 
     # ---- what is saved
 
-    def save(self) -> dict[str, NDArray[Any]]:
+    def collect(self) -> dict[str, NDArray[Any]]:
         """Return where it stands, and the row that is shown."""
+        self.check_resumes()
+        shown = self._shown
+        fields = ("input", "target", "label", "real")
+        return {**super().collect(), **dict(taken({f"shown/{x}": getattr(shown, x, None) for x in fields}))}
+
+    def check_resumes(self) -> None:
+        """Refuse, where rows are left that cannot be begun with any of them: ExperimentError."""
         for stage in self._stages[max(0, self._stage) :]:
             if not self._stream.resumes(stage.split):
                 raise ExperimentError(
                     "state: rows without an end can be resumed only where a parameter 'start' says with "
                     f"which to begin, got {self._stream}"
                 )
-        shown = self._shown
-        fields = ("input", "target", "label", "real")
-        return {**super().save(), **dict(taken({f"shown/{x}": getattr(shown, x, None) for x in fields}))}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Stand where another one stood."""
-        super().load(arrays)
+        super().put_back(arrays)
         if 0 <= self._stage < len(self._stages):
             stage = self._stages[self._stage]
             self._rows = self._presentations(stage, self._number)

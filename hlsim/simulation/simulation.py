@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from hlsim.engine import build
 from hlsim.engine.clock import Clock
 from hlsim.engine.controls import Changes
-from hlsim.engine.snapshot import Arrays, Whole, as_text, prefixed, put, taken, text
 from hlsim.engine.threads import threads as torch_threads
 from hlsim.errors import ExperimentError, NumericalError, check_count, plain, unknown
 from hlsim.models.losses import Loss
 from hlsim.models.rules import Hamiltonian, Rule
-from hlsim.simulation import options
+from hlsim.simulation import checkpoints, options
+from hlsim.simulation.checkpoints import Checkpoints, Every, Recording
 from hlsim.simulation.divergence import Divergence
 from hlsim.simulation.faults import Faults
 from hlsim.simulation.judging import Presentation
 from hlsim.simulation.noise import Noise
 from hlsim.simulation.prequential import Prequential
 from hlsim.simulation.protocol import Alone, PhaseRun, Protocol
+from hlsim.simulation.saved import Saved
 from hlsim.simulation.traffic import Settled, Storm, Traffic
-from hlsim.simulation.watch import Progress, Scores, Watch, told_of_compiling
+from hlsim.simulation.watch import Progress, Scores, Watch, fed_after, tell_of_changes, told_of_compiling
 from hlsim.stimulus import Stage, Stream
-from hlsim.stimulus.stages import as_json, of_json
 from hlsim.topology.network import Network
 from hlsim.trace import Trace
 from hlsim.trace.layout import STATES
@@ -39,11 +39,9 @@ from hlsim.trace.recorder import Before, Recorder
 
 _ACTING = ("controls", "_noise", "_faults", "_alone", "_protocol")
 _WATCHING = ("_scores", "_storm", "_settled", "_divergence")
-# What a trace tells of the time before it.
-_FED = ("input", "target", "phi", "learn", "noise")
 
 
-class Simulation(Whole):
+class Simulation(Saved):
     """A network that can be run.
 
     Parameters
@@ -100,13 +98,11 @@ class Simulation(Whole):
     """
 
     STATE = (*_ACTING, *_WATCHING, "_wall", "_sent_before", "_stages_end", "_led")
-    SCRATCH = ("_recorder", "_watch")
-    FREE = "before/under_way/"
+    SCRATCH = ("_recorder", "_watch", "_lapped")
 
-    # Of the call of ``run`` that goes on; the tick at which one broke off.
+    # Of the call of ``run`` that goes on.
     _recorder: Recorder | None = None
     _watch: Watch | None = None
-    _broken: int | None = None
     # Of the stages: how a protocol of some is made, those that were shown or are, their end and their share.
     _stream: Stream
     _show: Callable[..., Protocol] | None = None
@@ -118,7 +114,7 @@ class Simulation(Whole):
     # Sets phi where there are no stages.
     _alone: Alone | None = None
     # Seconds of all calls, and messages before the phase that goes on.
-    _wall = 0.0
+    _wall = _lapped = 0.0
     _sent_before = 0
 
     def __init__(
@@ -171,7 +167,7 @@ class Simulation(Whole):
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()
         self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
-        self._noise = options.noise_process(noise, self.controls, seeds, batch, self.network, self.env)
+        self._noise = options.noise_process(noise, self.controls, seeds, batch, self.network.label, self.env)
         self._faults = options.fault_process(faults, self.controls, self.rule, self.env)
         late = options.target_delay(target_delay, self.network, self.rule, reset)
         self._header["target_delay"] = late or None
@@ -227,11 +223,6 @@ class Simulation(Whole):
 
     # ---- running
 
-    @property
-    def tick(self) -> int:
-        """The next tick to run."""
-        return self.env.last + 1
-
     def run(
         self,
         until: int | None = None,
@@ -243,6 +234,8 @@ class Simulation(Whole):
         progress: Callable[[Progress], None] | None = None,
         stages: Sequence[Stage] | None = None,
         overwrite: bool = False,
+        checkpoint_every: Every = None,
+        interruptible: bool = False,
     ) -> Trace:
         """Run up to tick ``until`` (not included), or to the end of the stages; call again to go on.
 
@@ -268,6 +261,10 @@ class Simulation(Whole):
             More rows of the stimulus, after those that are over: another pass, say.
         overwrite : bool
             Whether a finished trace at ``record`` is replaced.
+        checkpoint_every : int or str, optional
+            Ticks, or time as "10 min", between two checkpoints beside the trace; see ``resume``.
+        interruptible : bool
+            Whether SIGINT and SIGTERM end the run between two ticks, after a last checkpoint: ``Stopped``.
 
         Returns
         -------
@@ -279,54 +276,77 @@ class Simulation(Whole):
         NumericalError
             A state became infinite or NaN; the trace up to there is kept.
         """
+        place = checkpoints.place(self, record, checkpoint_every, interruptible, overwrite)
         if stages is not None:
             self._follow_up(stages, record, overwrite)
         end = self._end(until)
-        recorder = self._recording(record, end, every, sampled, events, overwrite)
-        started = time.perf_counter()
+        names = list(options.sampled(self.rule, sampled))
+        told = Recording(end, until is None, every, names, list(events), checkpoint_every)
+        return self._record(self._recorder_of(record, told, overwrite), told, place, progress, interruptible)
+
+    def _record(
+        self,
+        recorder: Recorder,
+        told: Recording,
+        place: Path | None,
+        progress: Callable[[Progress], None] | None,
+        interruptible: bool,
+    ) -> Trace:
+        def write() -> None:
+            self._lap()
+            checkpoints.save(self, place, recorder, told)  # type: ignore[arg-type]
+
+        stops = Checkpoints(
+            told.checkpoint_every, write if place else None, self.env.halt, interruptible=interruptible
+        )
+        self._lapped = time.perf_counter()
         try:
-            started = self._prepare(end, progress)
-            self._go(end, until is None, recorder, progress)
+            with stops:
+                self._prepare(told.end, progress)
+                self._go(told, recorder, stops, progress)
         except BaseException:
-            self._finish(recorder, "interrupted", started)
+            self._finish(recorder, "interrupted")
             raise
-        self._finish(recorder, "complete", started)
+        self._finish(recorder, "complete")
         return recorder.trace()
 
-    def _prepare(self, end: int, progress: Callable[[Progress], None] | None) -> float:
-        """Compile what is to be compiled; return the time at which that is done."""
+    def _prepare(self, end: int, progress: Callable[[Progress], None] | None) -> None:
+        """Compile what is to be compiled; the time that takes is not the run's."""
         with told_of_compiling(progress, self.tick, end):
             self._engine.prepare()
-        return time.perf_counter()
+        self._lapped = time.perf_counter()
 
-    def _finish(self, recorder: Recorder, status: str, started: float) -> None:
-        self._wall += time.perf_counter() - started
+    def _lap(self) -> None:
+        now = time.perf_counter()
+        self._wall, self._lapped = self._wall + now - self._lapped, now
+
+    def _finish(self, recorder: Recorder, status: str) -> None:
+        self._lap()
         recorder.traffic(*self.traffic())
         recorder.finish(status, self.summary, self._final() if status == "complete" else None)
         self._before = replace(self._before, under_way=recorder.under_way())
         self._settled.warn()
 
-    def _recording(
+    def _recorder_of(
         self,
-        record: str | Path | None,
-        end: int,
-        every: int | Mapping[str, int],
-        sampled: Iterable[str] | None,
-        events: Iterable[str],
-        overwrite: bool,
+        path: str | Path | None,
+        told: Recording,
+        overwrite: bool = False,
+        rows: Mapping[str, int] | None = None,
     ) -> Recorder:
         return Recorder(
-            record,
-            header={**self._header, "until": end},
+            path,
+            header={**self._header, "until": told.end},
             network=self.network,
             replicas=self.replicas,
-            every=every,
-            sampled=options.sampled(self.rule, sampled),
-            events=tuple(events),
+            every=told.every,
+            sampled=told.sampled,
+            events=told.events,
             fields=self.rule.synapse_fields,
             states=[name for name in STATES if name in self.rule.sampled],
             overwrite=overwrite,
             before=replace(self._before, tick=self.tick),
+            rows=rows,
         )
 
     def _known(self) -> dict[str, None]:
@@ -366,12 +386,16 @@ class Simulation(Whole):
         return int(end)
 
     def _go(
-        self, end: int, whole: bool, recorder: Recorder, progress: Callable[[Progress], None] | None
+        self,
+        told: Recording,
+        recorder: Recorder,
+        stops: Checkpoints,
+        progress: Callable[[Progress], None] | None,
     ) -> None:
-        """Run up to ``end``, or as long as rows are shown where ``whole``."""
-        self._recorder = recorder
+        """Run up to the end, or as long as rows are shown where they are all there is."""
+        self._recorder, end = recorder, told.end
         protocol = self._protocol
-        share = protocol.share if whole and protocol and self.rule.nudges else lambda: None
+        share = protocol.share if told.whole and protocol and self.rule.nudges else lambda: None
         self._watch = Watch(
             self.env, self._engine, self.network, recorder, end, self._messages, share, progress
         )
@@ -379,47 +403,44 @@ class Simulation(Whole):
         complete = False
         try:
             with torch_threads(self.threads):
-                self._run_stages(end, whole)
-            complete, self._broken = True, None
+                self._run_stages(end, told.whole, stops)
+            complete = True
         except NumericalError as error:
             raise error.hinting(self._divergence.hint(self._before.learn)) from error
         finally:
-            if not complete:
-                self._broken = int(self.env.now)
+            self.env.halt(False)
             self._watch.stop(self.tick if complete else None)
             self._watch = self._recorder = None
 
-    def _run_stages(self, end: int, whole: bool) -> None:
+    def _run_stages(self, end: int, whole: bool, stops: Checkpoints) -> None:
         """Run up to ``end``, or until the stages are over where phases may be shorter than they might be."""
         stages = self._protocol if whole else None
         if stages is not None and stages.alive:
             stages.ended.callbacks.append(simpy.core.StopSimulation.callback)
+        over = False
         # What an earlier call would have stopped at stands in SimPy's queue still.
-        while self.tick < end and (stages is None or stages.alive):
-            self.env.run(until=end)
+        while not over:
+            over = self.tick >= end or not (stages is None or stages.alive)
+            if not over:
+                self._run_to(stops.next(self.tick, end))
+                over = self.tick >= end or not (stages is None or stages.alive)
+            stops.look(self.tick, over)
+
+    def _run_to(self, tick: int) -> None:
+        try:
+            self.env.run(until=tick)
+        except BaseException:
+            self._broken = int(self.env.now)
+            raise
+        self._broken = None
 
     # ---- what is recorded beside samples
 
     def _heard(self, changes: Changes) -> None:
         """The engine takes changes: keep what is fed as it was used, and what happened to links."""
-        before, fed = self._before, changes.input is not None or changes.target is not None
-        self._before = replace(
-            before,
-            input=before.input if changes.input is None else changes.input,
-            target=changes.target if changes.target is not None or changes.no_target else before.target,
-            phi=before.phi if changes.phi is None else changes.phi,
-            learn=before.learn if changes.learn is None else changes.learn,
-            noise=before.noise if changes.noise is None else bool(changes.noise.any()),
-        )
-        recorder = self._recorder
-        if recorder is None:
-            return
-        for change in changes.links:
-            recorder.link(self.tick, change.what, change.kind, change.cells, change.value)
-        if fed or changes.no_target:
-            recorder.stimulus(self.tick, self._before.input, self._before.target)
-        noise = None if changes.noise is None else self._before.noise
-        recorder.controls(self.tick, phi=changes.phi, learn=changes.learn, noise=noise, reset=changes.reset)
+        self._before = fed_after(self._before, changes)
+        if self._recorder is not None:
+            tell_of_changes(self._recorder, self.tick, changes, self._before)
 
     def _told(self, tick: int, shown: Presentation) -> None:
         y = self._engine.read(("y",), tick)["y"].real
@@ -448,71 +469,35 @@ class Simulation(Whole):
             self._recorder.phase(run.end, run.start, run.phase.nudge, run.quiet, sent - self._sent_before)
         self._sent_before = sent
 
-    # ---- what is saved
+    def resume(
+        self,
+        trace: str | Path,
+        until: int | None = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        interruptible: bool = False,
+    ) -> Trace:
+        """Go on with a trace from the checkpoint beside it, as if its run had not been cut off.
 
-    @property
-    def made_of(self) -> dict[str, NDArray[np.uint8]]:
-        """What a state belongs to: what the engine's does, and the arguments of this one."""
-        told = {name: text(str(value)) for name, value in self._told_at_first.items()}
-        return {**self._engine.made_of, **told}
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return all that changes in a run, as plain arrays by name, between two ticks.
-
-        ``restore`` puts it into a simulation made with the same arguments, which goes on from there as this
-        one does, bit for bit.
-
-        Raises
-        ------
-        ExperimentError
-            What is running cannot be saved: processes of your own, rows without an end that can only be
-            begun with the first, or a tick in which the last run broke off.
-        """
-        if (name := self.env.of_users()) is not None:
-            raise ExperimentError(f"state: processes and events of your own cannot be saved, got {name!r}")
-        if self._broken is not None:
-            raise ExperimentError(f"state: the run broke off in the middle of tick {self._broken}")
-        return super().state()
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take the ``state`` of a simulation made with the same arguments; this one has not run.
+        This simulation has not run and is made with the same arguments. The trace is cut to the checkpoint;
+        all in it is in the end what it would be, bit for bit. ``until``: up to another tick than was
+        asked for then. For the others see ``run``.
 
         Raises
         ------
-        ExperimentError
-            This one has run, or the state is of something else: what, in one line.
+        HlsimError
+            There is no checkpoint, it is of something else, or the trace has come to its end.
         """
-        if self.tick > 0:
-            raise ExperimentError(f"restore: must come before the first tick, got tick {self.tick}")
-        super().restore(arrays)
-
-    def save(self) -> dict[str, NDArray[Any]]:
-        """Return the state of the engine, of the stages, and of all that acts and watches."""
-        before = {name: getattr(self._before, name) for name in _FED}
-        going_on = self._recorder
-        under_way = self._before.under_way if going_on is None else going_on.under_way(self.tick)
-        before["under_way"] = dict(under_way or {})
-        parts = {"clock": self.env, "before": before, "stages": as_json(self._stages)}
-        return {**super().save(), **dict(taken(parts)), **prefixed("engine", self._engine.state())}
-
-    def load(self, arrays: Arrays) -> None:
-        """Stand where another one stood."""
-        # First, since what others have planned is forgotten with that.
-        self.env.load(arrays.within("clock"))
-        self._engine.restore(arrays.within("engine"))
-        self._lead_again(of_json(as_text(arrays["stages"])), int(arrays["led"]))
-        super().load(arrays)
-        before = put({name: getattr(self._before, name) for name in _FED}, "before", arrays)
-        under_way = dict(arrays.within("before").within("under_way")) or None
-        self._before = replace(self._before, **before, under_way=under_way)
-
-    def _lead_again(self, stages: tuple[Stage, ...], led: int) -> None:
-        """Have a protocol for the stages from one on, if others followed on those of the beginning."""
-        if self._stages != stages[: len(self._stages)]:
-            raise ExperimentError("state: must be of the same stages, got others")
-        if self._show is not None and led:
-            self._stages = stages[:led]
-            self._lead(self._show(stages[led:], first=False), stages[led:])
+        path = Path(trace)
+        checkpoints.check_unfinished(path, until)
+        found = checkpoints.read(path)
+        told = Recording.of(found)
+        checkpoints.take(self, found)
+        if until is not None:
+            told = replace(told, end=self._end(until), whole=False)
+        checkpoints.place(self, path, told.checkpoint_every, interruptible, overwrite=True)
+        recorder = self._recorder_of(path, told, rows=checkpoints.rows(found))
+        return self._record(recorder, told, found.path, progress, interruptible)
 
     # ---- what can be looked at
 

@@ -5,18 +5,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Timer
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlsim.engine.clock import RECORD, Clock, call_at
+from hlsim.engine.clock import RECORD, Call, Clock, call_at
+from hlsim.engine.controls import Changes
 from hlsim.engine.interface import Engine
 from hlsim.engine.snapshot import Array, Arrays, Stateful, as_text, text
 from hlsim.simulation.judging import Presentation
 from hlsim.topology.network import Network
-from hlsim.trace.recorder import Recorder
+from hlsim.trace.recorder import Before, Recorder
 
 try:
     import resource
@@ -60,6 +61,28 @@ def told_of_compiling(progress: Callable[[Progress], None] | None, tick: int, en
         timer.cancel()
 
 
+def fed_after(before: Before, changes: Changes) -> Before:
+    """Return what is in force once an engine has taken changes, as it was used."""
+    return replace(
+        before,
+        input=before.input if changes.input is None else changes.input,
+        target=changes.target if changes.target is not None or changes.no_target else before.target,
+        phi=before.phi if changes.phi is None else changes.phi,
+        learn=before.learn if changes.learn is None else changes.learn,
+        noise=before.noise if changes.noise is None else bool(changes.noise.any()),
+    )
+
+
+def tell_of_changes(recorder: Recorder, tick: int, changes: Changes, fed: Before) -> None:
+    """Record what changed: links, what is fed, and what else the controls were asked for."""
+    for change in changes.links:
+        recorder.link(tick, change.what, change.kind, change.cells, change.value)
+    if changes.input is not None or changes.target is not None or changes.no_target:
+        recorder.stimulus(tick, fed.input, fed.target)
+    noise = None if changes.noise is None else fed.noise
+    recorder.controls(tick, phi=changes.phi, learn=changes.learn, noise=noise, reset=changes.reset)
+
+
 class Watch:
     """Feeds a recorder from one run of an engine, from the tick that has come up to ``end``.
 
@@ -87,6 +110,8 @@ class Watch:
         self._env, self._engine, self._network, self._recorder = env, engine, network, recorder
         self._end, self._messages, self._share, self._progress = end, messages, share, progress
         self._started, self._pulsed = time.perf_counter(), 0.0
+        # What is planned, by what it does.
+        self._calls: dict[str, Call] = {}
 
     def start(self) -> None:
         """Have the recorder hear the engine, and plan the first sample."""
@@ -99,6 +124,9 @@ class Watch:
     def stop(self, end: int | None) -> None:
         """Have it hear no more; ``end`` says up to which tick all is over, where the run did not fail."""
         self._engine.observer = None
+        # A run may end before ``end``: what was planned beyond is not part of its trace.
+        for call in self._calls.values():
+            call.call_off()
         if end is not None:
             self._end = end
             self._recorder.now(end - 1)
@@ -109,7 +137,7 @@ class Watch:
 
     def _plan(self, tick: int) -> None:
         if tick < self._end:
-            call_at(self._env, tick, RECORD, lambda: self._sample(tick))
+            self._calls["sample"] = call_at(self._env, tick, RECORD, lambda: self._sample(tick))
 
     def _sample(self, tick: int) -> None:
         names = self._recorder.due(tick)
@@ -119,7 +147,7 @@ class Watch:
 
     def _beat(self, tick: int, step: int) -> None:
         if tick < self._end:
-            call_at(self._env, tick, RECORD, lambda: self._beaten(tick, step))
+            self._calls["beat"] = call_at(self._env, tick, RECORD, lambda: self._beaten(tick, step))
 
     def _beaten(self, tick: int, step: int) -> None:
         self._pulse(tick)
@@ -198,7 +226,7 @@ class Scores(Stateful):
             _count(self._taught, shown, prediction)
         return told, prediction
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return what came of the rows, and the names of their stages."""
         names, none = list(self._loss), [0, 0]
         taught = [self._taught.get(name, none) for name in names]
@@ -211,7 +239,7 @@ class Scores(Stateful):
             "told": told,
         }
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another one saved."""
         names = json.loads(as_text(arrays["stages"]))
         self._right, self._taught = (

@@ -75,6 +75,11 @@ def plan(
     """Return the runs of a sweep, the last key and the seed varying fastest, and the values of every axis."""
     short = () if seeds is None else (f"sweep.seeds={plain(seeds)!r}",)
     base = experiment.load(path, [*overrides, *short]).settings
+    if base.simulation.checkpoint_every is not None:
+        raise ExperimentError(
+            f"{path}: simulation.checkpoint_every must be left out in a sweep, which goes on with whole "
+            f"runs, got {base.simulation.checkpoint_every!r}"
+        )
     axes = {**base.sweep.grid, **_checked(grid or {})}
     if not axes and base.sweep.seeds == 1:
         raise ExperimentError(

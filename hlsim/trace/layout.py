@@ -20,6 +20,7 @@ from hlsim.trace.tables import NAME, Column, Table, dimension, room, variable
 FORMAT = "hlsim-trace"
 FORMAT_VERSION = 2
 CHANGING: Mapping[str, int] = {"status": 16, "end": 32, "summary": 16384}  # attributes and their bytes
+UNFINISHED: Mapping[str, str] = {"status": "running", "end": "", "summary": "{}"}
 # What can be sampled beside the rule's own synapse fields: dimensions after tick and replica, and what it is.
 Quantities = Mapping[str, tuple[tuple[str, ...], str]]
 SAMPLED: Quantities = {
@@ -154,6 +155,12 @@ def write_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:
     file.attrs[CRC] = np.bytes_(" ".join(map(str, (crc_of_attributes(texts, texts), *texts))))
 
 
+def change_attributes(file: h5py.File, values: Mapping[str, Any]) -> None:
+    """Give root attributes other values, and the checksum that is theirs then."""
+    names = bytes(file.attrs[CRC]).decode().split()[1:]
+    write_attributes(file, {**{name: file.attrs[name] for name in names}, **values})
+
+
 def to_json(value: Any) -> str:
     """Return JSON in which numpy's arrays and numbers are lists and numbers, and other objects their text."""
     return json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x))
@@ -177,8 +184,8 @@ def write_changing(file: h5py.File) -> None:
     """Write the root attributes that get another value at the end; they have the room that they will need."""
     for name, size in CHANGING.items():
         file.attrs.create(name, np.zeros((), f"S{size}"), dtype=h5py.string_dtype(length=size))
-    recovery.set_text(file, "status", "running")
-    recovery.set_text(file, "summary", "{}")
+    for name, text in UNFINISHED.items():
+        recovery.set_text(file, name, text)
 
 
 def write_traffic(group: h5py.Group, network: Network) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from hlsim.errors import TraceError
 from hlsim.topology.network import Network
-from hlsim.trace import layout, reader, recovery, superblock
+from hlsim.trace import files, layout, reader, recovery, superblock
 from hlsim.trace.network import dimensions, write_network
 from hlsim.trace.reader import Trace
 from hlsim.trace.tables import Pending, Table, dimension
@@ -108,6 +108,9 @@ class Recorder:
         Whether a finished trace that is there may be replaced.
     before : Before, optional
         What a run that goes on brings with it; without, this one begins at tick 0.
+    rows : mapping of str to int, optional
+        The trace at ``path`` is gone on with, after so many rows of each table, as ``sync`` returned them.
+        What it has beyond them is cut off; ``header`` gives attributes that change.
 
     Raises
     ------
@@ -130,6 +133,7 @@ class Recorder:
         chunk: int = 32768,
         overwrite: bool = False,
         before: Before | None = None,
+        rows: Mapping[str, int] | None = None,
     ) -> None:
         self.path = None if path is None else Path(path)
         self.every, self._fields = layout.rates(every, sampled, fields, network.node_fields), fields
@@ -156,7 +160,9 @@ class Recorder:
         self._lock: recovery.WriterLock | None = None
         self._dimensions = dimensions(network, replicas)
         self._tables, self._laid_out = self._made(), False
-        if self.path is not None:
+        if self.path is not None and rows is not None:
+            self._go_on(self.path, header, rows)
+        elif self.path is not None:
             self._create(self.path, overwrite)
         self._started = time.monotonic()
         self._flush_at = self._started + FLUSH_SECONDS
@@ -165,15 +171,74 @@ class Recorder:
         """Lay the file out aside and put it in its place when it is whole, as it stays from there on."""
         with self._writing():
             reader.check_free(path, overwrite)
-            aside = path.with_name(f".{path.name}.{os.getpid()}")
-            try:
-                self._file = h5py.File(aside, "w", libver=VERSIONS, locking=False)
+            with files.aside(path) as mine, self._opening(mine, "w"):
                 self._lay_out()
-                self._file.swmr_mode = True
-                self._lock = recovery.WriterLock(aside)
-                aside.replace(path)
-            finally:
-                aside.unlink(missing_ok=True)
+                self._open_to_readers(mine)
+                files.place(mine, path, overwrite)
+
+    def _go_on(self, path: Path, header: Mapping[str, Any], rows: Mapping[str, int]) -> None:
+        """Cut a copy of a trace to its first rows and put that in its place: until then the trace stays."""
+        with self._writing():
+            reader.check_free(path, overwrite=True)
+            reader.open(path).close()  # mended, if its run was killed
+            with files.aside(path) as mine:
+                shutil.copyfile(path, mine)
+                with self._opening(mine, "r+"):
+                    self._cut(path, header, rows)
+                    self._to_disk()
+                self._file.close()
+                # What is open when SWMR mode starts, HDF5 opens anew, and then does not always read right.
+                with self._opening(mine, "r+"):
+                    self._open_to_readers(mine)
+                    self._find()
+                    files.place(mine, path, overwrite=True)
+
+    @contextmanager
+    def _opening(self, mine: Path, mode: str) -> Iterator[None]:
+        """Open a file; what it is then made of may fail, and HDF5 must not try again when it is closed."""
+        self._file, self._laid_out = h5py.File(mine, mode, libver=VERSIONS, locking=False), True
+        try:
+            yield
+        except BaseException:
+            recovery.abandon(self._file)
+            if self._lock is not None:
+                self._lock.release()
+            raise
+
+    def _open_to_readers(self, mine: Path) -> None:
+        self._file.swmr_mode = True
+        self._lock = recovery.WriterLock(mine)
+        self._to_disk()
+
+    def _to_disk(self) -> None:
+        """Have the system write what it holds of the file."""
+        self._file.flush()
+        os.fsync(self._file.id.get_vfd_handle())
+
+    def _find(self) -> None:
+        """Find every dataset as it was laid out before."""
+        for table in self._tables:
+            table.find(self._file)
+        self._finals = {name: self._file["final"][name] for name in self._final_names}
+
+    def _cut(self, path: Path, header: Mapping[str, Any], rows: Mapping[str, int]) -> None:
+        """Forget what came after some rows, and the end."""
+        file = self._file
+        try:
+            for table in self._tables:
+                table.cut(file, rows[table.path])
+            for name in self._final_names:
+                file["final"][name][...] = np.nan
+            for name in layout.TRAFFIC:
+                file["network"][name][...] = layout.UNKNOWN_COUNT
+        except (KeyError, TraceError) as error:
+            why = error if isinstance(error, TraceError) else f"has no {error}"
+            raise TraceError(f"{path}: is not the trace of this checkpoint: {why}") from None
+        layout.change_attributes(file, header)
+        self._attributes["start"] = file.attrs["start"]
+        for name, text in layout.UNFINISHED.items():
+            recovery.set_text(file, name, text)
+        self._over = self._seen = self._before.tick - 1
 
     def _made(self) -> _Tables:
         chunk, replicas, dtype = self._chunk, self._replicas[0], self._dtype
@@ -209,11 +274,15 @@ class Recorder:
             dimension(file, name, coordinates, about)
         write_network(file, self._network)
         self._write_before(file)
-        names = (*self._states, *self._network.node_fields, "w", *self._fields)
+        names = self._final_names
         self._finals = layout.final_fields(file, names, self._of, self._dtype, self._replicas)
         file.require_group("sampled")
         for table in self._tables:
             table.lay_out(file)
+
+    @property
+    def _final_names(self) -> tuple[str, ...]:
+        return (*self._states, *self._network.node_fields, "w", *self._fields)
 
     def _write_before(self, file: h5py.File) -> None:
         before = self._before
@@ -395,7 +464,7 @@ class Recorder:
             raise
         except (OSError, RuntimeError) as error:
             self._failed = True
-            raise TraceError(f"{self.path}: cannot write: {_reason(error)}") from error
+            raise TraceError(f"{self.path}: cannot write: {files.reason(error)}") from error
 
     def _append(self, table: Table, row: Mapping[str, ArrayLike]) -> None:
         with self._writing():
@@ -420,6 +489,18 @@ class Recorder:
         with self._writing():
             for table in self._tables:
                 table.flush()
+
+    @property
+    def start(self) -> str:
+        """When the run of the trace began."""
+        return str(self._attributes["start"])
+
+    def sync(self) -> dict[str, int]:
+        """Bring what is over to the disk; return how many rows each table has there, by its axis."""
+        self.flush()
+        with self._writing():
+            self._to_disk()
+        return {table.path: len(table) for table in self._tables}
 
     def under_way(self, tick: int = 0) -> dict[str, np.ndarray]:
         """Return the messages that are to arrive at a tick or later, for who records what follows."""
@@ -517,12 +598,3 @@ def _squeezed(name: str, value: ArrayLike, replicas: int) -> np.ndarray:
     if array.shape[:1] != (replicas,):
         raise TraceError(f"{name}: must have replicas as its first axis, {replicas}, got shape {array.shape}")
     return array if replicas > 1 else array[0]
-
-
-def _reason(error: Exception) -> str:
-    """Return in one line why HDF5 could not write; its own messages have many."""
-    inner = re.search("error message = '([^']*)'", str(error))
-    if inner:
-        return inner[1]
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.splitlines()[0]

@@ -50,6 +50,15 @@ def _lock(descriptor: int, *, exclusive: bool) -> None:
     fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
 
 
+def try_to_hold(descriptor: int) -> bool:
+    """Lock what is open until it is closed; tell whether that could be done, or there are no locks."""
+    try:
+        _lock(descriptor, exclusive=True)
+    except OSError as error:
+        return fcntl is None or error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
 def abandon(file: h5py.File) -> None:
     """Close a file that takes no more data, and leave it as its writer's death would: whole, but marked.
 

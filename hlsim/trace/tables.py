@@ -189,6 +189,38 @@ class Table:
         if self._signal is not None:
             _make_plottable(group, self._signal)
 
+    def cut(self, file: h5py.File, rows: int) -> None:
+        """Cut what was laid out before to its first rows, in a file that nobody else reads.
+
+        Raises
+        ------
+        TraceError
+            It is not there in this form, or has fewer rows.
+        """
+        columns = {column.name: column.dtype for column in self._columns}
+        found = {name: file.get(f"{self._group}/{name}") for name in dict.fromkeys((self._axis, *columns))}
+        for name, dataset in found.items():
+            path = f"/{self._group}/{name}"
+            shape = self._buffers[name].shape[1:] if name in columns else ()
+            formed = isinstance(dataset, h5py.Dataset) and dataset.shape[1:] == shape
+            if not formed or dataset.dtype != np.dtype(columns.get(name, "f4")):
+                raise TraceError(f"{path}: must be as this run lays it out, it is not")
+            if len(dataset) < rows:
+                raise TraceError(f"{path}: must have at least {rows} rows, got {len(dataset)}")
+        for dataset in found.values():
+            dataset.resize(rows, axis=0)
+
+    def find(self, file: h5py.File) -> None:
+        """Go on after the rows of a file in which it was laid out before."""
+        names = dict.fromkeys((self._axis, *self.names))
+        self._datasets = {name: file[self._group][name] for name in names}
+        self._written = len(self._datasets[self._axis])
+
+    @property
+    def path(self) -> str:
+        """Return the path of its axis, by which it is known."""
+        return f"{self._group}/{self._axis}"
+
     def holds(self, count: int) -> bool:
         """Tell whether so many more rows have room without a file to write to."""
         return self._filled + count < self.rows

@@ -1,19 +1,13 @@
 """`hlsim run` as its user sees it: what is printed, where the trace goes, how it ends."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
 
-import hlsim
 from hlsim import trace
 from tests.support import experiments
 from tests.support.commands import Command, Outcome, assert_one_line
@@ -152,25 +146,3 @@ def test_an_undirected_graph_is_refused_by_a_rule_that_needs_directions(hlsim_: 
     assert hlsim_("validate", "graph.json").code == 0
     options = ["--set", "network.topology=../graph.json", "--set", "network.parameters={}"]
     assert_one_line(hlsim_("run", "tiny", *options), "use .to_directed()")
-
-
-# ---- as a process
-
-
-def test_ctrl_c_stops_a_process_with_130_and_keeps_the_trace(folder: Path) -> None:
-    """The signal is sent a second after the trace appeared, which it does when the run begins."""
-    long = ["run", "tiny", "--set", "stage.train.passes=100000", "--set", "record.events=[]"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"from hlsim.cli import main; main({long})"],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(hlsim.__file__).parents[1])},
-        text=True,
-    )
-    while not Path("tiny.h5").exists() and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "hlsim: interrupted; the trace up to there is in tiny.h5\n")
-    with trace.open("tiny.h5") as run:
-        assert run.status == "interrupted"

@@ -79,7 +79,7 @@ def copied_at(case: Case, cut: int, **options: Any) -> tuple[Simulation, Simulat
     call_at(whole.env, cut - 1, READ + 1, lambda: states.append(whole._engine.state()))
     whole.env.run(until=TICKS)
     other, more = begun(case, (), **options)
-    other.env.load(Saved(Clock(cut).save()))
+    other.env.put_back(Saved(Clock(cut).collect()))
     other._engine.restore(states[0])
     other.env.process(play(other, tuple(act for act in case.script if act[0] >= cut)))
     other.env.run(until=TICKS)
@@ -227,7 +227,7 @@ def test_a_state_is_plain_arrays_of_numbers(engine: str) -> None:
 
 def fresh(**options: Any) -> Engine:
     sim = Simulation(topology.layered([1, 2, 1], delay=1), **{"dtype": "float64", **options})
-    sim.env.load(Saved(Clock(7).save()))
+    sim.env.put_back(Saved(Clock(7).collect()))
     return sim._engine
 
 

@@ -21,6 +21,7 @@ from hlsim.report.charts import Chart, Line, Panel
 from hlsim.stimulus import Arrays, Stage
 from tests.report.figures.test_sweep import dataset
 from tests.support import experiments
+from tests.support.disks import full_disk
 
 EVIL = "<script>alert(1)</script>"
 PIECES = (
@@ -370,6 +371,15 @@ def test_a_page_replaces_a_page_and_nothing_else(tmp_path: Path) -> None:
         page.write(tmp_path / "none" / "x.html", text)
     with pytest.raises(TraceError, match="cannot write: Is a directory"):
         page.write(tmp_path, text)
+
+
+def test_a_page_that_cannot_be_written_whole_is_not_there_and_in_nobodys_way(tmp_path: Path) -> None:
+    text = page.render("one", "run", [])
+    for before in (None, text):
+        with full_disk(100), pytest.raises(TraceError, match=r"x\.html: cannot write: File too large$"):
+            page.write(tmp_path / "x.html", text)
+        assert [file.read_text() for file in tmp_path.iterdir()] == ([] if before is None else [before])
+        page.write(tmp_path / "x.html", text)
 
 
 def test_a_page_without_figures_holds_no_library() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlsim
+from hlsim.engine.clock import TICK, call_at
 from hlsim.errors import ExperimentError
 from hlsim.simulation.watch import Progress
 from tests.support.agreement import COMPILED
@@ -223,3 +224,40 @@ def test_what_no_machine_has_is_refused_before_it_is_taken(given: dict[str, Any]
     clock = {"update": "clock"}
     with pytest.raises(ExperimentError, match=message):
         hlsim.Simulation(hlsim.topology.layered([1, 1]), node_defaults=clock, **given)
+
+
+def test_a_trace_ends_with_its_run_where_rows_are_over_early() -> None:
+    """The first sample that lies beyond the end was planned when nobody knew of the end; others run on."""
+    graph = hlsim.topology.layered([1, 3, 1], model="leaky").to_undirected()
+    stream = hlsim.stimulus.Arrays(np.ones((2, 1)), np.zeros((2, 1)))
+    sim = hlsim.Simulation(
+        graph,
+        rule=hlsim.rules.Equilibrium(beta=0.1),
+        stimulus=stream,
+        hold=400,
+        dtype="float64",
+        node_defaults={"update": "arrival", "send_threshold": 0.05},
+    )
+    first = sim.run(every=7)
+    end = sim.tick
+    assert end % 7 != 1
+    sim.run(until=end + 100)
+    assert first["sampled/tick"].tolist() == list(range(0, end, 7))
+
+
+def test_a_halt_ends_a_run_between_two_ticks_and_changes_nothing() -> None:
+    """Asked for in the middle of a tick, whose phases are run to their end."""
+    halted, whole = (
+        hlsim.Simulation(
+            hlsim.topology.ring(4, seed=0), loss=None, node_defaults={"update": "clock"}, **ENGINES["torch"]
+        )
+        for _ in range(2)
+    )
+    call_at(halted.env, 7, TICK - 1, halted.env.halt)
+    halted.env.run(until=20)
+    assert halted.tick == 8
+    for sim in (halted, whole):
+        sim.env.run(until=20)
+    mine, other = halted.state(), whole.state()
+    assert mine.keys() == other.keys()
+    assert all(mine[name].tobytes() == other[name].tobytes() for name in mine)

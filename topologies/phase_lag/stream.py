@@ -6,9 +6,9 @@ from math import pi, sin
 Row = tuple[list[float], list[float]]
 
 
-def stream(period: int = 256, phases: int = 16, groups: int = 10) -> Iterator[Row]:
+def stream(period: int = 256, phases: int = 16, groups: int = 10, start: int = 0) -> Iterator[Row]:
     """Yield a row a tick: the input, and targets whose phases go round once in each group."""
-    tick = 0
+    tick = start
     while True:
         turn = tick / period
         target = [sin(2.0 * pi * (turn + k / phases)) for k in range(phases)]

@@ -92,7 +92,7 @@ class Calendar(Stateful):
             flight.clear()
         self.in_flight = 0
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return wake-ups, those that no longer hold too, and messages of each kind, by tick and in order."""
         busy = sorted(self._wakes)
         woken = [neurons for tick in busy for neurons in self._wakes[tick]]
@@ -117,7 +117,7 @@ class Calendar(Stateful):
         tick = np.concatenate([np.zeros(0, np.int64), *ticks])
         return {"tick": tick, **{name: _numpy(x) for name, x in joined.items()}}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another calendar saved."""
         device = self._wake_at.device
         tick = torch.as_tensor(arrays["wakes/tick"], device=device)

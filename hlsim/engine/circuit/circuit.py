@@ -164,14 +164,14 @@ class Circuit(Stateful):
             "arrangement": digest(self.plan.place, [type(pull).__name__ for pull in self.plan.pulls]),
         }
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return neurons, synapses, and what was sent and is to be heard."""
-        return {**self.state.save(), **super().save()}
+        return {**self.state.collect(), **super().collect()}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another circuit saved that was made in the same way."""
-        self.state.load(arrays)
-        super().load(arrays)
+        self.state.put_back(arrays)
+        super().put_back(arrays)
         if self.target is not None:
             self.target = torch.as_tensor(self.target, device=self.device)
         for pull in self.plan.pulls:

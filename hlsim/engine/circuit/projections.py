@@ -137,14 +137,14 @@ class Dense(Synapses):
             return q[0].unsqueeze(1) * s[0]
         return product(q.T, s) / self._replicas
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return what the targets heard last, and what is on its way, in its order."""
         queues = {"forward": self._forward, "backward": self._backward, "past": self._past}
         return {"s": stacked([self._s], self._s)[0]} | {
             name: stacked(queue, self._s) for name, queue in queues.items()
         }
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another one like this saved."""
         delay, back = (max(0, x) for x in (self.signature.delay, self.signature.feedback_delay))
         # Not in place: it may be a view of the states themselves.

@@ -217,11 +217,11 @@ class State(Stateful):
             fields={name: torch.zeros_like(weight) for name in synapse_fields},
         )
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return every field: neurons/h and so on, synapses/w, synapses/omega."""
         return dict(taken(self._by_name()))
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take every field."""
         for name in self._own():
             place = "synapses" if name == "fields" else self._name(name)

@@ -189,15 +189,19 @@ class Compiled(Whole):
         blocks = digest(arrangement(self.circuit).rows)
         return {"kind of engine": text("compiled"), **self.circuit.made_of, "arrangement in blocks": blocks}
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return the circuit's state, and what the loops keep beside it."""
-        return {**self.circuit.save(), **prefixed("loops", self._saving.save(self._net)), **super().save()}
+        return {
+            **self.circuit.collect(),
+            **prefixed("loops", self._saving.save(self._net)),
+            **super().collect(),
+        }
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another one like this saved."""
-        self.circuit.load(arrays)
+        self.circuit.put_back(arrays)
         self._saving.load(self._net, arrays.within("loops"))
-        super().load(arrays)
+        super().put_back(arrays)
         self._take_noise()
         self._tell_terms()
 

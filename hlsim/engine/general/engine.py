@@ -91,14 +91,14 @@ class Batched(Whole):
         """What a state belongs to."""
         return {"kind of engine": text(type(self).__name__), **self.circuit.made_of}
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return the circuit's state, and what is planned and counted."""
-        return {**self.circuit.save(), **super().save()}
+        return {**self.circuit.collect(), **super().collect()}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another one like this saved."""
-        self.circuit.load(arrays)
-        super().load(arrays)
+        self.circuit.put_back(arrays)
+        super().put_back(arrays)
 
     def read(self, names: Sequence[str], tick: int) -> dict[str, NDArray[np.float64]]:
         """Return fields at ``tick``; see ``hlsim.engine.circuit.view``."""

@@ -85,10 +85,10 @@ class Lockstep(Batched):
         self._settle_counts()
         return super().counts()
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return what ``Batched`` has; what was counted for whole runs is counted for their neurons."""
         self._settle_counts()
-        return super().save()
+        return super().collect()
 
     def _settle_counts(self) -> None:
         for group in (*self._groups, self._stateful, self._inputs):

@@ -54,9 +54,9 @@ class Group(Stateful):
         self.h = torch.zeros(1, outputs, dtype=number)
         self.target: torch.Tensor | None = None
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another group saved."""
-        super().load(arrays)
+        super().put_back(arrays)
         self.target = None if self.target is None else torch.as_tensor(self.target)
 
 
@@ -322,14 +322,14 @@ class Reference(Whole):
         made = made_of(self.network, self.rule, self.loss, self.dt, len(self._processes))
         return {"kind of engine": text("reference"), **made}
 
-    def save(self) -> dict[str, Array]:
+    def collect(self) -> dict[str, Array]:
         """Return what neurons own, what links do, and what is on its way or planned; between two ticks."""
         owned = saving.save(self._processes, self.network.m)
-        return {**super().save(), **owned, **saving.save_links(self._failing), **self._save_post()}
+        return {**super().collect(), **owned, **saving.save_links(self._failing), **self._save_post()}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Take what another one like this saved, and bring the processes to life."""
-        super().load(arrays)
+        super().put_back(arrays)
         saving.load(self._processes, self.network.m, arrays)
         self._failing = saving.load_links(arrays)
         self._live()
