@@ -169,7 +169,7 @@ class Judge(Cursor):
 
     # ---- what is saved
 
-    def save(self) -> dict[str, NDArray[Any]]:
+    def collect(self) -> dict[str, NDArray[Any]]:
         """Return where it stands, and the rows that are judged or to be, (row, ...) by field."""
         judged = [] if self._row is None else [(self._start, self._row)]
         rows = [*judged, *self._coming]
@@ -182,11 +182,11 @@ class Judge(Cursor):
             "target": np.array(given, np.float64),
             **fields,
         }
-        return {**super().save(), "judged": np.array(len(judged)), **prefixed("rows", told)}
+        return {**super().collect(), "judged": np.array(len(judged)), **prefixed("rows", told)}
 
-    def load(self, arrays: Arrays) -> None:
+    def put_back(self, arrays: Arrays) -> None:
         """Stand where another one stood."""
-        super().load(arrays)
+        super().put_back(arrays)
         given = arrays.within("rows")
         targets = iter(given["target"])
         for k, (start, stage, taught) in enumerate(
