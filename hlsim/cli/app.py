@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hlsim.experiment import Experiment
 
 INTERRUPTED = 130  # as shells have it for a program that was stopped by Ctrl-C
-GRAPHS = (".py", ".json", ".graphml")
+GRAPHS = (".py", ".json", ".graphml", ".gexf", ".gml", ".net", ".edgelist", ".csv")
 UNSHOWN = ("experiment", "learning", "summary", "default", "NX_class")  # long, or for other programs
 app = typer.Typer(
     name="hlsim",

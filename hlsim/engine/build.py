@@ -44,8 +44,12 @@ def engine(
     compiled: str,
     dtype: str,
     device: str,
+    ticks: float = 0,
 ) -> tuple[Engine, dict[str, Any]]:
-    """Return an engine and what a trace says of it: its kind, number format and device."""
+    """Return an engine and what a trace says of it: its kind, number format and device.
+
+    ``ticks``: how long a run will be, as far as that is known.
+    """
     for what, name, known in (
         ("engine", kind, ENGINES),
         ("dtype", dtype, DTYPES),
@@ -59,7 +63,7 @@ def engine(
         return Reference(env, network, rule, loss, dt, replicas, controls), facts
     touchable = controls.touchable
     steady = touchable is None and synchronous_throughout(network, rule, replicas)
-    loops = wanted(compiled, network.m * replicas, chosen.type, synchronous=steady)
+    loops = wanted(compiled, network.m * replicas, chosen.type, synchronous=steady, ticks=ticks)
     made = None
     why = compiled_loops.hindrance(network, rule, replicas) if loops else None
     if loops and why is None:
@@ -95,29 +99,36 @@ def _device(name: str) -> torch.device:
 
 
 MODES = ("auto", "always", "never")
-# Below so many synapses starting the compiler costs more than it saves. It saves more where messages travel
-# one by one: there a tick takes torch milliseconds, however small the network.
+# Below so many synapses starting the compiler costs more than it saves, unless a run is known to have so many
+# ticks. It saves more where messages travel one by one: there a tick takes torch 5 ms, however small the
+# network, and else 1 ms; compiling takes some 20 s, once, and loading what was compiled 1 s.
 _LEAST, _LEAST_SYNCHRONOUS = 200, 2_000
+_LONG, _LONG_SYNCHRONOUS = 2_000, 10_000
 
 
-def wanted(mode: str, synapses: int, device: str = "cpu", *, synchronous: bool = True) -> bool:
+def wanted(
+    mode: str, synapses: int, device: str = "cpu", *, synchronous: bool = True, ticks: float = 0
+) -> bool:
     """Tell whether a run uses compiled loops where there are any.
 
     Parameters
     ----------
     mode : str
-        "auto": on a CPU, where numba is installed and the network is large; "always": on a CPU; "never".
+        "auto": on a CPU, where numba is installed and the network is large or the run is long; "always": on a
+        CPU; "never".
     synapses : int
         How many the network has.
     device : str
         Type of the device; the loops are for a CPU.
     synchronous : bool
         Whether all neurons update at every tick.
+    ticks : float
+        How many ticks the stages of a run have; infinity: no end; 0: it is not known.
     """
     if mode not in MODES:
         raise ExperimentError(f"simulation: {unknown('compiled', mode, MODES)}")
-    least = _LEAST_SYNCHRONOUS if synchronous else _LEAST
-    if mode == "never" or (mode == "auto" and synapses < least):
+    least, long = (_LEAST_SYNCHRONOUS, _LONG_SYNCHRONOUS) if synchronous else (_LEAST, _LONG)
+    if mode == "never" or (mode == "auto" and synapses < least and ticks < long):
         return False
     installed = importlib.util.find_spec("numba") is not None
     if mode == "always" and device != "cpu":

@@ -7,8 +7,9 @@ from types import ModuleType
 from typing import Any
 
 from numba import types
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
+from hlsim.engine.loops import LINKED
 from hlsim.models import ops
 
 
@@ -24,7 +25,7 @@ def _is_complex(x: Any) -> bool:
 
 
 def _elementary(function: Callable, of_real: Callable, of_complex: Callable | None = None) -> None:
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(x: Any) -> Callable:
         return of_complex if of_complex is not None and _is_complex(x) else of_real
 
@@ -55,7 +56,7 @@ _elementary(
 _elementary(ops.step, lambda x: 1.0 if x > 0 else 0.0, lambda x: 1.0 if x.real > 0 else 0.0)
 
 
-@overload(ops.where, strict=False)
+@overload(ops.where, LINKED, strict=False)
 def _where(condition: Any, x: Any, y: Any) -> Callable:  # noqa: ARG001 (numba counts)
     return lambda condition, x, y: x if condition else y
 
@@ -76,3 +77,34 @@ def _phi2(x: float) -> float:
 
 _TERMS = tuple(1.0 / math.factorial(k + 2) for k in range(ops._SERIES_TERMS, -1, -1))
 _elementary(ops.phi2, _phi2)
+
+
+def power(x: Any, n: Any) -> Any:
+    """Return x ** n: of a complex x by products where n is whole.
+
+    The power of numba goes by the logarithm of x, on which a small imaginary part beside a negative number
+    leaves no trace, and a derivative is found by just that.
+    """
+    return x**n
+
+
+@overload(power, LINKED, strict=False, prefer_literal=True)
+def _power(x: Any, n: Any) -> Callable:
+    literal = n.literal_value if isinstance(n, types.IntegerLiteral) else None
+    if not _is_complex(x):
+        return made(f"def made(x, n):\n    return x ** {'n' if literal is None else f'({literal})'}\n")
+    if isinstance(n, types.Integer):
+        return _whole_power  # type: ignore[no-any-return]
+    if isinstance(n, types.Float):
+        return lambda x, n: _whole_power(x, int(n)) if n == int(n) else x**n
+    return lambda x, n: x**n
+
+
+@register_jitable  # type: ignore[untyped-decorator]
+def _whole_power(x: Any, n: int) -> Any:
+    result, factor, left = 1.0 + 0.0 * x, x, abs(n)
+    while left > 0:
+        if left % 2:
+            result = result * factor
+        factor, left = factor * factor, left // 2
+    return 1.0 / result if n < 0 else result

@@ -39,9 +39,10 @@ from numba.extending import (
     unbox,
 )
 
-from hlsim.engine.elementary import made
+from hlsim.engine.elementary import made, power
+from hlsim.engine.loops import LINKED
 from hlsim.models import ops
-from hlsim.models.neurons import ACTIVATIONS, Activation, Neuron, Parameters
+from hlsim.models.neurons import ACTIVATIONS, Activation, Neuron
 from hlsim.models.rules.rule import ABSTRACT, Post, Pre, Rule, given
 
 KINDS = (Activation, Neuron, Rule)
@@ -183,7 +184,7 @@ def _flat(cls: type, place: int, name: str) -> Callable:
 
 
 class _Parents(ast.NodeTransformer):
-    """Makes of ``super().name(...)`` and ``Class.name(self, ...)`` calls of compiled functions."""
+    """Makes of ``super().name(...)``, ``Class.name(self, ...)`` and powers calls of compiled functions."""
 
     def __init__(self, cls: type, place: int, space: dict[str, Any]) -> None:
         self._cls, self._place, self._space = cls, place, space
@@ -194,6 +195,13 @@ class _Parents(ast.NodeTransformer):
         for argument in node.args.args:
             argument.annotation = None
         return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Pow):
+            return node
+        self.found["power_"] = power
+        return ast.Call(ast.Name("power_", ast.Load()), [node.left, node.right], [])
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -236,7 +244,7 @@ def optional(name: str, arguments: str, otherwise: str) -> Callable:
     """Return a function (object, arguments) that is its formula, or ``otherwise`` where it has none."""
     function = made(f"def made(object, {arguments}):\n    raise NotImplementedError\n")
 
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(*given: Any) -> Callable:
         own = _has(given[0], name)
         result = f"object.{name}({arguments})" if own else otherwise
@@ -253,7 +261,7 @@ def one_of(name: str, arguments: str, otherwise: str) -> Callable:
     """
     function = made(f"def made(models, k, parameters, i, {arguments}):\n    raise NotImplementedError\n")
 
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(*given: Any) -> Callable:
         names: dict[str, Any] = {}
         lines = [f"def made(models, k, parameters, i, {arguments}):"]
@@ -316,14 +324,15 @@ def derives(model: Neuron) -> bool:
 
     It does not where a formula is not differentiable as one of complex numbers: one with abs(), say.
     """
-    draw, sigma = np.random.default_rng(0), ACTIVATIONS["tanh"]
-    p = Parameters(**{name: float(value) for name, value in model.parameters.items()})
+    draw, sigma, step = np.random.default_rng(0), ACTIVATIONS["tanh"], _step_of(model)
+    named = namedtuple("Parameters", list(model.parameters) or ["none"])  # type: ignore[misc]
+    p = named(*map(float, model.parameters.values() or [0.0]))
     for scale in (0.1, 1.0, 3.0):
         *x, a = (scale * draw.standard_normal(len(model.fields) + 1)).tolist()
         try:
-            found = _stepped(model, x, a, sigma, p)
-            wanted = model.partials(model.state(x), a, sigma, p)
-        except (ArithmeticError, TypeError, ValueError, RuntimeError):
+            found = _flattened(step((model,), tuple(x), a, sigma, p))
+            wanted = model.partials(model.state(x), a, sigma, p)  # type: ignore[arg-type]
+        except (ArithmeticError, NumbaError, TypeError, ValueError, RuntimeError):
             return False
         for one, other in zip(found, _flattened(wanted), strict=True):
             if not abs(one - other) <= 1e-9 * max(1.0, abs(other)):
@@ -331,15 +340,12 @@ def derives(model: Neuron) -> bool:
     return True
 
 
-def _stepped(model: Neuron, x: list[float], a: float, sigma: Activation, p: Any) -> list[float]:
-    """Return df_i/dx_j row by row, then df_i/da."""
-    columns = []
-    for at in range(len(x) + 1):
-        *moved, drive = (complex(v, STEP if k == at else 0.0) for k, v in enumerate([*x, a]))
-        f = model.values(model.velocity(model.state(moved), drive, sigma, p))
-        columns.append([ops.imaginary(v) / STEP for v in f])
-    rows = list(zip(*columns, strict=True))
-    return [v for row in rows for v in row[:-1]] + [row[-1] for row in rows]
+def _step_of(model: Neuron) -> Callable:
+    """Return the partial derivatives at (models, x, a, sigma, p), as compiled loops find them."""
+    names: dict[str, Any] = {}
+    lines = _by_complex_step(type_of(model), 0, [f"x[{r}]" for r in range(len(model.fields))], names)
+    text = "".join(f"    {line}\n" for line in lines)
+    return njit(made(f"def made(models, x, a, sigma, p):\n{text}", **names))  # type: ignore[no-any-return]
 
 
 def _flattened(partials: tuple[Any, Any]) -> list[float]:
@@ -365,7 +371,7 @@ def of_state(
     taken = ", ".join(["models, k, parameters, x, out, i", *filter(None, [arguments])])
     function = made(f"def made({taken}):\n    raise NotImplementedError\n")
 
-    @overload(function, strict=False)
+    @overload(function, LINKED, strict=False)
     def overloaded(*types_: Any) -> Callable:
         names: dict[str, Any] = {}
         lines = [f"def made({taken}):"]
@@ -515,6 +521,13 @@ def compiles(thing: object, complex_states: bool = False) -> bool:
     return _COMPILES[known]
 
 
+def fits_any_rule(thing: Activation | Neuron) -> bool:
+    """Tell whether loops may know a model or an activation whatever their rule asks of it."""
+    if not (compiles(thing) and compiles(thing, True)):
+        return False
+    return not isinstance(thing, Neuron) or _has(type_of(thing), "partials") or derives(thing)
+
+
 _COMPILES: dict[tuple[type, bool], bool] = {}
 
 
@@ -555,7 +568,7 @@ def part(fields: Any, where: slice) -> Any:
     raise NotImplementedError
 
 
-@overload(part, strict=False)
+@overload(part, LINKED, strict=False)
 def _part(fields: Any, *_: Any) -> Callable:
     views = "".join(f"fields[{j}][where], " for j in range(len(fields)))
     return made(f"def made(fields, where):\n    return ({views})\n")
@@ -566,7 +579,7 @@ def at(rule: Any, fields: Any, k: int) -> Any:
     raise NotImplementedError
 
 
-@overload(at, strict=False)
+@overload(at, LINKED, strict=False)
 def _at(rule: Any, fields: Any, *_: Any) -> Callable:
     named = namedtuple("Fields", _CLASSES[rule.cls].synapse_fields)  # type: ignore[misc,attr-defined]
     values = ", ".join(f"fields[{j}][k]" for j in range(len(fields)))
@@ -578,7 +591,7 @@ def put(fields: Any, k: int, new: Any, moves: bool) -> None:
     raise NotImplementedError
 
 
-@overload(put, strict=False)
+@overload(put, LINKED, strict=False)
 def _put(fields: Any, *_: Any) -> Callable:
     row = "    fields[{0}][k] = new[{0}] if moves else fields[{0}][k]\n"
     lines = [row.format(j) for j in range(len(fields))] or ["    pass\n"]

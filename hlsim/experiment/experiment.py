@@ -22,6 +22,7 @@ from hlsim.simulation.noise import Noise
 from hlsim.simulation.watch import Progress
 from hlsim.stimulus import SOURCES, Stage, Stream
 from hlsim.textdata import read_toml
+from hlsim.topology.checking import refuse_foreign
 from hlsim.topology.network import Network, flatten
 from hlsim.trace import Trace, reader
 
@@ -111,6 +112,8 @@ class Experiment:
         """Build the topology with its parameters and flatten it."""
         table, simulation = self.settings.network, self.settings.simulation
         graph = topology.load(self._file(table.topology), table.parameters)
+        if table.foreign == "refuse":
+            refuse_foreign(graph)
         seeds = range(simulation.seed, simulation.seed + simulation.ensemble)
         return flatten(
             graph,

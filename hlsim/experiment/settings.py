@@ -123,6 +123,7 @@ class NetworkTable(Table):
     parameters: dict[str, Any] = {}
     node_defaults: dict[str, Any] = {}
     edge_defaults: dict[str, Any] = {}
+    foreign: Literal["keep", "refuse"] = "keep"
 
 
 def _period(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a simulation can be told, checked and made ready."""
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ from hlsim.models.rules.rule import Rule, missing_hold
 from hlsim.simulation.faults import FaultProcess, Faults
 from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.stimulus import OneHot, Stage, Stream
+from hlsim.stimulus.stages import length
 from hlsim.topology.network import Network, check_stability, flatten
 
 # Every thread has a stack: so many that none is left end the process, and not with an error.
@@ -290,6 +292,16 @@ def check_stages(rule: Rule, stages: Sequence[Stage], hold: int) -> None:
                 f"stimulus.hold: a phase of rule {rule.name!r} needs more than 1 tick to settle, got "
                 f"{stage.hold or hold}"
             )
+
+
+def expected_ticks(
+    given: Stream | None, stages: Sequence[Stage] | None, rule: Rule, hold: int, batch: int
+) -> float:
+    """Return how many ticks the stages of a run last; infinity: they have no end; 0: there are none."""
+    if given is None:
+        return 0
+    ticks = length(given, [Stage()] if stages is None else stages, rule, hold, batch)
+    return math.inf if ticks is None else ticks
 
 
 def stream(given: Stream, network: Network, loss: Loss | None) -> Stream:

@@ -147,8 +147,7 @@ class Simulation(Saved):
         options.check_rule(self.network, self.rule, self.loss, dt, batch)
         self.dt, self.seed, self.threads, self.replicas = dt, seed, threads, batch * ensemble
         options.check_room(self.network, self.rule, self.replicas, dtype)
-        self.env = Clock()
-        seeds = [seed + k for k in range(ensemble)]
+        self.env, seeds = Clock(), [seed + k for k in range(ensemble)]
         self.controls = options.controls(self.network, self.rule, faults, seeds, batch, self._heard)
         self._engine, facts = build.engine(
             self.env,
@@ -162,6 +161,7 @@ class Simulation(Saved):
             compiled=compiled,
             dtype=dtype,
             device=device,
+            ticks=options.expected_ticks(stimulus, stages, self.rule, hold, batch),
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
         told = {"seed": seed, "hold": hold, "reset": reset, "noise": noise, "faults": faults}

@@ -1,6 +1,8 @@
 """What nodes and edges may carry: every attribute with its meaning, its default and its rule."""
 
-from collections.abc import Callable, Iterable, Mapping
+import difflib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +46,30 @@ def parsed(attribute: Attribute, where: str, name: str, value: object) -> Any:
         return attribute.parse(value)
     except (ValueError, LookupError) as error:
         raise refusal(where, name, value, error) from None
+
+
+# What other programs write, and nobody who meant one of ours: most of it says how a graph is drawn.
+_ELSEWHERE = frozenset({"degree", "height", "lat", "layer", "part", "partition", "shape"})
+
+
+def check_foreign(name: object, known: Collection[str]) -> None:
+    """Raise LookupError for a name that may be one of ours misspelt, or that is no text."""
+    if not isinstance(name, str):
+        raise LookupError(f"names of attributes are text, got {shown(name)}")
+    if not storable(name):
+        raise LookupError(f"attribute {shown(name)}: its name {STORABLE}")
+    if name not in _ELSEWHERE and difflib.get_close_matches(name, known, n=1):
+        raise LookupError(unknown("attribute", name, known))
+
+
+def check_held(value: object) -> None:
+    """Raise ValueError(rule) for a value that JSON cannot hold; what it has no form for is held as text."""
+    try:
+        text = json.dumps(value, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError("must be what JSON can hold") from None
+    if not storable(text):
+        raise ValueError(STORABLE)
 
 
 def refusal(where: str, name: str, value: object, error: ValueError | LookupError) -> TopologyError:

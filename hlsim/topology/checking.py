@@ -111,6 +111,17 @@ def check(
     return _with_edges(graph, names, nodes, edge_defaults)
 
 
+def refuse_foreign(graph: nx.Graph) -> None:
+    """Raise TopologyError for the first attribute that is not ours, where ``check`` passes over it."""
+    nodes = ((f"node {str(node)!r}", data) for node, data in graph.nodes(data=True))
+    edges = ((f"edge {str(a)!r} -> {str(b)!r}", data) for a, b, data in graph.edges(data=True))
+    for known, elements in ((node_attributes(), nodes), (edge_attributes(), edges)):
+        for where, data in elements:
+            for name in data:
+                if name not in known:
+                    raise TopologyError(f"{where}: {unknown('attribute', name, known)}")
+
+
 def _check_kind(graph: object) -> None:
     if not isinstance(graph, nx.Graph):
         raise TopologyError(f"graph: must be a networkx graph, got {shown(graph)}")

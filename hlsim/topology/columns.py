@@ -15,8 +15,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from hlsim.errors import TopologyError, unknown
-from hlsim.topology.attributes import Attribute, refusal
+from hlsim.topology.attributes import Attribute, check_foreign, check_held, refusal
 
 Written = Mapping[str, Any]
 Ints = NDArray[np.int64]
@@ -200,6 +199,8 @@ def columns(
 ) -> dict[str, Column]:
     """Return the parsed values of every attribute in a table, in its order.
 
+    What other programs wrote has no meaning and is passed over, but not what may be one of ours misspelt.
+
     Parameters
     ----------
     carried : Carried
@@ -216,8 +217,9 @@ def columns(
     """
     names = set(carried.names)
     try:
-        if not names <= table.keys():
-            raise LookupError
+        for name in names - table.keys():
+            check_foreign(name, table)
+            _check_held(carried.column(name))
         return {
             name: _column(attribute, carried.column(name), defaults[name])
             if name in names
@@ -227,6 +229,14 @@ def columns(
     except (ValueError, LookupError):
         _name_first(table, carried.elements, where)
         raise
+
+
+def _check_held(values: list[Any]) -> None:
+    """Refuse what a trace could not hold, which has the graph as text."""
+    for kind in set(map(type, values)) - {int, float, bool, type(None), _Absent}:
+        for value in values:
+            if type(value) is kind:
+                check_held(value)
 
 
 def _column(attribute: Attribute, written: list[Any], default: Any) -> Column:
@@ -251,9 +261,11 @@ def _name_first(
     """Raise the error of the first value that is refused."""
     for i, written in enumerate(elements):
         for name, value in written.items():
-            if name not in table:
-                raise TopologyError(f"{where(i)}: {unknown('attribute', name, table)}")
             try:
-                table[name].parse(value)
+                if name in table:
+                    table[name].parse(value)
+                else:
+                    check_foreign(name, table)
+                    check_held(value)
             except (ValueError, LookupError) as error:
                 raise refusal(where(i), name, value, error) from None

@@ -1,4 +1,4 @@
-"""Graphs in files: a Python function that builds one, node-link JSON, GraphML."""
+"""Graphs in files: a Python function that builds one, node-link JSON, GraphML, what other programs write."""
 
 import inspect
 import json
@@ -15,11 +15,13 @@ import numpy as np
 from hlsim import usercode
 from hlsim.errors import TopologyError, plain, shown, unknown
 from hlsim.textdata import read_json
-from hlsim.topology import graphml
+from hlsim.topology import formats, graphml
+from hlsim.topology.attributes import edge_attributes, node_attributes
 from hlsim.topology.columns import Edges
 from hlsim.topology.listing import Listing
 
-FORMATS = (".py", ".json", ".graphml")
+FORMATS = (".py", ".json", ".graphml", *formats.READERS)
+WRITTEN = (".json", ".graphml", ".gexf", ".gml")
 # Attributes that may be more than a number; GraphML has only flat values and holds those as JSON text.
 STRUCTURED = ("weight", "delay", "feedback_delay")
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -33,7 +35,8 @@ def load(path: str | Path, parameters: Mapping[str, Any] | None = None) -> nx.Di
     ----------
     path : str or Path
         A ``.py`` file with a function ``build(**parameters)`` that returns a networkx graph, or a graph as
-        node-link ``.json`` or ``.graphml``. In GraphML, arrays and distributions are JSON text.
+        node-link ``.json``, ``.graphml``, ``.gexf``, ``.gml``, Pajek ``.net``, or its edges as ``.edgelist``
+        or ``.csv``. In GraphML, arrays and distributions are JSON text.
         What could be read in two ways is refused, see ``hlsim.topology.listing``.
     parameters : mapping, optional
         Handed to ``build``; a graph file takes none.
@@ -55,11 +58,16 @@ def load(path: str | Path, parameters: Mapping[str, Any] | None = None) -> nx.Di
             f"{path}: a graph file takes no parameters, got {', '.join(map(str, parameters))}"
         )
     try:
-        return _from_json(path) if path.suffix == ".json" else _from_graphml(path)
+        return _readers()[path.suffix](path)
     except OSError as error:
         raise TopologyError(f"{path}: cannot read: {error.strerror or error}") from None
     except TopologyError as error:
         raise TopologyError(f"{path}: {error}") from None
+
+
+def _readers() -> Mapping[str, Callable[[Path], nx.Graph]]:
+    others = dict.fromkeys(formats.READERS, lambda path: _of_text(formats.read(path)))
+    return {".json": _from_json, ".graphml": _from_graphml, **others}
 
 
 def _is_file(path: Path) -> bool:
@@ -70,23 +78,24 @@ def _is_file(path: Path) -> bool:
 
 
 def save(graph: nx.DiGraph, path: str | Path) -> None:
-    """Write a graph as node-link ``.json`` or as ``.graphml``, for ``load``.
+    """Write a graph as node-link ``.json``, ``.graphml``, ``.gexf`` or ``.gml``, for ``load``.
 
     Raises
     ------
     TopologyError
-        For another suffix, or a value that GraphML cannot hold.
+        For another suffix, or a value that the format cannot hold.
     """
     path = Path(path)
     if path.suffix == ".json":
         path.write_text(to_json(graph), encoding="utf-8")
-    elif path.suffix == ".graphml":
+    elif path.suffix in WRITTEN:
+        write = {".graphml": nx.write_graphml, ".gexf": nx.write_gexf, ".gml": nx.write_gml}[path.suffix]
         try:
-            nx.write_graphml(_flat(graph), path)
-        except (nx.NetworkXError, TypeError) as error:
+            write(_of_one_type(_flat(graph)), path)
+        except (nx.NetworkXError, TypeError, ValueError) as error:
             raise TopologyError(f"{path}: {error}") from None
     else:
-        raise TopologyError(f"{path}: {unknown('kind of graph file', path.suffix, FORMATS[1:])}")
+        raise TopologyError(f"{path}: {unknown('kind of graph file', path.suffix, WRITTEN)}")
 
 
 def to_json(graph: nx.DiGraph) -> str:
@@ -178,6 +187,15 @@ def _flat(graph: nx.DiGraph) -> nx.DiGraph:
     return copy
 
 
+def _of_one_type(graph: nx.DiGraph) -> nx.DiGraph:
+    """Make numbers of an attribute that is whole here and not there all real: a type is told once."""
+    for elements in (graph.nodes(data=True), graph.edges(data=True)):
+        real = {name for *_, data in elements for name, value in data.items() if type(value) is float}
+        for *_, data in elements:
+            data.update({name: float(data[name]) for name in real & data.keys() if type(data[name]) is int})
+    return graph
+
+
 def _check_characters(*values: Any) -> None:
     """Refuse text that XML cannot hold, or of which it makes another (a carriage return)."""
     for text in filter(_NOT_IN_XML.search, map(str, values)):
@@ -253,10 +271,26 @@ def _name(where: str, value: Any) -> Any:
 
 
 def _from_graphml(path: Path) -> nx.Graph:
-    listing = graphml.read(path)
-    for *_, data in listing.edges:
-        data.update({name: _from_text(data[name]) for name in STRUCTURED if name in data})
-    return listing.graph()
+    return _of_text(graphml.read(path).graph())
+
+
+def _of_text(graph: nx.Graph) -> nx.Graph:
+    """Return a graph with what is JSON text in its attributes as it was."""
+    for known, elements in (
+        (node_attributes(), graph.nodes(data=True)),
+        (edge_attributes(), graph.edges(data=True)),
+    ):
+        for *_, data in elements:
+            structured = [name for name, value in data.items() if _is_structured(name, value, known)]
+            data.update({name: _from_text(data[name]) for name in structured})
+    return graph
+
+
+def _is_structured(name: str, value: Any, known: Mapping[str, Any]) -> bool:
+    """Tell whether a value may be JSON text: of ours by name, of others by its looks."""
+    if name in known:
+        return name in STRUCTURED
+    return isinstance(value, str) and value.startswith(("[", "{"))
 
 
 def _from_text(value: Any) -> Any:

@@ -77,7 +77,7 @@ def read(path: Path) -> Listing:
     TopologyError
         It is no GraphML, or says what a network cannot be.
     """
-    _refuse_entities(path)
+    refuse_entities(path, "GraphML")
     try:
         root = ElementTree.parse(path).getroot()
     except (ParseError, LookupError, ValueError) as error:
@@ -105,8 +105,8 @@ class _PrologOverError(Exception):
     """The first element: entities are defined before it."""
 
 
-def _refuse_entities(path: Path) -> None:
-    """Refuse names for text: one may stand for others without end, or for a file."""
+def refuse_entities(path: Path, kind: str) -> None:
+    """Refuse names for text in XML: one may stand for others without end, or for a file."""
 
     def begins(*_: object) -> None:
         raise _PrologOverError
@@ -118,7 +118,7 @@ def _refuse_entities(path: Path) -> None:
     with path.open("rb") as file, suppress(_PrologOverError, expat.ExpatError, LookupError, ValueError):
         parser.ParseFile(file)
     if defined:
-        raise TopologyError(f"not GraphML: must define no entities, got {shown(defined[0])}")
+        raise TopologyError(f"not {kind}: must define no entities, got {shown(defined[0])}")
 
 
 def _ends(edge: Edge, directed: bool) -> object:

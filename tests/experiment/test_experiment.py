@@ -212,6 +212,16 @@ def test_what_does_not_fit_together_is_refused_before_the_run(
     assert "\n" not in str(caught.value)
 
 
+def test_attributes_of_others_are_kept_unless_none_are_wanted(folder: Path) -> None:
+    graph = topology.layered([2, 3, 2], delay=1)
+    graph.nodes[next(iter(graph))]["pos"] = [0.0, 1.0]
+    topology.save(graph, folder / "drawn.json")
+    override = ["network={ topology = 'drawn.json' }"]
+    assert experiment.load(folder, override).network.n == 7
+    with pytest.raises(HlsimError, match=r"^node '.*': unknown attribute 'pos'; known: "):
+        experiment.load(folder, [*override, "network.foreign=refuse"]).simulation()
+
+
 # ---- documentation
 
 

@@ -28,7 +28,7 @@ class FitzHughNagumo(Neuron):
 
     def velocity(self, x: Any, a: Value, sigma: Activation, p: Parameters) -> tuple[Value, Value]:
         v, recovery = x.v, x.w
-        return v - v * v * v / 3.0 - recovery + a, p.epsilon * (v + p.b - p.c * recovery)
+        return v - v**3 / 3.0 - recovery + a, p.epsilon * (v + p.b - p.c * recovery)
 
 
 class Driven(FitzHughNagumo):

@@ -8,7 +8,7 @@ import pytest
 
 from hlsim.errors import ExperimentError, TopologyError
 from hlsim.models import neurons
-from hlsim.topology.checking import check
+from hlsim.topology.checking import check, refuse_foreign
 from hlsim.topology.network import flatten
 
 KNOWN_NODE = (
@@ -460,3 +460,16 @@ def test_a_label_or_group_that_no_trace_can_hold_is_refused(text: str) -> None:
     graph.add_node("a", group=text)
     with pytest.raises(TopologyError, match="node 'a': group must be text that a trace can hold"):
         check(graph)
+
+
+def test_attributes_of_others_are_refused_where_none_are_wanted() -> None:
+    graph = nx.DiGraph([("a", "b", {"weight": 1.0})])
+    refuse_foreign(graph)
+    graph.nodes["b"]["club"] = "Officer"
+    graph.edges["a", "b"]["length"] = 2.0
+    check(graph)
+    with pytest.raises(TopologyError, match=r"^node 'b': unknown attribute 'club'; known: activation"):
+        refuse_foreign(graph)
+    del graph.nodes["b"]["club"]
+    with pytest.raises(TopologyError, match=r"^edge 'a' -> 'b': unknown attribute 'length'; known: beta"):
+        refuse_foreign(graph)

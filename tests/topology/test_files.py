@@ -8,6 +8,8 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hlsim import topology
 from hlsim.errors import TopologyError
@@ -270,7 +272,12 @@ def node_link(**other: str) -> str:
         ("graph.json", EMPTY, {"delay": 1}, "a graph file takes no parameters, got delay"),
         ("graph.graphml", "<graphml>", {}, "not GraphML: no element found: line 1, column 9"),
         ("graph.graphml", "<graphml/>", {}, "not GraphML: "),
-        ("graph.gml", "", {}, "unknown kind of graph file '.gml' (did you mean '.graphml'?); known: "),
+        (
+            "graph.graphmll",
+            "",
+            {},
+            "unknown kind of graph file '.graphmll' (did you mean '.graphml'?); known: ",
+        ),
     ],
 )
 def test_a_bad_graph_file_is_named_with_what_is_wrong(
@@ -319,5 +326,56 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     graph.add_node("a", thing=object())
     with pytest.raises(TopologyError, match=r"graph\.graphml: .*object"):
         topology.save(graph, tmp_path / "graph.graphml")
-    with pytest.raises(TopologyError, match=r"unknown kind of graph file '\.py'; known: \.graphml, \.json$"):
+    with pytest.raises(
+        TopologyError, match=r"unknown kind of graph file '\.py'; known: \.gexf, \.gml, \.graphml, \.json$"
+    ):
         topology.save(graph, tmp_path / "topology.py")
+
+
+foreign = st.dictionaries(
+    st.sampled_from(["pos", "club", "viz", "shape", "x", "label", "geometry"]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st.text("ab[{ ", max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=2)
+        ),
+        max_leaves=6,
+    ),
+    max_size=3,
+)
+
+
+@given(st.data())
+def test_attributes_of_others_change_nothing_and_come_back(data: st.DataObject) -> None:
+    graph, bare = parallel_graph(), parallel_graph()
+    for *_, carried in (*graph.nodes(data=True), *graph.edges(data=True)):
+        carried.update(data.draw(foreign))
+    network = flatten(graph)
+    assert_same(network, flatten(bare))
+    back = nx.node_link_graph(json.loads(network.node_link.text), edges="edges")
+    for found, given_ in (
+        (back.nodes(data=True), graph.nodes(data=True)),
+        (back.edges(data=True, keys=True), graph.edges(data=True, keys=True)),
+    ):
+        pairs = list(zip(found, given_, strict=True))
+        assert all(one[-1].keys() == other[-1].keys() for one, other in pairs)
+        names = {"pos", "club", "viz", "shape", "x", "label", "geometry"}
+        assert all(
+            one[-1][name] == other[-1][name] for one, other in pairs for name in names & other[-1].keys()
+        )
+
+
+@pytest.mark.parametrize("suffix", [".json", ".graphml"])
+def test_attributes_of_others_come_back_from_files(tmp_path: Path, suffix: str) -> None:
+    graph = nx.random_geometric_graph(6, 0.9, seed=1).to_directed()
+    nx.set_node_attributes(graph, {0: {"club": "Mr. Hi", "viz": {"color": [1, 2, 3]}, "text": "[open"}})
+    nx.set_edge_attributes(graph, 2.5, "length")
+    topology.save(graph, tmp_path / f"graph{suffix}")
+    back = topology.load(tmp_path / f"graph{suffix}")
+    one, other = ([data for _, data in g.nodes(data=True)] for g in (back, graph))
+    assert [sorted(data) for data in one] == [sorted(data) for data in other]
+    assert one[0]["viz"] == {"color": [1, 2, 3]}
+    assert (one[0]["club"], one[0]["text"]) == ("Mr. Hi", "[open")
+    assert [data["pos"] for data in one] == [list(data["pos"]) for data in other]
+    assert {data["length"] for *_, data in back.edges(data=True)} == {2.5}
+    assert_same(flatten(back), flatten(nx.relabel_nodes(graph, str) if suffix == ".graphml" else graph))

@@ -114,6 +114,13 @@ class Compiled(Whole):
         return self._arrays.make(self.circuit)
 
     @cached_property
+    def _noisy(self) -> torch.Tensor:
+        """What is added to drives, where that is more than the stimulus."""
+        noisy = torch.empty_like(self.circuit.state.u)
+        self._net.replace(stimulus=self._arrays.flat(noisy))
+        return noisy
+
+    @cached_property
     def _outside(self) -> Any:
         from hlsim.engine.outside import Outside
 
@@ -257,7 +264,7 @@ class Compiled(Whole):
     def _take_noise(self) -> None:
         state = self.circuit.state
         if state.noise is not None:
-            self._net.replace(stimulus=self._arrays.flat(state.u + state.noise))
+            torch.add(state.u, state.noise, out=self._noisy)
 
     def _reset(self, tick: int) -> None:
         self._loops.reset(self._net, tick)

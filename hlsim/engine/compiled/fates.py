@@ -6,19 +6,19 @@ from numba.extending import overload
 
 from hlsim.engine import chance
 from hlsim.engine.links import LATE, LOST, SPELL
-from hlsim.engine.loops import inner
+from hlsim.engine.loops import LINKED, inner
 from hlsim.models.messages import MESSAGES
 
 _KINDS, _PURPOSES, _GOLDEN = len(MESSAGES), SPELL + 1, chance.GOLDEN
 
 
 # The text of these is that of ``chance``: they take whole numbers of 64 bits as they take tensors of them.
-@overload(chance.shifted, strict=False)
+@overload(chance.shifted, LINKED, strict=False)
 def _shifted(*_: Any) -> Any:
     return chance.shifted
 
 
-@overload(chance.mixed, strict=False)
+@overload(chance.mixed, LINKED, strict=False)
 def _mixed(*_: Any) -> Any:
     return chance.mixed
 

@@ -188,6 +188,8 @@ def _single(net: Any, row: Any, first: int, does: Any, rows: Any) -> None:
             new,
             a,
         )
+    elif sends and drives and not learns and not correlates and row.carried < 0:
+        _both_ways(w, source, target, sent, coming, new, a)
     else:
         if sends:
             carriers = (blocks.carried if row.carried >= 0 else net.values.w)[carriers_of(net, row, first)]
@@ -228,6 +230,15 @@ def _all_at_once(
         x, moved = euler_synapse(rule, x, formulas.at(rule, fields, e), gradient, rate, dt)
         formulas.put(fields, e, moved, True)
         w[e] = x
+        a[i] += x * new[j]
+
+
+@tight
+def _both_ways(w: Any, source: Any, target: Any, sent: Any, coming: Any, new: Any, a: Any) -> None:
+    """Send back and drive in one pass: what synapses do that do not learn."""
+    for e in range(len(w)):
+        i, j, x = target[e], source[e], w[e]
+        coming[j] += x * sent[i]
         a[i] += x * new[j]
 
 

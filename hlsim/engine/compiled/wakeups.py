@@ -9,7 +9,7 @@ from numba.extending import overload
 from hlsim.engine import formulas
 from hlsim.engine.compiled import synapses
 from hlsim.engine.compiled.layout import NEVER, SILENT
-from hlsim.engine.loops import inner, tight
+from hlsim.engine.loops import LINKED, inner, tight
 
 # Later than any run: as good as never.
 FAR = 2**40
@@ -81,7 +81,7 @@ def _ratio(x: Any, goal: Any, origin: Any, threshold: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(_ratio, strict=False)
+@overload(_ratio, LINKED, strict=False)
 def _ratio_of(x: Any, *_: Any) -> Any:
     return _complex_ratio if isinstance(x, types.Complex) else _real_ratio
 
