@@ -36,6 +36,7 @@ def test_only_the_topology_has_no_default(folder: Path) -> None:
     settings = experiment.load(toml(folder, NETWORK)).settings
     assert settings.simulation.model_dump() == {
         "until": None,
+        "checkpoint_every": None,
         "dt": 1.0,
         "seed": 0,
         "dtype": "float32",
