@@ -11,6 +11,9 @@ for the oldest path, min for the newest, where an input has age 0, a hop into a 
 into an instant one nothing, and E is the age of the loss at an output: 0 for its target, A for its state. In
 the sequential order a leaky neuron takes its new state into the loss, which saves a tick.
 
+A neuron with a lag lets a costate meet the states and the slope of so many ticks ago, and its own loss waits
+until costates from further away have come: these are older by that.
+
 They hold where everybody sends at every tick: thresholds 0, clocks of period 1 or update on arrival. Source:
 Melacci et al., PMLR 277:71-95 (2025), section 5, for one delay in all layers; here for any.
 """
@@ -117,12 +120,14 @@ def _ages(network: Network, kind: Kinds, path: str) -> dict[str, Ages]:
     first = np.where(network.is_input, 0.0, -np.inf)
     h = _settled(state, first, _loops(network, kind, sign, forward=True))
     s = reach(h)
-    slope = np.where(kind.bent, to_target(s), -np.inf)
+    # What a neuron has kept for the costates that belong to it is older by its lag.
+    lag, waits = sign * network.lag, sign * network.loss_waits
+    slope = np.where(kind.bent, to_target(s) + lag, -np.inf)
     turned = _loops(network, kind, sign, forward=False)
 
     def error(own: Ages, slope: Ages) -> Ages:
         """Return the ages (n,) of costates, given those of the loss at outputs and of slopes on the way."""
-        first = np.where(kind.output, own, -np.inf)
+        first = np.where(kind.output, own + waits, -np.inf)
 
         def costate(z: Ages) -> Ages:
             r = np.where(network.has_feedback, back + np.maximum(z, slope)[target], -np.inf)
@@ -133,7 +138,7 @@ def _ages(network: Network, kind: Kinds, path: str) -> dict[str, Ages]:
     now = h + np.where(kind.late, 0.0, hop)
     # A late neuron's new costate meets what it has held for a tick.
     held = sign * kind.late
-    met, bend = s + held[target], np.maximum(slope + held, nothing)
+    met, bend = s + (held + lag)[target], np.maximum(slope + held, nothing)
     by_target, output = error(hop, nothing), error(now, nothing)
     either = np.maximum(error(np.maximum(hop, now), slope), bend)
     with np.errstate(invalid="ignore"):  # no path less no path

@@ -17,7 +17,8 @@ from hlsim.errors import TopologyError
 from hlsim.models.losses import Loss
 from hlsim.models.neurons import ACTIVATIONS
 from hlsim.stimulus import Stage, Stream
-from hlsim.topology.network import Network, longest_paths
+from hlsim.topology.network import Network
+from hlsim.topology.timing import longest_paths
 
 
 @dataclass(frozen=True)

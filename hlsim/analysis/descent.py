@@ -65,11 +65,12 @@ def controls(
         The network has a cycle.
     """
     learned, network, end = learned_by(trace, rule, loss), network_of(trace), ticks(trace)
-    x, y, held = stimulus(trace, learned, end)
+    x, y, held = stimulus(trace, learned, end, by_rows=True)
     if trace["rows/loss"].ndim > 1:
         raise TraceError("controls: needs one replica")
-    known = exact_from(network, learned.rule.order)
-    late = np.where(network.plastic & np.isfinite(known), known, 0.0).astype(np.int64)
+    # A target that comes later than the input of its row has waited for that already.
+    known = exact_from(network, learned.rule.order) - int(trace.attrs.get("target_delay", 0))
+    late = np.where(network.plastic & np.isfinite(known), np.maximum(known, 0.0), 0.0).astype(np.int64)
     rows = trace["rows/tick"]
     curves = [trace["rows/loss"]]
     for number, lateness in enumerate((np.zeros_like(late), late)):

@@ -63,7 +63,7 @@ def gradients(trace: Trace, network: Network, end: int, against: str, learned: L
         raise TraceError("analysis: through_time has no gradient of a single tick: take recurrent")
     _check(trace, network, against)
     order, loss, dt = learned.rule.order, learned.loss, float(trace.attrs["dt"])
-    x, y, held = stimulus(trace, learned, end)
+    x, y, held = stimulus(trace, learned, end, by_rows=against not in _LATE)
     known = weights_of(trace, network, learned.rule, end)
     w, now, before = known.table, known.now, known.before
     # In the sequential order instant neurons learn at the end of a tick.

@@ -190,10 +190,13 @@ def sampled(trace: Trace, name: str) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def stimulus(trace: Trace, learned: Learned, end: int) -> tuple[Array, Array, NDArray[np.int64]]:
+def stimulus(
+    trace: Trace, learned: Learned, end: int, *, by_rows: bool = False
+) -> tuple[Array, Array, NDArray[np.int64]]:
     """Return inputs and targets (row, columns), and which is in force at every tick before ``end``.
 
-    Where nothing is learned a target may be missing, and is 0.
+    Where nothing is learned a target may be missing, and is 0. ``by_rows``: beside each target stands the
+    input of its row, where targets come later than inputs.
     """
     if first := int(trace.attrs.get("first_tick", 0)):
         raise TraceError(f"analysis: needs a run from its start, this trace begins at tick {first}")
@@ -204,4 +207,8 @@ def stimulus(trace: Trace, learned: Learned, end: int) -> tuple[Array, Array, ND
         raise TraceError("analysis: needs an input and a target at every tick")
     if x.ndim == 3:
         raise TraceError(f"analysis: needs one replica, got {x.shape[1]}")
-    return x, np.nan_to_num(y), held
+    if late := by_rows * int(trace.attrs.get("target_delay", 0)):
+        before = held[np.maximum(0, np.arange(end) - late)]
+        (before, now), held = np.unique(np.stack([before, held]), axis=1, return_inverse=True)
+        x, y = x[before], y[now]
+    return x, np.nan_to_num(y), held.ravel()

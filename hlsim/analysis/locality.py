@@ -1,5 +1,6 @@
 """What a run needed from elsewhere: messages, barriers, weights of others, memory; and what that costs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ def locality(trace: Trace) -> xr.Dataset:
         through, which is kept at its other end; NaN where only some feedback is such and no messages were
         recorded.
         Over node: ``kept_by_backpropagation``, states of a neuron that must be kept until their errors come
-        back, in ticks; endless, NaN, in a cycle. The rules here keep one, the present state.
+        back, in ticks; endless, NaN, in a cycle. The rules here keep one, the present state, and
+        ``kept_for_lags``: slopes, costates that wait, and states for the synapses that ask for them.
     """
     network, end = network_of(trace), ticks(trace)
     origin, goal, sent = traffic_by_pair(trace)
@@ -59,6 +61,7 @@ def locality(trace: Trace) -> xr.Dataset:
     reads = _weight_reads(trace, network, float(total[1]))
     data["weight_reads"] = ((), reads, {"units": "reads"})
     data["kept_by_backpropagation"] = ("node", _kept(network), {"units": "ticks"})
+    data["kept_for_lags"] = ("node", network.kept, {"units": "numbers"})
     coordinates = {"kind": list(MESSAGES), "barrier": list(barriers), "node": list(network.label)}
     return xr.Dataset(data, coords=coordinates)
 
@@ -132,7 +135,9 @@ def _weight_reads(trace: Trace, network: Network, costates: float) -> float:
 
 
 def _kept(network: Network) -> NDArray[np.float64]:
-    """Return how many ticks the oldest error is behind the states of each node (n,)."""
+    """Return how many ticks the oldest error is behind the states of each node (n,), if none waits."""
+    back = network.feedback_delay - network.waiting
+    network = replace(network, lag=np.zeros_like(network.lag), feedback_delay=back)
     behind = ages(network).staleness.sel(path="oldest").values + 1.0
     edges = np.flatnonzero(network.plastic & (network.source >= 0))
     kept = np.zeros(network.n)

@@ -63,6 +63,11 @@ def staleness(trace: Trace, *, order: str | None = None) -> xr.Dataset:
         The trace has no messages, or no updates of neurons on arrival.
     """
     network = network_of(trace)
+    for i in np.flatnonzero(network.lag)[:1]:
+        raise TraceError(
+            f"staleness: what neurons keep for a lag is in no trace, got node {network.label[i]!r} with lag "
+            f"{network.lag[i]}; hlsim.analysis.ages tells it by the delays"
+        )
     rule_order = order or rule_of(settings_of(trace)).order
     events = _Events.of(trace, network)
     walk = _Walk(network, kinds(network, rule_order), events)

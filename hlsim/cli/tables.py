@@ -94,10 +94,16 @@ def _show_locality(found: xr.Dataset) -> None:
         [
             ("barriers", waits or "none"),
             ("weights read at their other end", found.weight_reads.item()),
-            ("states kept by a neuron", "1, the present one"),
+            ("states kept by a neuron", _kept(found)),
             ("states that backpropagation would keep", most),
         ],
     )
+
+
+def _kept(found: xr.Dataset) -> str:
+    lags = found.kept_for_lags.values
+    kept = f", and {number(lags.sum())} numbers of all for lags, up to {number(lags.max())} of one"
+    return "1, the present one" + kept * bool(lags.any())
 
 
 def _show_cost(found: xr.Dataset) -> None:

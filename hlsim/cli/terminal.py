@@ -76,12 +76,22 @@ def network_rows(described: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "plastic", described["plastic"]
     yield "delay", spread(described["delay"])
     yield "feedback delay", spread(described["feedback_delay"])
+    if described["lag"] is not None:
+        yield "lag", spread(described["lag"])
+        yield "numbers kept for lags", described["kept"]
+    if any(described["padding"]):
+        yield "balanced", balanced(*described["padding"])
     yield "zero-delay ranks, back", f"{described['ranks']}, {described['back_ranks']}"
     if described["contraction"] is not None:
         value, label = described["contraction"]
         settles = "settles" if value < 1 else "may not settle"
         yield "slope * sum |w|", f"{value:.3g} at most, at {label!r}: {settles}"
     yield "memory, one replica without delays", size(described["memory_bytes"])
+
+
+def balanced(edges: int, longest: int) -> str:
+    """Return what balancing has made of a network: how many edges are longer, and by how much at most."""
+    return f"{edges:,} edges made longer, by up to {longest:,} ticks"
 
 
 def estimate_rows(estimate: Estimate) -> Iterator[tuple[str, Any]]:
@@ -110,6 +120,8 @@ def run_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "lost", summary["lost"]
     yield "node updates", summary["node_updates"]
     yield "loss", summary["loss"]
+    if "padding" in summary:
+        yield "balanced", balanced(*summary["padding"].values())
     if "phases" in summary:
         yield "phases settled", f"{summary['settled']:,} of {summary['phases']:,}"
     for stage, share in summary["accuracy"].items():

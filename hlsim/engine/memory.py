@@ -63,7 +63,9 @@ def memory(network: Network, rule: Rule, *, replicas: int, dtype: str, ticks: in
 def least_memory(network: Network, rule: Rule, *, replicas: int, dtype: str) -> int:
     """Return bytes that a run takes surely, found at once: those of the state alone."""
     item = np.dtype(dtype).itemsize
-    return _state(network, rule, replicas, item * (2 if rule.complex_states else 1), item, 0, 0)
+    # As a float: lags may be longer than any memory.
+    kept = int(replicas * network.kept.sum(dtype=np.float64)) * item
+    return kept + _state(network, rule, replicas, item * (2 if rule.complex_states else 1), item, 0, 0)
 
 
 def _state(

@@ -76,6 +76,7 @@ class Experiment:
             loss=self.loss(),
             stages=self.stages(),
             hold=self.settings.stimulus.hold,
+            target_delay=self.settings.stimulus.target_delay,
             reset=self.settings.learning.reset,
             noise=self.noise(),
             faults=self.settings.faults.build(),
@@ -117,10 +118,11 @@ class Experiment:
         seeds = range(simulation.seed, simulation.seed + simulation.ensemble)
         return flatten(
             graph,
-            node_defaults=table.node_defaults,
+            node_defaults=self.settings.learning.node_defaults | table.node_defaults,
             edge_defaults=table.edge_defaults,
             seeds=seeds,
             dt=simulation.dt,
+            balance=table.balance,
         )
 
     @cached_property

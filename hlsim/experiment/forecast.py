@@ -8,8 +8,9 @@ from hlsim.errors import ExperimentError
 from hlsim.experiment.experiment import Experiment
 from hlsim.models.rules.rule import Rule
 from hlsim.simulation import memory
+from hlsim.simulation.options import target_delay
 from hlsim.stimulus import Stage
-from hlsim.stimulus.stages import last_tick, presented, row_ticks
+from hlsim.stimulus.stages import last_ticks, presented, row_ticks
 from hlsim.topology.network import BIAS, Network
 from hlsim.trace.layout import quantities, rates
 
@@ -98,7 +99,13 @@ def run_ticks(experiment: Experiment) -> int:
         raise ExperimentError(
             f"{experiment.path.name}: [simulation] until is needed where no stage says how long a run is"
         )
-    return sum(ticks for _, ticks in lengths) + last_tick(experiment.rule())
+    return sum(ticks for _, ticks in lengths) + last_ticks(experiment.rule(), _late(experiment))
+
+
+def _late(experiment: Experiment) -> int:
+    """Return by how many ticks targets come later than inputs."""
+    settings, rule = experiment.settings, experiment.rule()
+    return target_delay(settings.stimulus.target_delay, experiment.network, rule, settings.learning.reset)
 
 
 def run_rows(experiment: Experiment, ticks: int) -> int:

@@ -121,6 +121,7 @@ class NetworkTable(Table):
     topology: Text
     models: Text | list[Text] | None = None
     parameters: dict[str, Any] = {}
+    balance: bool = False
     node_defaults: dict[str, Any] = {}
     edge_defaults: dict[str, Any] = {}
     foreign: Literal["keep", "refuse"] = "keep"
@@ -148,8 +149,14 @@ class SimulationTable(Table):
     ensemble: Positive = 1
 
 
+def _matched_or_ticks(value: object) -> object:
+    if value not in ("matched", None) and not is_count(value, 0):
+        raise ValueError(f'must be "matched" or a whole number of ticks >= 0, got {shown(value)}')
+    return value
+
+
 class LearningTable(Table):
-    """Keys other than ``rule`` and ``reset`` are the rule's own and are checked against its parameters."""
+    """Keys of no field here are the rule's own and are checked against its parameters."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -159,9 +166,15 @@ class LearningTable(Table):
     @property
     def parameters(self) -> dict[str, Any]:
         """Return what the rule takes."""
-        given = self.model_dump(include=type(self).model_fields.keys() - LearningTable.model_fields.keys())
+        given = self.model_dump(include={field.name for field in _parameters(RULES[self.rule])})
         # of what a rule takes only phi may be a table
         return {name: of_form(value) if isinstance(value, dict) else value for name, value in given.items()}
+
+    @property
+    def node_defaults(self) -> dict[str, Any]:
+        """Return what it says of nodes: their lag, where that is no parameter of the rule's own."""
+        lag = None if "lag" in self.parameters else getattr(self, "lag", None)
+        return {} if lag is None else {"lag": lag}
 
 
 # How the annotation of a rule's parameter reads in TOML; bounds that are not here the rule checks itself.
@@ -186,7 +199,9 @@ def learning_table(rule: str) -> type[LearningTable]:
 def _learning_table(rule: Any) -> type[LearningTable]:
     parameters: dict[str, Any] = {"rule": (str, rule.name)}
     kinds = get_type_hints(rule)
-    for field in (field for field in dataclasses.fields(rule) if field.init):
+    if rule.sends_costates:
+        parameters["lag"] = (Annotated[Any, AfterValidator(_matched_or_ticks)], None)
+    for field in _parameters(rule):
         kind = Rate if field.name in _RATES else choices(field) or _OF_A_RULE.get(kinds[field.name])
         if kind is None or field.default is dataclasses.MISSING:
             wanted = "needs a default, and a type among float, int, int | None, bool, str"
@@ -197,6 +212,10 @@ def _learning_table(rule: Any) -> type[LearningTable]:
     )
 
 
+def _parameters(rule: Any) -> "list[dataclasses.Field[Any]]":
+    return [field for field in dataclasses.fields(rule) if field.init]
+
+
 def choices(field: "dataclasses.Field[Any]") -> Any:
     """Return the type of a parameter that is one of a few words, as its metadata names them."""
     names = field.metadata.get("choices")
@@ -204,12 +223,13 @@ def choices(field: "dataclasses.Field[Any]") -> Any:
 
 
 class StimulusTable(Table):
-    """Keys other than ``source`` and ``hold`` are the source's own and are checked against its parameters."""
+    """Keys of no field here are the source's own and are checked against its parameters."""
 
     model_config = ConfigDict(extra="allow")
 
     source: Annotated[str, _one_of("source", lambda: SOURCES)] | None = None
     hold: Positive = 1
+    target_delay: Annotated[Any, AfterValidator(_matched_or_ticks)] = 0
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -236,7 +256,9 @@ _IN_TOML: Mapping[Any, Any] = {
 
 def source_table(source: str) -> type[Table]:
     """Return the model of ``[stimulus]`` for a source: its parameters beside the keys of every stimulus."""
-    fields: dict[str, Any] = {"source": (str, source), "hold": (Positive, 1)}
+    own = {name: StimulusTable.model_fields[name] for name in ("hold", "target_delay")}
+    fields: dict[str, Any] = {"source": (str, source)}
+    fields |= {name: (field.rebuild_annotation(), field.default) for name, field in own.items()}
     config = Table.model_config.copy()
     for name, parameter in inspect.signature(SOURCES[source]).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:

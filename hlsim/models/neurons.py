@@ -23,7 +23,7 @@ Parameters = SimpleNamespace
 # Attributes of every node, whatever its model: no parameter is called so.
 RESERVED = (
     *("model", "size", "activation", "bias", "role", "group", "update", "period", "phase"),
-    *("send_threshold", "costate_threshold", "send_interval", "refresh"),
+    *("send_threshold", "costate_threshold", "send_interval", "lag", "refresh"),
 )
 
 # What is sampled of every network, besides fields of synapses.

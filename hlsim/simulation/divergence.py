@@ -15,7 +15,7 @@ from hlsim.models.neurons import ACTIVATIONS
 from hlsim.models.rules import Hamiltonian
 from hlsim.models.rules.hamiltonian import boundary
 from hlsim.models.rules.rule import Rule
-from hlsim.simulation.protocol import Presentation
+from hlsim.simulation.judging import Presentation
 from hlsim.topology.network import Network
 
 Vector = NDArray[np.float64]

@@ -20,6 +20,9 @@ from hlsim.errors import (
     StimulusWarning,
     check_count,
     check_memory,
+    is_count,
+    plain,
+    shown,
     unknown,
 )
 from hlsim.models.losses import LOSSES, Loss
@@ -31,6 +34,7 @@ from hlsim.simulation.noise import Noise, NoiseProcess
 from hlsim.stimulus import OneHot, Stage, Stream
 from hlsim.stimulus.stages import length
 from hlsim.topology.network import Network, check_stability, flatten
+from hlsim.topology.timing import path_ticks
 
 # Every thread has a stack: so many that none is left end the process, and not with an error.
 MOST_THREADS = max(64, os.cpu_count() or 1)
@@ -46,6 +50,11 @@ def controls(
 ) -> Controls:
     """Return the controls of a network, with who listens; they hold the links that faults may touch."""
     touchable = None if faults is None else faults.touchable(network, rule, seeds)
+    for i in np.flatnonzero(network.lag)[:1] if touchable is not None else []:
+        raise ExperimentError(
+            f"faults: must be none where neurons have a lag, since a message that is lost or late would meet "
+            f"what it does not belong to, got node {network.label[i]!r} with lag {network.lag[i]}"
+        )
     if touchable is not None and batch > 1:
         raise ExperimentError(
             f"simulation.batch: must be 1 with faults, since replicas that share synapses share no message, "
@@ -82,6 +91,35 @@ def fault_process(faults: Faults | None, controls: Controls, rule: Rule, env: Cl
     return process
 
 
+def target_delay(given: int | str, network: Network, rule: Rule, reset: bool) -> int:
+    """Return by how many ticks targets come later than inputs; "matched": by the path to the outputs.
+
+    Raises
+    ------
+    ExperimentError
+        It is something else, or later rows would be gone by then.
+    TopologyError
+        There is not one path length, see ``hlsim.topology.timing.path_ticks``.
+    """
+    where, given = "stimulus.target_delay", plain(given)
+    matched = given == "matched"
+    if not (matched or is_count(given, 0)):
+        raise ExperimentError(
+            f"{where}: must be 'matched' or a whole number of ticks >= 0, got {shown(given)}"
+        )
+    if not given:
+        return 0
+    if rule.nudges:
+        raise ExperimentError(
+            f"{where}: must be 0 for rule {rule.name!r}, which waits for each row, got {given!r}"
+        )
+    if reset:
+        raise ExperimentError(
+            f"{where}: must be 0 with resets, which forget rows that are on their way, got {given!r}"
+        )
+    return path_ticks(vars(network)) if matched else int(given)
+
+
 def network(
     given: nx.DiGraph | Network,
     seed: int,
@@ -104,6 +142,12 @@ def network(
     return given
 
 
+def padded(network: Network) -> dict[str, dict[str, int]]:
+    """Return what a summary says of delays that were balanced; nothing of a network whose delays stand."""
+    edges, longest = int((network.padding > 0).sum()), int(network.padding.max(initial=0))
+    return {"padding": {"edges": edges, "longest": longest}} if edges else {}
+
+
 def loss(kind: str | Loss | None) -> Loss | None:
     """Return the loss of a name, or the one given."""
     if kind is None or isinstance(kind, Loss):
@@ -121,6 +165,7 @@ def check_rule(network: Network, rule: Rule, loss: Loss | None, dt: float, batch
     _check_forms(network, rule)
     _check_rich(network, rule)
     _check_batch(network, rule, batch)
+    _check_lags(network, rule)
     if rule.nudges:
         _check_nudged(network, rule, loss)
         return
@@ -183,6 +228,30 @@ def _check_rich(network: Network, rule: Rule) -> None:
             f"node {network.label[i]!r}: rule {rule.name!r} sends costates, derivatives of what is sent, and "
             f"impulses of model {network.model[i]!r} have none; 'fixed' and rules of synapse() need none"
         )
+
+
+def _check_lags(network: Network, rule: Rule) -> None:
+    """Refuse lags where a costate cannot meet what it belongs to."""
+    for i in np.flatnonzero(network.lag)[:1]:
+        where = f"node {network.label[i]!r}: lag"
+        if not rule.sends_costates or rule.apart:
+            what = "synapses see both sides" if rule.apart else "neurons send no costates"
+            raise ExperimentError(
+                f"{where} has no meaning for rule {rule.name!r}, whose {what}, got {network.lag[i]}"
+            )
+    for i in np.flatnonzero((network.lag > 0) & network.stateful)[:1]:
+        where = f"where leaky node {network.label[i]!r} has a lag"
+        instead = "an instant one with a tick more of delay is the same network"
+        if rule.eta:
+            raise ExperimentError(
+                f"learning.eta: must be 0 {where}, since costates of one tick would fade into the next, "
+                f"got {rule.eta:g}; {instead}"
+            )
+        if rule.sequential:
+            raise ExperimentError(
+                f"learning.order: must be 'explicit' {where}, got 'sequential', in which its synapses learn "
+                f"a tick before it sends; {instead}"
+            )
 
 
 def _check_batch(network: Network, rule: Rule, batch: int) -> None:

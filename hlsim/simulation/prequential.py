@@ -37,9 +37,11 @@ class Prequential:
     heard: float
 
     @classmethod
-    def of(cls, network: Network, rule: Rule) -> "Prequential":
+    def of(cls, network: Network, rule: Rule, late: int = 0) -> "Prequential":
+        """Return this of a network whose targets come ``late`` ticks after inputs; ticks count from there."""
         still = not network.weight_rate(rule)[network.plastic].any()
-        return cls(math.inf if still else _ticks_untouched(network, rule), _ticks_to_outputs(network))
+        heard = max(0.0, _ticks_to_outputs(network) - late)
+        return cls(math.inf if still else _ticks_untouched(network, rule), heard)
 
     def tick(self, start: int, hold: int, phi: Sequence[tuple[int, float]], taught: bool) -> int | None:
         """Return at which tick to read the row, its last one if nothing touches it; None: there is none.

@@ -10,39 +10,17 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from hlsim.engine.clock import READ, Cursor, call_at
+from hlsim.engine.clock import Cursor, call_at
 from hlsim.engine.controls import Controls
 from hlsim.engine.snapshot import Arrays, is_nothing, put, taken
 from hlsim.errors import ExperimentError, StimulusError
 from hlsim.models.rules.phi import Phi, changes
 from hlsim.models.rules.rule import Phase, Rule
+from hlsim.simulation.judging import Judge, Presentation, follow
 from hlsim.simulation.noise import NoiseProcess
 from hlsim.simulation.prequential import Prequential
 from hlsim.stimulus import Row, Stage, Stream
 from hlsim.stimulus.stages import length, phases_of, presented
-
-
-@dataclass(frozen=True)
-class Presentation:
-    """What every replica is shown for one row.
-
-    Attributes
-    ----------
-    input, target : (replica, columns)
-    label : int64 (replica,)
-        -1: none.
-    real : bool (replica,)
-        False for copies that fill a batch and do not count.
-    readable : bool
-        Whether there is a moment at which the loss does not pull at the outputs, so that they tell something.
-    """
-
-    stage: Stage
-    input: NDArray[np.float64]
-    target: NDArray[np.float64] | None
-    label: NDArray[np.int64]
-    real: NDArray[np.bool_]
-    readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +53,8 @@ class Protocol(Cursor):
         out where the stage learns; else copies that do not count fill the batch.
     prequential : Prequential
         When rows can be judged before their own target counts.
+    late : int
+        Ticks by which the target of a row, and the reading of it, come later than its input.
     on_told : callable
         Called with (tick, presentation) after that tick, where it is not the last of the row.
     on_row : callable
@@ -101,22 +81,17 @@ class Protocol(Cursor):
         "_start",
         "_step",
         "_read",
-        "_untouched",
-        "_tells",
-        "_ends",
         "_waits",
         "_quiet_at",
+        "_judge",
     )
-    # What follows from the row that is shown.
-    SCRATCH = ("_points",)
 
     # Where it stands: the stage and how many rows of it were shown, the one that is; when that, or its phase,
-    # began, and which phase or value of phi is next; whether it has been read, and when it is to be.
+    # began, which phase is next, and whether the row has been read.
     _stage = -1
     _number = _start = _step = 0
     _shown: Presentation | None = None
-    _read = _untouched = False
-    _tells = _ends = -1
+    _read = False
     # Whether it waits for the network to be quiet, and the first tick after that.
     _waits, _quiet_at = False, -1
     ended: simpy.Event
@@ -133,6 +108,7 @@ class Protocol(Cursor):
         seeds: Sequence[int],
         batch: int,
         prequential: Prequential,
+        late: int,
         on_told: Callable[[int, Presentation], None],
         on_row: Callable[[int, Presentation, bool], None],
         on_phase: Callable[[PhaseRun], None],
@@ -142,14 +118,14 @@ class Protocol(Cursor):
         self._controls, self._stream, self._stages = controls, stream, stages
         self.hold, self._reset, self._rule, self._first = hold, reset, rule, first
         self._seeds, self.batch, self._over = seeds, batch, 0
-        self._prequential, self._on_told = prequential, on_told
         self._on_row, self._on_phase, self._noise = on_row, on_phase, noise
         self._rows: Iterator[Presentation] = iter(())
-        self._points: list[tuple[int, float]] = []
+        self._judge = Judge(controls, rule, stages, hold, prequential, late, on_told, on_row)
 
     def begin(self, env: simpy.Environment) -> None:
         """Lead from the tick that has come on."""
         self.ended = env.event()
+        self._judge.begin(env)
         super().begin(env)
 
     def share(self) -> float | None:
@@ -159,7 +135,7 @@ class Protocol(Cursor):
 
     def ticks(self) -> int | None:
         """Return how many ticks the stages last, at most where phases may end sooner; None: for ever."""
-        return length(self._stream, self._stages, self._rule, self.hold, self.batch)
+        return length(self._stream, self._stages, self._rule, self.hold, self.batch, self._judge.late)
 
     # ---- the way through the rows
 
@@ -175,7 +151,7 @@ class Protocol(Cursor):
                 self._begin_phase(tick, shown)
                 return False
         elif tick < self._start + hold:
-            self._follow_phi(tick, shown)
+            self.wait(self._start + hold)
             return False
         self._over += 1
         self._shown = None
@@ -196,11 +172,14 @@ class Protocol(Cursor):
                 self._controls.nudge(0.0)
                 self.wait(tick + 1)
                 return
+            elif self._judge.late:
+                self._controls.input(np.zeros(self._stream.n_input))
+                self.wait(tick + self._judge.late)
+                return
         self._controls.rest()
         self.ended.succeed()
 
     def _begin_stage(self, tick: int, stage: Stage) -> None:
-        self._controls.learn(stage.learn)
         if self._noise is not None:
             self._noise.switch(stage.noise, tick)
         self._rows, self._number = self._presentations(stage, 0), 0
@@ -212,51 +191,11 @@ class Protocol(Cursor):
         self._start, self._step, self._read = tick, 0, False
         self._number += 1
         self._controls.input(shown.input)
-        self._controls.target(shown.target)
+        self._judge.take(tick, shown)
         if self._rule.nudges:
             self._begin_phase(tick, shown)
         else:
-            self._points = self._changes_of_phi(shown)
-            self._plan_readings(shown)
-            self._follow_phi(tick, shown)
-
-    # ---- rows without phases
-
-    def _changes_of_phi(self, shown: Presentation) -> list[tuple[int, float]]:
-        phi = self._rule.phi if shown.stage.phi is None else shown.stage.phi
-        return changes(phi, self._start, shown.stage.hold or self.hold)
-
-    def _follow_phi(self, tick: int, shown: Presentation) -> None:
-        """Set phi to its value in the row, and wait for the next one or for the end of the row."""
-        self._step = follow(self._controls, self._points, self._step, tick)
-        end = self._start + (shown.stage.hold or self.hold)
-        self.wait(self._points[self._step][0] if self._step < len(self._points) else end)
-
-    def _plan_readings(self, shown: Presentation) -> None:
-        """Plan when the outputs are read: before the target of the row counts, and at its last tick."""
-        hold = shown.stage.hold or self.hold
-        last = self._start + hold - 1
-        taught = shown.stage.learn and shown.target is not None
-        told = self._prequential.tick(self._start, hold, self._points, taught)
-        self._untouched = told == last
-        self._tells, self._ends = -1 if told is None or told >= last else told, last
-        self._plan_calls()
-
-    def _plan_calls(self) -> None:
-        if self._tells >= 0:
-            call_at(self._env, self._tells, READ, self._tell)
-        if self._ends >= 0:
-            call_at(self._env, self._ends, READ, self._end)
-
-    def _tell(self) -> None:
-        tick, self._tells = self._tells, -1
-        if self._shown is not None:
-            self._on_told(tick, self._shown)
-
-    def _end(self) -> None:
-        tick, self._ends = self._ends, -1
-        if self._shown is not None:
-            self._on_row(tick, self._shown, self._untouched)
+            self.wait(tick + (shown.stage.hold or self.hold))
 
     # ---- rows with phases
 
@@ -327,8 +266,6 @@ class Protocol(Cursor):
                 given = arrays.within("shown")
                 values = {name: put(None, name, given) for name in given}
                 self._shown = Presentation(stage, **values)
-                self._points = self._changes_of_phi(self._shown)
-        self._plan_calls()
         if self._waits:
             self._controls.when_quiet(self._hear_quiet)
         elif self._quiet_at >= self._env.now and self._at > self._quiet_at:
@@ -349,14 +286,6 @@ class Protocol(Cursor):
                     return
                 rows += (rows[-1],) * (self.batch - count)
             yield _stacked(stage, rows, count)
-
-
-def follow(controls: Controls, points: Sequence[tuple[int, float]], step: int, tick: int) -> int:
-    """Set phi to the value of each point from a step on whose tick has come; return the step that is next."""
-    while step < len(points) and points[step][0] <= tick:
-        controls.phi(points[step][1])
-        step += 1
-    return step
 
 
 class Alone(Cursor):

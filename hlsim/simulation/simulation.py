@@ -23,9 +23,10 @@ from hlsim.simulation import checkpoints, options
 from hlsim.simulation.checkpoints import Checkpoints, Every, Recording
 from hlsim.simulation.divergence import Divergence
 from hlsim.simulation.faults import Faults
+from hlsim.simulation.judging import Presentation
 from hlsim.simulation.noise import Noise
 from hlsim.simulation.prequential import Prequential
-from hlsim.simulation.protocol import Alone, PhaseRun, Presentation, Protocol
+from hlsim.simulation.protocol import Alone, PhaseRun, Protocol
 from hlsim.simulation.saved import Saved
 from hlsim.simulation.traffic import Settled, Storm, Traffic
 from hlsim.simulation.watch import Progress, Scores, Watch, fed_after, tell_of_changes, told_of_compiling
@@ -58,6 +59,8 @@ class Simulation(Saved):
         Without: one learning stage over the split "train", as it is.
     hold : int
         Ticks a row is held.
+    target_delay : int or "matched"
+        Ticks by which the target of a row comes later than its input; it is read and judged later as well.
     reset : bool
         Whether every row begins with a reset: h, z and messages are forgotten, weights stay.
     noise : Noise, optional
@@ -123,6 +126,7 @@ class Simulation(Saved):
         loss: str | Loss | None = "squared_error",
         stages: Sequence[Stage] | None = None,
         hold: int = 1,
+        target_delay: int | str = 0,
         reset: bool = False,
         noise: Noise | None = None,
         faults: Faults | None = None,
@@ -149,42 +153,31 @@ class Simulation(Saved):
         options.check_room(self.network, self.rule, self.replicas, dtype)
         self.env, seeds = Clock(), [seed + k for k in range(ensemble)]
         self.controls = options.controls(self.network, self.rule, faults, seeds, batch, self._heard)
+        kinds = {"kind": engine, "compiled": compiled, "dtype": dtype, "device": device}
+        ticks = options.expected_ticks(stimulus, stages, self.rule, hold, batch)
+        more: dict[str, Any] = {"dt": dt, "replicas": self.replicas, "ticks": ticks, **kinds}
         self._engine, facts = build.engine(
-            self.env,
-            self.network,
-            self.rule,
-            self.loss,
-            self.controls,
-            dt=dt,
-            replicas=self.replicas,
-            kind=engine,
-            compiled=compiled,
-            dtype=dtype,
-            device=device,
-            ticks=options.expected_ticks(stimulus, stages, self.rule, hold, batch),
+            self.env, self.network, self.rule, self.loss, self.controls, **more
         )
         self._header = {"seed": seed, "dt": dt, "experiment": experiment, **facts}
         told = {"seed": seed, "hold": hold, "reset": reset, "noise": noise, "faults": faults}
-        self._told_at_first = {**told, "batch": batch, "ensemble": ensemble}
+        replicas = {"batch": batch, "ensemble": ensemble}
+        self._told_at_first = {**told, "target_delay": target_delay, **replicas}
         self._before = Before(input=np.zeros((self.replicas, len(self.network.inputs))))
         self._scores, self._traffic = Scores(), Traffic(self.network, self.rule)
         self._storm, self._settled = Storm(self.network), Settled()
         self._divergence = Divergence(self.network, self.rule, self.loss, dt, self._engine.read)
         self._noise = options.noise_process(noise, self.controls, seeds, batch, self.network.label, self.env)
         self._faults = options.fault_process(faults, self.controls, self.rule, self.env)
-        self._start_protocol(stimulus, stages, hold, reset, seeds, batch)
+        late = options.target_delay(target_delay, self.network, self.rule, reset)
+        self._header["target_delay"] = late or None
+        self._start_protocol(stimulus, stages, hold=hold, late=late, reset=reset, seeds=seeds, batch=batch)
         self._engine.start()
 
     # ---- putting together
 
     def _start_protocol(
-        self,
-        stimulus: Stream | None,
-        stages: Sequence[Stage] | None,
-        hold: int,
-        reset: bool,
-        seeds: Sequence[int],
-        batch: int,
+        self, stimulus: Stream | None, stages: Sequence[Stage] | None, late: int, **told: Any
     ) -> None:
         if stimulus is None:
             self._header["learning"] = options.learning(self.rule, self.loss, ())
@@ -198,12 +191,10 @@ class Simulation(Saved):
             Protocol,
             self.controls,
             self._stream,
-            hold=hold,
-            reset=reset,
+            **told,
             rule=self.rule,
-            seeds=seeds,
-            batch=batch,
-            prequential=Prequential.of(self.network, self.rule),
+            prequential=Prequential.of(self.network, self.rule, late),
+            late=late,
             on_told=self._told,
             on_row=self._row,
             on_phase=self._phase,
@@ -554,6 +545,7 @@ class Simulation(Saved):
             "accuracy": self._scores.accuracy(),
             "accuracy_taught": self._scores.accuracy_taught(),
             **self._settled.summary,
+            **options.padded(self.network),
             "wall_s": self._wall,
         }
 

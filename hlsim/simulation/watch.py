@@ -15,7 +15,7 @@ from hlsim.engine.clock import RECORD, Call, Clock, call_at
 from hlsim.engine.controls import Changes
 from hlsim.engine.interface import Engine
 from hlsim.engine.snapshot import Array, Arrays, Stateful, as_text, text
-from hlsim.simulation.protocol import Presentation
+from hlsim.simulation.judging import Presentation
 from hlsim.topology.network import Network
 from hlsim.trace.recorder import Before, Recorder
 

@@ -142,12 +142,17 @@ def phases_of(rule: Rule, stage: Stage) -> tuple[Phase, ...]:
     return rule.phases() if stage.learn else (rule.free,)
 
 
-def length(stream: Stream, stages: Sequence[Stage], rule: Rule, hold: int, batch: int) -> int | None:
-    """Return how many ticks stages last, at most where phases may end sooner; None: for ever."""
+def length(
+    stream: Stream, stages: Sequence[Stage], rule: Rule, hold: int, batch: int, late: int = 0
+) -> int | None:
+    """Return how many ticks stages last, at most where phases may end sooner; None: for ever.
+
+    ``late``: by how many ticks targets come later than inputs.
+    """
     rows = presented(stream, stages, batch)
     if rows is None:
         return None
-    return last_tick(rule) + sum(
+    return last_ticks(rule, late) + sum(
         count * row_ticks(rule, stage, hold) for stage, count in zip(stages, rows, strict=True)
     )
 
@@ -159,9 +164,12 @@ def row_ticks(rule: Rule, stage: Stage, hold: int) -> int:
     return sum(phase.ticks or own for phase in phases)
 
 
-def last_tick(rule: Rule) -> int:
-    """Return how many ticks follow on the last row: one at which the mark of its last phase takes effect."""
-    return int(rule.nudges)
+def last_ticks(rule: Rule, late: int) -> int:
+    """Return how many ticks follow on the last row: until its target has been there as long as its input.
+
+    Of a rule with phases one, at which the mark of the last phase takes effect.
+    """
+    return int(rule.nudges) + late
 
 
 def presented(stream: Stream, stages: Sequence[Stage], batch: int) -> list[int] | None:

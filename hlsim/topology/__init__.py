@@ -4,8 +4,9 @@ The generators return plain networkx graphs, to be edited as such; ``load`` and 
 as files; ``flatten`` makes the ``Network`` that is simulated.
 """
 
+from hlsim.topology.balancing import balance
 from hlsim.topology.files import load, save
 from hlsim.topology.generators import layered, random, ring
 from hlsim.topology.network import Network, flatten
 
-__all__ = ["Network", "flatten", "layered", "load", "random", "ring", "save"]
+__all__ = ["Network", "balance", "flatten", "layered", "load", "random", "ring", "save"]

@@ -122,6 +122,15 @@ def choice(what: str, known: Callable[[], Iterable[str]]) -> Callable[[Any], str
     return parse
 
 
+def _lag(value: Any) -> int | str:
+    if isinstance(value, str) and value == "matched":
+        return "matched"
+    try:
+        return whole(0)(value)
+    except ValueError:
+        raise ValueError("must be 'matched' or a whole number of ticks >= 0") from None
+
+
 def _text(value: Any) -> str:
     value = plain(value)
     if not isinstance(value, str):
@@ -246,6 +255,11 @@ _NODE: Mapping[str, Attribute] = {
         "least change of q that is sent; 0 for clocked and input nodes, 0.001 for arrival", None, _AT_LEAST_0
     ),
     "send_interval": Attribute("least ticks between two sends of a kind", 1, whole(1, " of ticks")),
+    "lag": Attribute(
+        "ticks ago of the slope and of the states heard that a costate meets; matched: those it belongs to",
+        None,
+        _lag,
+    ),
     "refresh": Attribute(
         "most ticks without an update while a neuron on arrival learns", 100, whole(1, " of ticks")
     ),

@@ -175,10 +175,10 @@ def _settle_model(where: str, written: Written, nodes: Columns, i: int, paramete
         elif nodes[parameter][i] is None:
             nodes[parameter][i] = float(model.parameters[parameter])
     if model.is_input:
-        _refuse(where, written, ("activation", "bias", "period", "phase"), foreign)
+        _refuse(where, written, ("activation", "bias", "period", "phase", "lag"), foreign)
         if written.get("role") == "output":
             raise TopologyError(f"{where}: role must be 'input' for model {name!r}, got 'output'")
-        for column, value in (("activation", "identity"), ("bias", None), ("role", "input")):
+        for column, value in (("activation", "identity"), ("bias", None), ("role", "input"), ("lag", None)):
             nodes[column][i] = value
     if model.reads_out:
         _refuse(where, written, ("activation",), foreign)
@@ -196,7 +196,7 @@ def _settle_update(where: str, written: Written, nodes: Columns, i: int) -> None
     if arrival and model.hold is None:
         raise TopologyError(f"{where}: update must be 'clock' for model {name!r}, which has no exact hold")
     if arrival:
-        _refuse(where, written, ("period", "phase"), "needs update = 'clock'")
+        _refuse(where, written, ("period", "phase", "lag"), "needs update = 'clock'")
     if arrival or model.is_input:
         nodes["period"][i], nodes["phase"][i] = 1, 0
     elif nodes["phase"][i] >= nodes["period"][i]:

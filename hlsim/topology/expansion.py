@@ -25,6 +25,8 @@ PLAIN = {float, int, type(None)}
 _LABEL_BYTES = 256
 # Source of a bias, which is a synapse with s = 1 from no node.
 BIAS = -1
+# The lag of a neuron that is to be worked out.
+MATCHED = -1
 _NUMBER = re.compile("([0-9]+)")
 
 
@@ -148,9 +150,14 @@ def node_columns(checked: Checked, places: Places) -> dict[str, Any]:
         "clock": np.array([update == "clock" for update in columns["update"]], bool)[node],
         **{name: array(name, np.int64) for name in ("period", "phase", "send_interval", "refresh")},
         **{name: array(name, np.float64) for name in ("send_threshold", "costate_threshold")},
+        "lag": np.array([_ticks(lag) for lag in columns["lag"]], np.int64)[node],
         "inputs": places_of("input"),
         "outputs": places_of("output"),
     }
+
+
+def _ticks(lag: int | str | None) -> int:
+    return MATCHED if lag == "matched" else int(lag or 0)
 
 
 @dataclass(frozen=True)

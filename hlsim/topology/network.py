@@ -26,9 +26,9 @@ from hlsim.topology.expansion import (
     node_columns,
     outward,
     place,
-    spans,
 )
 from hlsim.topology.files import NodeLink
+from hlsim.topology.timing import feedback_hop, lags, longest_paths, named, padding
 
 __all__ = ["BIAS", "NONE", "RANDOM", "SYMMETRIC", "Network", "check_stability", "describe", "flatten"]
 
@@ -50,6 +50,9 @@ class Network:
     period, phase, send_interval, refresh : int64 (n,)
         In ticks.
     send_threshold, costate_threshold : float64 (n,)
+    lag : int64 (n,)
+        How many ticks ago the slopes and the states heard were that costates meet, see
+        ``hlsim.topology.timing``; 0: those of now.
     inputs, outputs : int64 (columns,)
         Node of every column of the stimulus and of the target.
     rank, back_rank : int64 (n,)
@@ -60,6 +63,9 @@ class Network:
         has it. A bias is an edge with source -1.
     delay, feedback_delay : int64 (m,)
         In ticks; 0 for a bias.
+    padding, waiting : int64 (m,)
+        Ticks of ``delay`` that balancing has added to what the graph says, and of ``feedback_delay`` that
+        costates wait for those from further away, where there are lags.
     plastic : bool (m,)
     beta : float64 (m,)
         Weight rate, NaN: the rule's.
@@ -87,6 +93,7 @@ class Network:
     costate_threshold: np.ndarray
     send_interval: np.ndarray
     refresh: np.ndarray
+    lag: np.ndarray
     inputs: np.ndarray
     outputs: np.ndarray
     rank: np.ndarray
@@ -95,6 +102,8 @@ class Network:
     target: np.ndarray
     delay: np.ndarray
     feedback_delay: np.ndarray
+    padding: np.ndarray
+    waiting: np.ndarray
     plastic: np.ndarray
     beta: np.ndarray
     feedback: np.ndarray
@@ -190,6 +199,27 @@ class Network:
         own = self.beta[edges]
         return np.where(np.isnan(own), rule.beta, own)
 
+    @cached_property
+    def loss_waits(self) -> NDArray[np.int64]:
+        """How many ticks the loss of every node (n,) waits for costates from further away."""
+        waits: NDArray[np.int64] = np.maximum(0, self.lag - feedback_hop(self.model))
+        waits[~np.isin(np.arange(self.n), self.outputs)] = 0
+        return waits
+
+    @cached_property
+    def kept(self) -> NDArray[np.int64]:
+        """How many numbers every node (n,) keeps for lags: slopes, costates that wait, and what it has sent.
+
+        States are kept once by their source, for the synapse that asks for the oldest.
+        """
+        late, sent = self.lag[self.target], np.zeros(self.n, np.int64)
+        edges = np.flatnonzero((self.source != BIAS) & (late > 0))
+        np.maximum.at(sent, self.source[edges], late[edges] + self.delay[edges])
+        early = np.zeros(self.n, np.int64)
+        edges = np.flatnonzero(self.waiting > 0)
+        np.add.at(early, self.source[edges], self.waiting[edges])
+        return self.lag + self.loss_waits + sent + early
+
     @property
     def graph(self) -> str:
         """The graph as given, as node-link JSON."""
@@ -207,6 +237,7 @@ def flatten(
     edge_defaults: Mapping[str, Any] | None = None,
     seeds: Sequence[int] = (0,),
     dt: float = 1.0,
+    balance: bool = False,
 ) -> Network:
     """Check a graph, expand its populations and draw what is random.
 
@@ -220,11 +251,14 @@ def flatten(
         One row of weights each; connections and delays are drawn with the first.
     dt : float
         Length of a tick, in model time.
+    balance : bool
+        Whether delays of states are padded so that all paths to a neuron are equally long, see
+        ``hlsim.topology.timing``. Delays of costates stay.
 
     Raises
     ------
     TopologyError
-        Names the node or edge, the rule and the value.
+        Names the node or edge, the rule and the value; the cycle, where there is one to be balanced.
     ExperimentError
         For a seed or dt that is none.
     """
@@ -240,6 +274,7 @@ def flatten(
     except MemoryError as error:
         raise TopologyError(f"graph: its synapses do not fit in memory: {error}") from None
     _check_impulses(nodes["label"], nodes["model"], edges)
+    _settle_delays(nodes, edges, balance, dt)
     rank, back_rank = _both_ranks(nodes["label"], nodes["model"], edges)
     network = Network(
         **nodes,
@@ -307,6 +342,17 @@ def _check_impulses(label: Sequence[str], model: Sequence[str], edges: Mapping[s
             raise TopologyError(f"edge {label[i]!r} -> {label[j]!r}: {rule.format(model[i])}")
 
 
+def _settle_delays(nodes: dict[str, Any], edges: dict[str, Any], balance: bool, dt: float) -> None:
+    """Pad the delays of states, if that is wanted, and those of costates that would come too early."""
+    edges["padding"] = np.broadcast_to(np.int64(0), len(edges["source"]))
+    if balance:
+        edges["padding"] = padding(nodes, edges["source"], edges["target"], edges["delay"])
+        edges["delay"] = edges["delay"] + edges["padding"]
+    nodes["lag"], edges["waiting"] = lags(nodes, edges, dt)
+    if nodes["lag"].any():
+        edges["feedback_delay"] = edges["feedback_delay"] + edges["waiting"]
+
+
 def _both_ranks(
     label: Sequence[str], model: Sequence[str], edges: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -325,60 +371,17 @@ def _both_ranks(
 
 
 def _cycle_error(what: str, label: Sequence[str], cycle: list[int]) -> str:
-    names = " -> ".join(repr(label[i])[1:-1] for i in cycle)
+    names = named(label, cycle)
     return f"graph: zero-{what} cycle of instant neurons: {names}; one of its edges needs a {what} >= 1"
-
-
-def longest_paths(
-    members: np.ndarray, source: np.ndarray, target: np.ndarray
-) -> tuple[np.ndarray, list[int]]:
-    """Return the edges of the longest path that ends in each member, and a cycle if there is one.
-
-    Level by level: a node's turn comes with the last of its sources.
-
-    Parameters
-    ----------
-    members : bool (n,)
-    source, target : int64 (edges,)
-        Edges between members.
-
-    Returns
-    -------
-    rank : int64 (n,)
-        -1 for nodes that are no members, arbitrary where there is a cycle.
-    cycle : list of int
-        Nodes along the edges, the first one again at the end; empty where there is no cycle.
-    """
-    order = np.argsort(source, kind="stable")
-    first = np.searchsorted(source[order], np.arange(len(members) + 1))
-    following = target[order]
-    waiting = np.bincount(target, minlength=len(members))
-    rank = np.where(members, 0, -1)
-    level, depth = np.flatnonzero(members & (waiting == 0)), 0
-    while level.size:
-        rank[level] = depth
-        reached = following[spans(first[level], first[level + 1])]
-        np.subtract.at(waiting, reached, 1)
-        level, depth = np.unique(reached[waiting[reached] == 0]), depth + 1
-    return rank, _cycle(waiting > 0, source, target)
-
-
-def _cycle(stuck: np.ndarray, source: np.ndarray, target: np.ndarray) -> list[int]:
-    """Return a cycle among nodes of which each has a source among them; the smallest node stands first."""
-    inside = stuck[source] & stuck[target]
-    before = dict(zip(target[inside].tolist(), source[inside].tolist(), strict=True))
-    if not before:
-        return []
-    cycle = [node for node, _ in nx.find_cycle(nx.DiGraph(before.items()), min(before))][::-1]
-    turn = cycle.index(min(cycle))
-    return cycle[turn:] + cycle[: turn + 1]
 
 
 def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
     """Return what there is in a network, in the order in which it is shown.
 
-    Ticks are (smallest, largest), or None where there are no such edges. ``contraction`` see the function,
-    ``memory_bytes`` an estimate of one replica's state with its arrays of edges.
+    Ticks are (smallest, largest), or None where there are no such edges. ``padding``: how many edges
+    balancing has made longer, and by how many ticks at most. ``kept``: numbers that neurons keep for lags.
+    ``contraction`` see the function, ``memory_bytes`` an estimate of one replica's state with its arrays of
+    edges.
     """
     synapse = network.source != BIAS
     return {
@@ -390,6 +393,9 @@ def describe(network: Network, dtype: str = "float32") -> dict[str, Any]:
         "plastic": int(network.plastic.sum()),
         "delay": _extent(network.delay[synapse]),
         "feedback_delay": _extent(network.feedback_delay[network.has_feedback]),
+        "lag": _extent(network.lag[network.lag > 0]),
+        "kept": int(network.kept.sum()),
+        "padding": (int((network.padding > 0).sum()), int(network.padding.max(initial=0))),
         "groups": dict(sorted(Counter(filter(None, network.group)).items())),
         "contraction": contraction(network),
         "ranks": int(network.rank.max()) + 1,

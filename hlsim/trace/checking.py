@@ -159,6 +159,8 @@ GROWING: Mapping[tuple[str, str], Mapping[str, Rule]] = {
 OPTIONAL: Mapping[str, Rule] = {
     "replica": Rule(WHOLE, ("replica",), 0, "replica"),
     "network/feedback_weight": Rule(REAL, (MEMBER, "edge")),
+    "network/lag": _node(WHOLE, 0),
+    **{f"network/{name}": _edge(WHOLE, 0) for name in ("padding", "waiting")},
 }
 _SYNAPTIC = Rule(REAL, (MEMBER, "edge"))
 GROWING_COLUMNS: Mapping[str, Rule] = {
@@ -411,6 +413,7 @@ def check_attributes(where: str, attributes: Mapping[str, Any]) -> None:
         "status": (f"must be one of {', '.join(_STATUS)}", attributes["status"] in _STATUS),
         "seed": ("must be a whole number >= 0", is_count(attributes.get("seed"), 0, 2**63)),
         "first_tick": ("must be a whole number >= 0", is_count(attributes.get("first_tick"), 0)),
+        "target_delay": ("must be a whole number >= 0", is_count(attributes.get("target_delay"), 0)),
         "until": ("must be a whole number >= 1", is_count(attributes.get("until"), 1)),
         "dt": ("must be > 0", is_real(attributes.get("dt")) and attributes["dt"] > 0),
         "summary": ("must be text", isinstance(attributes["summary"], str)),
@@ -444,6 +447,7 @@ def summary_of(where: str, text: str) -> dict[str, Any]:
     rules = {
         **{name: ("a whole number >= 0", is_count(told.get(name), 0, 2**63)) for name in _COUNTS},
         **{name: ("an object of shares", _are_shares(told.get(name))) for name in _SHARES},
+        "padding": ("an object of edges and longest", _is_padding(told.get("padding"))),
         "ticks": ("a whole number >= 0", is_count(told.get("ticks"), 0)),
         "loss": ("a number, or null", told.get("loss") is None or is_real(told["loss"])),
         "wall_s": ("a number >= 0", is_real(told.get("wall_s")) and told["wall_s"] >= 0),
@@ -452,6 +456,11 @@ def summary_of(where: str, text: str) -> dict[str, Any]:
         if name in told and not holds:
             raise DamageError(f"{where}: attribute 'summary': {name} must be {rule}, got {shown(told[name])}")
     return told
+
+
+def _is_padding(value: object) -> bool:
+    known = isinstance(value, dict) and list(value) == ["edges", "longest"]
+    return known and all(is_count(ticks, 0) for ticks in value.values())  # type: ignore[attr-defined]
 
 
 def _are_shares(value: object) -> bool:

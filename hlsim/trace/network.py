@@ -20,6 +20,14 @@ NODE_FIELDS = (
 EDGE_FIELDS = ("source", "target", "delay", "feedback_delay", "feedback", "plastic", "beta")
 
 
+# Those that are there only where they are not 0.
+EXTRA_FIELDS = {
+    "lag": ("node", "how many ticks ago what costates meet was"),
+    "padding": ("edge", "ticks of the delay that balancing has added"),
+    "waiting": ("edge", "ticks of the feedback delay that costates wait"),
+}
+
+
 def dimensions(network: Network, replicas: int) -> dict[str, tuple[np.ndarray, str]]:
     """Return the dimensions that groups share, by name: their coordinates, and what these are."""
     label = np.array(network.label, dtype=object)
@@ -42,6 +50,9 @@ def write_network(file: h5py.File, network: Network) -> None:
         variable(group, name, np.asarray(getattr(network, name)), ("node",))
     for name in EDGE_FIELDS:
         variable(group, name, np.asarray(getattr(network, name)), ("edge",))
+    for name, (dim, about) in EXTRA_FIELDS.items():
+        if (values := np.asarray(getattr(network, name))).any():
+            variable(group, name, values, (dim,), about)
     group["source"].attrs["long_name"] = "index into node_label; -1: the edge is a bias"
     group["feedback"].attrs["long_name"] = "0 none, 1 symmetric, 2 random"
     _write_weights(group, network)
@@ -67,6 +78,9 @@ def network_of(trace: Trace) -> Network:
     """Return the network that a trace was recorded of, of its first seed."""
     arrays = trace.network
     fields: dict[str, Any] = {name: arrays[name] for name in (*NODE_FIELDS, *EDGE_FIELDS)}
+    for name, (dim, _) in EXTRA_FIELDS.items():
+        like = arrays["source"] if dim == "edge" else arrays["period"]
+        fields[name] = arrays.get(name, np.zeros(len(like), np.int64))
     for name in ("group", "model", "activation"):
         fields[name] = tuple(fields[name].tolist())
     for what, table in (("model", MODELS), ("activation", ACTIVATIONS)):

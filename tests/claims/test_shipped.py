@@ -46,6 +46,7 @@ SHORT = {
     "cortical_groups/experiment.toml": (("stage.test.rows=60",), told_right(0.85)),
     "delayed_ring/experiment.toml": (("stage.train.rows=500", "stage.frozen.rows=100"), loss_falls_to(0.5)),
     "digits/experiment.toml": (IMAGES, told_right(0.6)),
+    "digits/fast.toml": (("stage.train.passes=1", "stage.test.rows=200"), told_right(0.8)),
     "digits/hold.toml": (IMAGES, told_right(0.6)),
     "ep_digits/experiment.toml": (("stage.train.passes=3",), told_right(0.85)),
     "hep_toy/experiment.toml": ((), phases_were_quiet),

@@ -75,4 +75,5 @@ def test_the_examples_work_in_their_order(
     printed = capsys.readouterr().out
     assert "driven: 0.4621\ndriven too: -0.4621\n" in printed
     assert "174 8200\n" in printed
+    assert printed.startswith("3\n")
     assert "edge 'a' -> 'b': delay must be a whole number of ticks >= 0, got 1.5\n" in printed

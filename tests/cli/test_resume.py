@@ -160,6 +160,7 @@ def test_a_signal_ends_a_process_with_a_checkpoint_and_it_goes_on(
     number: int, code: int, folder: Path, hlsim_: Command
 ) -> None:
     long = ["run", "tiny", "--set", "stage.train.passes=100000", "--set", "record.events=[]"]
+    long += ["--set", "simulation.compiled=never"]
     process = subprocess.Popen(
         [sys.executable, "-c", f"from hlsim.cli import main; main({long})"],
         stderr=subprocess.PIPE,

@@ -100,7 +100,7 @@ BAD = [
     (
         "network",
         "topolgy = 't.py'",
-        "unknown key 'topolgy' (did you mean 'topology'?); known: edge_defaults,",
+        "unknown key 'topolgy' (did you mean 'topology'?); known: balance, edge_defaults,",
     ),
     ("simulation", "until = 1.5", "until must be a whole number, got 1.5"),
     ("simulation", "until = 0", "until must be >= 1, got 0"),
@@ -108,7 +108,11 @@ BAD = [
     ("simulation", "seed = true", "seed must be a whole number, got True"),
     ("simulation", "device = 'tpu'", "device must be 'cpu', 'cuda' or 'auto', got 'tpu'"),
     ("simulation", "dtype = 'float16'", "dtype must be 'float32' or 'float64', got 'float16'"),
-    ("learning", "bta = 1", "unknown key 'bta' (did you mean 'beta'?); known: beta, eta, order, phi, reset,"),
+    (
+        "learning",
+        "bta = 1",
+        "unknown key 'bta' (did you mean 'beta'?); known: beta, eta, lag, order, phi, reset,",
+    ),
     (
         "learning",
         "rule = 'backprop'",

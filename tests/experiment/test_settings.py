@@ -20,6 +20,7 @@ from hlsim.experiment.settings import (
     LearningTable,
     Settings,
     StageTable,
+    StimulusTable,
     learning_table,
     source_table,
 )
@@ -55,6 +56,7 @@ def test_only_the_topology_has_no_default(folder: Path) -> None:
         "phi": 1.0,
         "weight_decay": 0.0,
         "reset": False,
+        "lag": None,
     }
     assert settings.stimulus.hold == 1
     assert settings.loss.kind == "squared_error"
@@ -132,7 +134,7 @@ def test_a_stage_may_have_a_phi_of_its_own(folder: Path) -> None:
 @pytest.mark.parametrize("source", sorted(SOURCES))
 def test_the_keys_of_a_source_are_its_parameters(source: str) -> None:
     doc = SOURCES[source].__doc__ or ""
-    for key in source_table(source).model_fields.keys() - {"source", "hold"}:
+    for key in source_table(source).model_fields.keys() - {"source", "hold", "target_delay"}:
         assert re.search(rf"^    [\w, ]*\b{key}\b[\w, ]* : ", doc, re.MULTILINE), key
 
 
@@ -160,7 +162,7 @@ def models() -> dict[str, Any]:
 def test_every_key_is_documented_with_its_default(table: str) -> None:
     fields = {**models()[table].model_fields}
     if table in SOURCES:
-        fields = {key: field for key, field in fields.items() if key not in ("source", "hold")}
+        fields = {key: field for key, field in fields.items() if key not in StimulusTable.model_fields}
     if table in RULES:
         fields = {key: field for key, field in fields.items() if key not in LearningTable.model_fields}
     keys = documented()[table]
@@ -197,3 +199,17 @@ def test_a_whole_number_has_an_upper_bound(folder: Path, table: str, body: str, 
     """Ticks are added to each other in 64 bits."""
     error = refused(toml(folder, f"{NETWORK}[{table}]\n{body}\n"))
     assert error.startswith(f"experiment.toml: [{table}] {message}")
+
+
+def test_a_lag_is_of_neurons_unless_the_rule_has_one_of_its_own(folder: Path) -> None:
+    """That of oscillating_equilibrium counts steps; rules that send no costates know none."""
+
+    def table(rule: str) -> Any:
+        text = f'{NETWORK}[learning]\nrule = "{rule}"\nlag = 3\n'
+        return experiment.load(toml(folder, text)).settings.learning
+
+    own, given = table("oscillating_equilibrium"), table("hamiltonian")
+    assert (own.parameters["lag"], own.node_defaults) == (3, {})
+    assert ("lag" in given.parameters, given.node_defaults) == (False, {"lag": 3})
+    error = refused(toml(folder, f'{NETWORK}[learning]\nrule = "equilibrium"\nlag = 3\n'))
+    assert error.startswith("experiment.toml: [learning] unknown key 'lag'")

@@ -12,7 +12,7 @@ from hlsim.topology.checking import check, refuse_foreign
 from hlsim.topology.network import flatten
 
 KNOWN_NODE = (
-    "activation, bias, costate_threshold, group, model, period, phase, refresh, role, send_interval, "
+    "activation, bias, costate_threshold, group, lag, model, period, phase, refresh, role, send_interval, "
     "send_threshold, size, tau, update"
 )
 KNOWN_EDGE = (

@@ -393,6 +393,9 @@ def test_describe_counts_what_is_there() -> None:
     assert label == max(sums, key=lambda node: sums[node])
     assert value == pytest.approx(sums[label])
     assert description == {
+        "padding": (0, 0),
+        "lag": None,
+        "kept": 0,
         "neurons": {"input": 3, "instant": 6, "leaky": 1},
         "inputs": 3,
         "outputs": 2,

@@ -5,12 +5,12 @@ import networkx as nx
 from hlsim.topology import layered
 
 
-def build(hidden: int = 32, delay: int = 0) -> nx.DiGraph:
-    """Return 64 inputs, ``hidden`` tanh neurons and ten linear read-outs, leaky with tau = 1."""
+def build(hidden: int = 32, delay: int = 0, model: str = "leaky") -> nx.DiGraph:
+    """Return 64 inputs, ``hidden`` tanh neurons and ten linear read-outs; leaky ones have tau = 1."""
     return layered(
         [64, hidden, 10],
         draw=False,
-        model="leaky",
+        model=model,
         activation="tanh",
         output_activation="identity",
         bias=0.0,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlsim.engine.circuit import plan
+from hlsim.engine.circuit import lags, plan
 from hlsim.engine.circuit.push import FailingLinks
 from hlsim.engine.circuit.state import Selection, Some, State, Whole
 from hlsim.engine.circuit.synapses import LAST
@@ -40,7 +40,7 @@ class Circuit(Stateful):
     Neurons are *synchronous* (due at every tick, thresholds 0) or *event* neurons: all others, inputs too.
     """
 
-    STATE = ("target", "push", "failing", "projections")
+    STATE = ("target", "push", "failing", "projections", "lags")
 
     def __init__(
         self,
@@ -69,6 +69,8 @@ class Circuit(Stateful):
         # What becomes of messages; None: they all arrive, after the delays of the graph.
         self.failing = None if touchable is None else FailingLinks(touchable, self.push)
         self.state = State.zeros(network, replicas, self.plan.weight, rule.synapse_fields, self.number)
+        # What neurons keep of the past; None: no neuron has a lag.
+        self.lags = lags.of(network, replicas, self.number, device)
         self._constants(network)
         self._sort(network)
         self.target: Tensor | None = None
@@ -229,6 +231,22 @@ class Circuit(Stateful):
         for z, df_da in zip(state.more_z, state.more_df_da, strict=True):
             q = q + chosen.take(z) * chosen.take(df_da)
         return q
+
+    @property
+    def slope(self) -> Tensor:
+        """The slopes df/da (replica, node) that costates meet."""
+        return self.state.df_da if self.lags is None else self.lags.slope
+
+    def told(self, chosen: Selection) -> Tensor:
+        """Return what the loss says to a selection, phi dL/dh, now or once errors from further away come."""
+        if self.lags is None:
+            return self.state.phi * chosen.take(self.state.dl)
+        return chosen.take(self.lags.told)
+
+    @property
+    def may_have_moved(self) -> Tensor:
+        """Neurons (node,) whose costates r = w q may be others though q is the same, if weights move."""
+        return self.learns if self.lags is None else self.learns & self.lags.moved
 
     def p(self, chosen: Whole | Some) -> Parameters:
         """Return the model parameters of a selection."""

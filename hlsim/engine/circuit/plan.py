@@ -81,6 +81,7 @@ def make(
     near = _near(network, replicas)
     if replicas > 1 and network.weight.shape[0] == 1:
         _check_shared(network, readable, near)
+    _check_lags(network, near, longest_ring(network, replicas))
     pulled = readable & near
     groups = [
         (signature, sources, targets, edges if sources is not None else in_order(network, rule, edges))
@@ -123,17 +124,20 @@ def ring_numbers(network: Network, rule: Rule, replicas: int) -> tuple[int, int]
         network, np.flatnonzero(in_projections(network, rule, replicas))
     ):
         if sources is not None:
-            kept += len(sources) * (signature.delay + signature.feedback_delay)
+            kept += len(sources) * (signature.delay + signature.feedback_delay + signature.lag)
             continue
         # Each row twice in torch, see ``Sparse``, and once in compiled loops.
         coming = network.feedback_delay[edges][back[edges]].max(initial=0) + 1
-        kept += 1.4 * ((network.delay[edges].max() + 1) * (network.n + 1) + coming * network.n)
+        heard = (network.delay[edges] + network.lag[network.target[edges]]).max() + 1
+        kept += 1.4 * (heard * (network.n + 1) + coming * network.n)
         sparse += len(edges)
+    kept += network.n * int(network.lag.max() + network.loss_waits.max())
     return int(kept) * replicas, sparse
 
 
 def _near(network: Network, replicas: int) -> NDArray[np.bool_]:
-    return np.maximum(network.delay, network.feedback_delay) < longest_ring(network, replicas)
+    heard = network.delay + network.lag[network.target]
+    return np.maximum(heard, network.feedback_delay) < longest_ring(network, replicas)
 
 
 def _readable(network: Network) -> NDArray[np.bool_]:
@@ -159,6 +163,16 @@ def _check_shared(network: Network, pulled: NDArray[np.bool_], near: NDArray[np.
         )
 
 
+def _check_lags(network: Network, near: NDArray[np.bool_], longest: int) -> None:
+    """Refuse lags that need more than is kept of what was sent."""
+    i = int(network.lag.argmax())
+    if network.lag[i] and not near.all():
+        raise ExperimentError(
+            f"simulation: what is sent is kept for up to {longest:,} ticks, which is too little for node "
+            f"{network.label[i]!r} with its lag of {network.lag[i]:,} and delays beside it"
+        )
+
+
 def _facts(network: Network, edges: Ints) -> tuple[NDArray, ...]:
     """Return the fields of every edge's signature."""
     instant = network.instant
@@ -171,7 +185,8 @@ def _facts(network: Network, edges: Ints) -> tuple[NDArray, ...]:
     backward = np.where(from_instant, network.back_rank[source], LAST)
     backward = np.where((back == 0) & to_instant, backward, 0)
     feedback = network.feedback[edges].astype(np.int64)
-    return to_instant, forward, backward, delay, back, feedback, network.source[edges] < 0
+    bias, lag = network.source[edges] < 0, network.lag[network.target[edges]]
+    return to_instant, forward, backward, delay, back, feedback, bias, lag
 
 
 def packed(*columns: NDArray) -> Ints:

@@ -28,7 +28,7 @@ from hlsim.topology.order import order
 class Dense(Synapses):
     """Every source to every target with one delay: two matrix products and an outer product."""
 
-    STATE = ("_s", "_forward", "_backward")
+    STATE = ("_s", "_forward", "_backward", "_past")
 
     def __init__(
         self,
@@ -52,19 +52,23 @@ class Dense(Synapses):
         self._replicas, self._shared = replicas, weight.shape[0] == 1
         # Whether sources still are what the targets heard when the synapses learn from it.
         late = rule.order == "explicit" or signature.instant
-        self._lasting = signature.delay == 0 and late and not rule.nudges
+        self._lasting = signature.delay == 0 and late and not (rule.nudges or signature.lag)
         # What the targets heard last, and what is on its way.
         self._s = torch.zeros(replicas, len(sources), dtype=number, device=device)
         if self.bias:
             self._s.fill_(1.0)
         self._forward: deque[Tensor] = deque()
         self._backward: deque[Tensor] = deque()
+        # What the targets heard at every tick of their lag, the last one too.
+        self._past: deque[Tensor] = deque(maxlen=signature.lag + 1)
         self.backwards = bool(network.carries_costates(rule, edges).any())
 
     def drive(self, state: State, into: Tensor) -> None:
         """Add sum w s to the targets' drive, with what the sources were ``delay`` ticks ago."""
         if not self.bias:
             self._s = self._heard(state.m)
+        if self._keeps:
+            self._past.append(self._s)
         w = self.weight(state)
         if self._shared:
             self._targets.add_product(into, self._s, w.T)
@@ -90,8 +94,22 @@ class Dense(Synapses):
 
     def learn(self, state: State, duration: float) -> None:
         """Move the synapses by q and the s that the targets took in at their last update."""
-        if self.plastic and not (self._plain and self._step(state, duration)):
+        lag = self.signature.lag
+        if not self.plastic or (lag and state.learned <= lag):
+            return
+        if not (self._plain and self._step(state, duration)):
             self.euler(state, self.product(state.q), duration)
+
+    @property
+    def _keeps(self) -> bool:
+        return self.signature.lag > 0 and not self.bias
+
+    @property
+    def _then(self) -> Tensor:
+        """What costates meet: what the targets heard last, or as long ago as their lag."""
+        if not self._keeps:
+            return self._s
+        return self._past[0] if len(self._past) > self.signature.lag else torch.zeros_like(self._s)
 
     @property
     def _plain(self) -> bool:
@@ -100,27 +118,28 @@ class Dense(Synapses):
 
     def _step(self, state: State, duration: float) -> bool:
         q, w, fields = self._targets.take(state.q), self.weight(state), self._fields(state)
+        s = self._then
 
         def add(omega: Tensor, keep: float, scale: float) -> None:
             with one_thread(w):
                 if self._shared:
-                    omega.addmm_(q.T, self._s, beta=keep, alpha=scale / self._replicas)
+                    omega.addmm_(q.T, s, beta=keep, alpha=scale / self._replicas)
                 else:
-                    omega.baddbmm_(q.unsqueeze(2), self._s.unsqueeze(1), beta=keep, alpha=scale)
+                    omega.baddbmm_(q.unsqueeze(2), s.unsqueeze(1), beta=keep, alpha=scale)
 
         return in_place(self._rule) and self._rule.step(w, fields, add, self._beta, duration)
 
     def product(self, own: Tensor) -> Tensor:
-        q = self._targets.take(own)
+        q, s = self._targets.take(own), self._then
         if not self._shared:
-            return q.unsqueeze(2) * self._s.unsqueeze(1)
+            return q.unsqueeze(2) * s.unsqueeze(1)
         if self._replicas == 1:
-            return q[0].unsqueeze(1) * self._s[0]
-        return product(q.T, self._s) / self._replicas
+            return q[0].unsqueeze(1) * s[0]
+        return product(q.T, s) / self._replicas
 
     def collect(self) -> dict[str, Array]:
         """Return what the targets heard last, and what is on its way, in its order."""
-        queues = {"forward": self._forward, "backward": self._backward}
+        queues = {"forward": self._forward, "backward": self._backward, "past": self._past}
         return {"s": stacked([self._s], self._s)[0]} | {
             name: stacked(queue, self._s) for name, queue in queues.items()
         }
@@ -132,6 +151,8 @@ class Dense(Synapses):
         self._s = unstacked("s", Arrays({"s": arrays["s"][None]}, arrays.where), self._s, 1)[0]
         self._forward = deque(unstacked("forward", arrays, self._s, delay))
         self._backward = deque(unstacked("backward", arrays, self._s, back))
+        kept = self.signature.lag + 1
+        self._past = deque(unstacked("past", arrays, self._s, kept), maxlen=kept)
 
     def hear_again(self, state: State) -> None:
         """Look at the states of sources that still are what was heard, as if that had been kept."""
@@ -142,6 +163,7 @@ class Dense(Synapses):
         """Drop what is on its way."""
         self._forward.clear()
         self._backward.clear()
+        self._past.clear()
         if not self.bias:
             self._s = torch.zeros_like(self._s)
 
@@ -165,7 +187,7 @@ class Sparse(Synapses):
     of one number a neuron, which stays in a processor's cache.
     """
 
-    STATE = ("_s", "_q", "_history", "_coming", "_tick", "_has_q")
+    STATE = ("_s", "_q", "_history", "_coming", "_tick", "_has_q", "_late")
     SCRATCH = ("_product",)
 
     def __init__(
@@ -188,20 +210,28 @@ class Sparse(Synapses):
         # Edges that send nothing back, those that do so at once, and all others.
         first, later = np.searchsorted(kind, [AT_ONCE, LATER])
         self._at_once, self._later = slice(int(first), int(later)), slice(int(later), len(edges))
-        self._depth, self._back_depth = int(delay.max()) + 1, int(back[kind > SILENT].max(initial=0)) + 1
+        lag = network.lag[network.target[edges]]
+        self._depth, self._back_depth = (
+            int(x.max(initial=0)) + 1 for x in (delay + lag, back[kind > SILENT])
+        )
         source = network.source[edges]
         # A bias reads a column of ones.
         self._width = network.n + 1
         column = np.where(source < 0, network.n, source)
         self._target = torch.as_tensor(network.target[edges], device=device)
         # Where an edge reads and writes, counted from the row of the moment.
-        self._reads = torch.as_tensor((self._depth - 1 - delay) * self._width + column, device=device)
+        reads = (self._depth - 1 - delay) * self._width + column
+        self._reads = torch.as_tensor(reads, device=device)
+        self._reads_late = torch.as_tensor(reads - lag * self._width, device=device) if lag.any() else None
+        self._lag, self._longest = torch.as_tensor(lag, device=device), int(lag.max())
         self._writes = torch.as_tensor(back * network.n + np.maximum(source, 0), device=device)
 
         def zeros(size: int) -> Tensor:
             return torch.zeros(replicas, size, dtype=number, device=device)
 
         self._s, self._q, self._product = (zeros(len(edges)) for _ in range(3))
+        # What was heard as long ago as the lags of targets, if they have any.
+        self._late = zeros(len(edges)) if self._longest else None
         # Rings over ticks, twice as long as need be, so that a window of them is in one piece: what every
         # neuron was, and what every neuron will hear.
         self._history = zeros(2 * self._depth * self._width)
@@ -215,6 +245,8 @@ class Sparse(Synapses):
         first = (self._tick % self._depth + 1) * self._width
         window = self._history[:, first : first + self._depth * self._width]
         gather(window, self._reads, self._s)
+        if self._late is not None and self._reads_late is not None:
+            gather(window, self._reads_late, self._late)
         torch.mul(self.weight(state), self._s, out=self._product)
         scatter(into, self._target, self._product)
 
@@ -238,11 +270,16 @@ class Sparse(Synapses):
         """Move the synapses by q and the s that the targets took in at their last update."""
         if not self.plastic:
             return
+        kept = [self._view(x) for x in (state.w, *state.fields.values())]
+        before = [x.clone() for x in kept] if self._longest and state.learned <= self._longest else []
         if self._rule.weight_decay or self._shared_by_many or not self._step(state, duration):
             self.euler(state, self.product(state.q), duration)
+        # A neuron learns once the network has been learning for longer than its lag.
+        for x, old in zip(kept, before, strict=False):
+            x.copy_(torch.where(self._lag < state.learned, x, old))
 
     def product(self, own: Tensor) -> Tensor:
-        qs = own[:, self._target] * self._s
+        qs = own[:, self._target] * self._then
         return qs.mean(0) if self._shared else qs
 
     def reset(self, state: State) -> None:
@@ -250,6 +287,13 @@ class Sparse(Synapses):
         self._rows(self._history, self._width)[..., :-1] = 0
         self._coming.zero_()
         self._s.zero_()
+        if self._late is not None:
+            self._late.zero_()
+
+    @property
+    def _then(self) -> Tensor:
+        """What costates meet."""
+        return self._s if self._late is None else self._late
 
     @property
     def _shared_by_many(self) -> bool:
@@ -261,7 +305,7 @@ class Sparse(Synapses):
         q = self._q if self._mask is None else self._q * self._mask
 
         def add(omega: Tensor, keep: float, scale: float) -> None:
-            omega.mul_(keep).addcmul_(q.view(omega.shape), self._s.view(omega.shape), value=scale)
+            omega.mul_(keep).addcmul_(q.view(omega.shape), self._then.view(omega.shape), value=scale)
 
         return in_place(self._rule) and self._rule.step(
             self.weight(state), self._fields(state), add, self._beta, duration

@@ -145,6 +145,8 @@ class State(Stateful):
         The learning switch as it was at the last update: the step of a clocked neuron is learned by that.
     noise : Tensor
         Added to the drive; None: there is none.
+    learned : int
+        For how many ticks in a row the network has been learning; counted where neurons have a lag.
     w : Tensor
         Weights; ``fields`` holds the rule's synapse fields. All real, whatever the numbers of neurons are.
     """
@@ -180,6 +182,7 @@ class State(Stateful):
     fields: dict[str, Tensor]
     phi: float = 0.0
     learning: bool = True
+    learned: int = 0
     nudge: complex = 0.0
     noise: Tensor | None = None
 

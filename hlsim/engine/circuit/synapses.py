@@ -28,6 +28,7 @@ class Signature:
     feedback_delay: int = -1
     feedback: int = NONE
     bias: bool = False  # never beside synapses: it has no source to read
+    lag: int = 0  # of the targets
 
 
 class Synapses(Stateful):

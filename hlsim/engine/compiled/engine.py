@@ -44,8 +44,15 @@ def hindrance(network: Network, rule: Rule, replicas: int) -> str | None:
     """Return why the loops cannot do all that a run asks for; None: they can."""
     if replicas > 1 and network.weight.shape[0] != replicas:
         return "replicas that share synapses are computed in torch"
+    if network.lag.any():
+        return "what neurons with a lag keep is kept in torch"
     if network.m * replicas >= 2**31:
         return f"loops count edges up to 2**31 - 1, got {network.m * replicas}"
+    return _not_compiled(network, rule)
+
+
+def _not_compiled(network: Network, rule: Rule) -> str | None:
+    """Return which formula cannot be compiled; None: all can."""
     models, sigmas = others(network)
     things: list[Any] = [*models, *sigmas, *([] if RULES.is_ours(type(rule)) else [rule])]
     derived = [MODELS[name] for name in sorted(set(network.model)) if rule.sends_costates]

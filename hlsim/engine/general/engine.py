@@ -208,6 +208,8 @@ class Batched(Whole):
         self.circuit.state.reset()
         for pull in self.circuit.plan.pulls:
             pull.reset(self.circuit.state)
+        if self.circuit.lags is not None:
+            self.circuit.lags.reset()
         self.circuit.push.reset()
         self._calendar.clear_messages()
         self._sending.reset()
@@ -338,6 +340,8 @@ class Batched(Whole):
 
     def _costates(self) -> None:
         c, state = self.circuit, self.circuit.state
+        if c.lags is not None:
+            c.lags.keep(state)
         self._stateful_send()
         heard = torch.zeros_like(state.heard)
         for level in c.backward_levels:
@@ -356,7 +360,7 @@ class Batched(Whole):
         c, state = self.circuit, self.circuit.state
         due = self._chosen(c.stateful)
         if c.sync_stateful is not None:
-            c.sync_stateful.put(state.q, c.sync_stateful.take(state.z) * c.sync_stateful.take(state.df_da))
+            c.sync_stateful.put(state.q, c.sync_stateful.take(state.z) * c.sync_stateful.take(c.slope))
             self._sending.sync_costate(c.sync_stateful, self._sync_moved)
         if len(due):
             due.put(state.q, c.q(due))
@@ -378,13 +382,13 @@ class Batched(Whole):
     def _gather(self, chosen: Selection, heard: Tensor) -> None:
         state = self.circuit.state
         chosen.put(state.heard, heard)
-        chosen.put(state.g, state.phi * chosen.take(state.dl) + heard)
+        chosen.put(state.g, self.circuit.told(chosen) + heard)
 
     def _instant_q(self, chosen: Selection) -> None:
         state = self.circuit.state
         z = chosen.take(state.g)
         chosen.put(state.z, z)
-        chosen.put(state.q, z * chosen.take(state.df_da))
+        chosen.put(state.q, z * chosen.take(self.circuit.slope))
 
     # ---- phase 6 and the end of a tick
 

@@ -100,7 +100,7 @@ class Sending(Stateful):
         q = whole.take(state.q)
         changed = q != whole.take(state.q_sent)
         if moved:
-            changed = changed | ((q != 0) & whole.param(c.learns))
+            changed = changed | ((q != 0) & whole.param(c.may_have_moved))
         changed = changed & whole.param(c.sends_costate)
         whole.put(state.q_sent, q)
         self._count(COSTATE, whole, changed)

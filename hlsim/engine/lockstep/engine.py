@@ -29,7 +29,8 @@ _FIELDS = ("h", "z", "q", "f", "df_dh", "df_da", "u", "a", "heard", "dl", "g", "
 def qualifies(circuit: Circuit) -> bool:
     """Tell whether a circuit can run in lockstep: compiled, everybody synchronous, with costates."""
     inside = bool((circuit.sync | circuit.is_input).all()) and len(circuit.push.edges) == 0
-    return circuit.compiled and inside and type(circuit.rule) is Hamiltonian
+    plain = type(circuit.rule) is Hamiltonian and circuit.lags is None
+    return circuit.compiled and inside and plain
 
 
 class Group(Stateful):

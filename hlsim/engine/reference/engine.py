@@ -259,6 +259,8 @@ class Reference(Whole):
         record.target = record.target if target is None else target
         record.target = None if changes.no_target else record.target
         record.phi = record.phi if changes.phi is None else changes.phi
+        if changes.learn and not record.learning:
+            record.learns_since = self.now
         record.learning = record.learning if changes.learn is None else changes.learn
         record.nudge = record.nudge if changes.nudge is None else changes.nudge
         if changes.noise is not None and not record.model.is_input:

@@ -140,6 +140,7 @@ class Process:
         r = self._r
         r.h = r.z = r.heard = r.dl = r.pull = r.h_sent = r.q_sent = 0.0
         r.more, r.more_z = [0.0] * len(r.more), [0.0] * len(r.more)
+        r.forget()
         for synapse in r.synapses:
             synapse.s = 1.0 if synapse.bias else 0.0
         for link in r.links:
@@ -317,7 +318,7 @@ class Process:
         """Return q = z df/da, summed over the fields."""
         r = self._r
         if not r.more:
-            return r.z * r.df_da
+            return r.z * r.slope
         return sum(z * df_da for z, df_da in zip((r.z, *r.more_z), r.df_da, strict=True))
 
     def _synapse_steps(self, duration: float) -> None:
@@ -330,7 +331,7 @@ class Process:
             if rule.apart:
                 met: tuple[object, ...] = Pre(s.s), post
             else:
-                met = (r.q * s.s + r.phi * rule.weight_decay * s.w,)
+                met = (r.q * s.met + r.phi * rule.weight_decay * s.w,)
             formula: Callable = rule.synapse if rule.apart else rule.synapse_euler
             s.w, s.fields = _moved(rule, formula, s.w, s.fields, *met, s.beta, duration)
 
@@ -407,11 +408,12 @@ class Process:
 
     def _costate(self, entered: int) -> "Steps":
         r, at = self._r, self._office.at
+        r.keep()
         if r.model.instant:
             yield at(INSTANT_COSTATE + r.back_rank)
             self._gather()
             r.z = r.g
-            r.q = r.z * r.df_da
+            r.q = r.z * r.slope
             self._send_costate()
             return
         if entered < COSTATE_SEND:
@@ -428,7 +430,7 @@ class Process:
         for link in r.links:
             link.r = box.pop(link.edge, link.r)
         r.heard = sum(link.r for link in r.links if link.hears)
-        r.g = r.phi * r.dl + r.heard
+        r.g = r.told + r.heard
 
     def _send_costate(self) -> None:
         r, now = self._r, self._office.now
@@ -444,7 +446,7 @@ class Process:
     def _learn_instant(self) -> None:
         now, r = self._office.now, self._r
         on_clock = now == 0 or (now >= r.phase and (now - r.phase) % r.period == 0)
-        if r.learning and on_clock:
+        if r.learns(now) and on_clock:
             self._synapse_steps(self._office.dt * r.period)
 
     # ---- the end of a tick
@@ -452,7 +454,7 @@ class Process:
     def _finish(self) -> None:
         r, office = self._r, self._office
         self.counts[2] += 1
-        r.took_note = r.learning
+        r.took_note = r.learns(office.now)
         office.updated(self)
         for name in ("h", "z", "a"):
             if not cmath.isfinite(getattr(r, name)):

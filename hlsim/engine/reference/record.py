@@ -22,7 +22,7 @@ from hlsim.topology.network import Network
 class Synapse:
     """An incoming edge, as its target owns it."""
 
-    STATE: ClassVar = ("w", "fields", "s")
+    STATE: ClassVar = ("w", "fields", "s", "past")
 
     edge: int
     w: float
@@ -37,6 +37,13 @@ class Synapse:
     # Hears impulses: s is those that its neuron took in at its last update.
     impulse: bool = False
     s: Value = 0.0
+    # What was heard at every tick of the neuron's lag, the oldest first; empty where there is no lag.
+    past: list[Value] = field(default_factory=list)
+
+    @property
+    def met(self) -> Value:
+        """What costates meet: what is heard now, or was as long ago as the neuron's lag."""
+        return self.past[0] if self.past else self.s
 
 
 @dataclass
@@ -92,6 +99,7 @@ class Record:
     back_rank: int
     # Column among the outputs, None elsewhere.
     output: int | None
+    lag: int
     synapses: list[Synapse] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     # Complex where the rule has complex states.
@@ -112,6 +120,9 @@ class Record:
     # The pull of the loss that the drive took in, or that a read-out sends.
     pull: Value = 0.0
     heard: Value = 0.0
+    # Slopes df/da of every tick of the lag, and what the loss said, as long as that waits; the oldest first.
+    slopes: list[Any] = field(default_factory=list)
+    losses: list[Value] = field(default_factory=list)
     h_sent: Value = 0.0
     q_sent: Value = 0.0
     u: float = 0.0
@@ -120,6 +131,8 @@ class Record:
     phi: float = 0.0
     nudge: complex = 0.0
     learning: bool = True
+    # When learning was switched on last.
+    learns_since: int = 0
     # The learning switch as it was at the last update: a clocked neuron's step is learned by that.
     took_note: bool = True
     h_sent_at: int = NEVER
@@ -142,9 +155,41 @@ class Record:
         self.h, *self.more = self.model.values(x)
 
     @property
+    def slope(self) -> Any:
+        """The slope df/da that costates meet: that of now, or as long ago as the lag."""
+        return self.slopes[0] if self.slopes else self.df_da
+
+    @property
+    def told(self) -> Value:
+        """What the own loss says, phi dL/dh: now, or when costates from further away come as well."""
+        return self.losses[0] if self.losses else self.phi * self.dl
+
+    def keep(self) -> None:
+        """Keep what costates of later ticks will meet; what is as old as the lag stands first."""
+        _shift(self.slopes, self.df_da)
+        _shift(self.losses, self.phi * self.dl)
+        for synapse in self.synapses:
+            _shift(synapse.past, synapse.s)
+
+    def learns(self, now: int) -> bool:
+        """Tell whether synapses move: learning is on, and was when what they met was heard."""
+        return self.learning and now - self.lag >= self.learns_since
+
+    def forget(self) -> None:
+        """Forget what was kept."""
+        for past in (self.slopes, self.losses, *(s.past for s in self.synapses)):
+            past[:] = [0.0] * len(past)
+
+    @property
     def own(self) -> Value:
         """What was sent last, or would be if it went anywhere."""
         return self.h_sent if self.links else self.m
+
+
+def _shift(past: list[Any], value: Any) -> None:
+    if past:
+        past.append(value)
+        del past[0]
 
 
 Record.STATE = tuple(
@@ -173,6 +218,7 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
             bias=bool(network.source[e] < 0),
             impulse=bool(network.impulses[e]),
             s=1.0 if network.source[e] < 0 else 0.0,
+            past=_nothing(0 if network.source[e] < 0 else network.lag[i]),
         )
         for e, beta in zip(incoming, network.weight_rate(rule, incoming), strict=True)
     ]
@@ -202,6 +248,14 @@ def record(network: Network, rule: Rule, i: int, replica: int) -> Record:
         rank=int(network.rank[i]),
         back_rank=int(network.back_rank[i]),
         output=int(outputs[0]) if len(outputs) else None,
+        lag=int(network.lag[i]),
+        slopes=_nothing(network.lag[i]),
+        losses=_nothing(network.loss_waits[i]),
         synapses=synapses,
         links=links,
     )
+
+
+def _nothing(ticks: int) -> list[Any]:
+    """Return what was kept of so many ticks and the present one before the first; of 0 nothing is."""
+    return [0.0] * (int(ticks) + 1) if ticks else []
