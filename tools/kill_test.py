@@ -7,7 +7,8 @@ and again as a process of its own, which is killed (SIGKILL): at a time drawn at
 a step drawn at random (a file laid out, a table written, a checkpoint written, brought to the disk or given
 its name, a trace cut, the end). Its trace is opened; then the run is resumed, now and then killed once more
 on the way, or begun anew where it had no checkpoint yet. The last line says how many were killed, opened,
-resumed, and came to the same trace. Exit code 1 where one did not, or left a file behind.
+resumed, and came to the same trace. Exit code 1 where one did not, or left a file behind; what the killed
+process had left of it is kept in build/kill_test.
 
 Processes are forked off one that has loaded everything, which makes a kill cheap: hundreds take minutes.
 """
@@ -114,6 +115,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "text written": (recovery, "set_text"),
     "ending": (recorder.Recorder, "_conclude"),
 }
+KEPT = ROOT / "build" / "kill_test"  # what was left of runs that did not go on as they should
 AGAIN = 0.3  # share of resumed runs that are killed as well
 
 
@@ -239,6 +241,8 @@ def survive(case: Case, folder: Path, draw: random.Random, count: Counter[str]) 
     opened = not path.exists() or not forked(lambda: trace.open(path).close(), log=log)
     count["opened"] += opened
     kept = path.exists() and checkpoint.beside(path).exists()
+    shutil.rmtree(folder.parent / "as it was", ignore_errors=True)
+    shutil.copytree(folder, folder.parent / "as it was", dirs_exist_ok=True)
     if kept and draw.random() < AGAIN and (again := kill(case, draw, lambda: cli.main(go_on), log)):
         where += f"; again {again}"
         count["killed again"] += 1
@@ -252,7 +256,13 @@ def survive(case: Case, folder: Path, draw: random.Random, count: Counter[str]) 
         print(
             f"{case.name}, killed {where}: opened {opened}, ended with {code}, identical {same}, left {left}"
         )
-        print(log.read_text())
+        print(log.read_text(), flush=True)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(
+            folder.parent / "as it was", KEPT / f"{case.name}-{count['killed']}", dirs_exist_ok=True
+        )
+    if count["killed"] % 20 == 0:
+        print(f"{count['killed']} killed, {count['identical']} identical", flush=True)
     return True
 
 

@@ -171,8 +171,11 @@ class Table:
         self.rows = chunk_rows(shapes.values(), rows)
         self.names = tuple(shapes)
         self._group, self._axis, self._columns, self._signal = group, axis, columns, signal
-        self._filled = 0  # rows in the buffers
-        self._compressing: Future[chunks.Columns] | None = None  # a whole chunk of rows
+        # Rows in the buffers, from the beginning of a chunk; how many of them are in the file as well.
+        self._filled = self._kept = 0
+        # A whole chunk, and how many of its rows are not yet in the file.
+        self._compressing: Future[chunks.Columns] | None = None
+        self._under_way = 0
         self._written = 0  # rows in the file
         self._buffers = {c.name: np.empty((self.rows, *shapes[c.name]), c.dtype) for c in columns}
         self._datasets: dict[str, h5py.Dataset] = {}
@@ -215,6 +218,9 @@ class Table:
         names = dict.fromkeys((self._axis, *self.names))
         self._datasets = {name: file[self._group][name] for name in names}
         self._written = len(self._datasets[self._axis])
+        self._filled = self._kept = self._written % self.rows
+        for name, buffer in self._buffers.items():
+            buffer[: self._kept] = self._datasets[name][self._written - self._kept : self._written]
 
     @property
     def path(self) -> str:
@@ -226,11 +232,7 @@ class Table:
         return self._filled + count < self.rows
 
     def __len__(self) -> int:
-        return self._written + self._under_way + self._filled
-
-    @property
-    def _under_way(self) -> int:
-        return 0 if self._compressing is None else self.rows
+        return self._written + self._under_way + self._filled - self._kept
 
     def _scale(self, group: h5py.Group) -> h5py.Dataset:
         own = next((column for column in self._columns if column.name == self._axis), None)
@@ -272,59 +274,63 @@ class Table:
         """Add ``count`` rows: for every column an array that begins with this axis."""
         done = 0
         while done < count:
-            step = min(count - done, self._room)
+            step = min(count - done, self.rows - self._filled)
             at = slice(self._filled, self._filled + step)
             for name, buffer in self._buffers.items():
                 fill(buffer[at], values[name][done : done + step], name)
             self._grow(step)
             done += step
 
-    @property
-    def _room(self) -> int:
-        """Rows to the next boundary between chunks."""
-        return self.rows - len(self) % self.rows
-
     def _grow(self, count: int) -> None:
         self._filled += count
-        if len(self) % self.rows == 0:
+        if self._filled == self.rows:
             self._whole_chunk()
 
     def _whole_chunk(self) -> None:
-        """Have the buffers compressed and take others; write them where that is little, or was begun."""
-        if self._filled < self.rows or not chunks.worth_a_thread(self._buffers):
+        """Have the buffers compressed and take others; write them at once where that is little."""
+        if not chunks.worth_a_thread(self._buffers):
             self.flush()
             return
         self._finish_chunk()
         shapes = {name: self._datasets[name].chunks for name in self._buffers}
         self._compressing = chunks.compress(self._buffers, shapes)
+        self._under_way = self.rows - self._kept
         self._buffers = {name: np.empty_like(buffer) for name, buffer in self._buffers.items()}
-        self._filled = 0
+        self._filled = self._kept = 0
 
     def _finish_chunk(self) -> None:
         """Write what was compressed meanwhile; wait for it where it is not done."""
         if self._compressing is None:
             return
         columns, self._compressing = self._compressing.result(), None
-        self._write(self.rows, lambda name: chunks.write(self._datasets[name], self._written, columns[name]))
+        count, self._under_way = self._under_way, 0
+        self._write(count, columns)
 
     def flush(self) -> None:
         """Bring all rows to the file."""
         self._finish_chunk()
-        if self._filled:
-            self._write(self._filled, self._write_buffer)
-            self._filled = 0
+        if self._filled > self._kept:
+            shapes = {name: self._datasets[name].chunks for name in self._buffers}
+            columns = {name: chunks.compressed(self._begun(name), shapes[name]) for name in shapes}
+            self._write(self._filled - self._kept, columns)
+            self._kept = self._filled
+        if self._filled == self.rows:
+            self._filled = self._kept = 0
 
-    def _write_buffer(self, name: str) -> None:
-        stop = self._written + self._filled
-        self._datasets[name][self._written : stop] = self._buffers[name][: self._filled]
+    def _begun(self, name: str) -> np.ndarray:
+        """Return a chunk of a column, whose rows that have not come are what HDF5 takes for them."""
+        whole = self._buffers[name].copy()
+        whole[self._filled :] = -1 if whole.dtype.kind == "i" else np.zeros((), whole.dtype)
+        return whole
 
-    def _write(self, count: int, write: Callable[[str], None]) -> None:
+    def _write(self, count: int, columns: chunks.Columns) -> None:
         """Add so many rows to the file. The axis comes last: a row that it has is in every column."""
+        first = self._written // self.rows * self.rows
         for name in reversed(self._datasets):
             dataset = self._datasets[name]
             dataset.resize(self._written + count, axis=0)
-            if name in self._buffers:
-                write(name)
+            if name in columns:
+                chunks.write(dataset, first, columns[name])
             dataset.flush()
         self._written += count
 

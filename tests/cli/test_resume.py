@@ -174,7 +174,8 @@ def test_a_signal_ends_a_process_with_a_checkpoint_and_it_goes_on(
     _, err = process.communicate(timeout=60)
     tick = int(checkpoints.read(Path("tiny.h5")).about["tick"])
     told = f"the trace up to there is in tiny.h5; hlsim resume tiny.h5 goes on from tick {tick}"
-    assert (process.returncode, err) == (code, f"hlsim: interrupted; {told}\n")
+    # On a busy machine it may say before that it compiles.
+    assert (process.returncode, err.splitlines()[-1]) == (code, f"hlsim: interrupted; {told}")
     with trace.open("tiny.h5") as run:
         assert (run.status, run.summary["ticks"]) == ("interrupted", tick)
     assert sorted(file.name for file in Path().iterdir()) == ["tiny", "tiny.checkpoint.h5", "tiny.h5"]

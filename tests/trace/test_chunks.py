@@ -9,7 +9,7 @@ import pytest
 
 from hlsim.trace import chunks, tables
 from hlsim.trace import open as open_trace
-from hlsim.trace.tables import Column, Table
+from hlsim.trace.tables import Column, Table, dimension
 from tests.support.traces import check_recorded, network, record, recorder
 
 DTYPES = ("f4", "f8", "c8", "c16", "i1", "i4", "i8", "S64")
@@ -87,3 +87,29 @@ def test_rows_wider_than_a_chunk_are_cut(tmp_path: Path) -> None:
             rec.sample(tick, {"w": w})
     with open_trace(tmp_path / "t.h5") as read:
         np.testing.assert_array_equal(read["sampled/w"], values[:, 0])
+
+
+def test_a_chunk_that_is_written_again_is_never_put_over_the_one_before(tmp_path: Path) -> None:
+    """Whoever is killed while it is written leaves the one before; and what is read is right."""
+    seen: set[int] = set()
+    total, step = 240, 5
+    with h5py.File(tmp_path / "t.h5", "w", libver=("v110", "v110")) as file:
+        columns = [Column("tick", np.int64), Column("same", np.int8), Column("value", np.float32, "", ("k",))]
+        table = Table("/", "tick", columns, {"k": 3}, 64)
+        dimension(file, "k", np.arange(3))
+        table.lay_out(file)
+        file.swmr_mode = True
+        rows: dict[str, np.ndarray] = {"tick": np.arange(total), "same": np.ones(total, np.int8)}
+        rows["value"] = np.zeros((total, 3), np.float32)
+        for done in range(0, total, step):
+            table.extend({name: x[done : done + step] for name, x in rows.items()}, step)
+            table.flush()
+            for name, values in rows.items():
+                corner = (done // 64 * 64, *([0] * (values.ndim - 1)))
+                info = file[name].id.get_chunk_info_by_coord(corner)
+                assert info.byte_offset not in seen
+                seen.add(info.byte_offset)
+            assert (file["tick"][: done + step] == rows["tick"][: done + step]).all()
+    with h5py.File(tmp_path / "t.h5", "r") as file:
+        for name, values in rows.items():
+            np.testing.assert_array_equal(file[name][()], values)
