@@ -78,6 +78,7 @@ class Compiled(Whole):
     """
 
     STATE = ("_asked", "_broken", "_concern", "_ticks")
+    SCRATCH = ("_noisy",)
 
     def __init__(self, env: simpy.Environment, circuit: Circuit, controls: Controls) -> None:
         self.circuit, self._controls, self._env = circuit, controls, env
