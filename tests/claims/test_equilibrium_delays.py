@@ -307,7 +307,7 @@ def test_progress_expects_the_end_where_rows_so_far_put_it(monkeypatch: pytest.M
     rows = Arrays(near, np.eye(4)[[hep.DATA["y"]] * 20])
     rule = Equilibrium(beta=0.0, nudge=0.02)
     graph = hep.toy(send_threshold=1e-8)
-    options: dict[str, Any] = {"loss": "cross_entropy", "hold": 5000, "dtype": "float64"}
+    options: dict[str, Any] = {"loss": "cross_entropy", "hold": 5000, "dtype": "float64", "compiled": "never"}
     sim = hlsim.Simulation(graph, rule=rule, stimulus=rows, **options)
     sim.run(sampled=(), progress=told.append)
     assert told[-1].tick == told[-1].until == sim.tick < 20 * 200

@@ -1,8 +1,11 @@
 """How loops are compiled: those inside others have no address, and do what they say."""
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 import pytest
+from numba import types
 
 from hlsim import Simulation
 from hlsim.engine import loops
@@ -54,13 +57,21 @@ def test_loops_inside_loops_do_what_python_does() -> None:
     assert added == -1.5
 
 
-@pytest.mark.parametrize("inside", [quotient, total, each])
-def test_only_the_outermost_has_an_address(inside: object) -> None:
-    called(np.ones(2), np.ones(2))
-    (made,) = inside.overloads.values()  # type: ignore[attr-defined]
-    assert isinstance(made.library, loops._Linked)
+ROW = types.float64[::1]
+
+
+@pytest.mark.parametrize(
+    ("inside", "takes"),
+    [(quotient, (types.float64, types.float64)), (total, (ROW,)), (each, (ROW, ROW, ROW))],
+)
+def test_only_the_outermost_has_an_address(inside: Any, takes: tuple[Any, ...]) -> None:
+    # By itself: its caller may have been kept on disk, and what is inside it is not looked at then.
+    inside.compile(takes)
+    library = inside.overloads[takes].library
+    assert isinstance(library, loops._Linked)
     with pytest.raises(RuntimeError, match="no compiled object"):
-        made.library._get_compiled_object()
+        library._get_compiled_object()
+    called(np.ones(2), np.ones(2))
     (outer,) = called.overloads.values()  # type: ignore[attr-defined]
     assert not isinstance(outer.library, loops._Linked)
 
